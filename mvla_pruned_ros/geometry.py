@@ -1,0 +1,106 @@
+"""Point clouds: from depth, cropped, thinned, sampled, grouped. Open3D does the heavy parts."""
+
+from __future__ import annotations
+
+import numpy as np
+import open3d as o3d
+from scipy.spatial import cKDTree
+
+from .types import CameraModel
+
+
+def depth_to_points(depth: np.ndarray, camera: CameraModel) -> np.ndarray:
+    """Back-project a depth image.
+
+    Args:
+        depth: (H, W) float32, metres along the optical axis; 0, NaN and Inf mean no reading.
+        camera: model for images of this size.
+
+    Returns:
+        (N, 3) float32 points in the base frame, one per valid pixel, row by row.
+
+    Raises:
+        ValueError: the camera model is for another image size.
+    """
+    if depth.shape != (camera.height, camera.width):
+        raise ValueError(
+            f"depth image is {depth.shape[1]} x {depth.shape[0]}, camera model {camera.width} x {camera.height}"
+        )
+    valid = np.where(np.isfinite(depth) & (depth > 0), depth, 0).astype(np.float32)
+    # Open3D puts the centre of pixel (u, v) at (u, v); ours is at (u + 0.5, v + 0.5).
+    intrinsics = o3d.camera.PinholeCameraIntrinsic(
+        camera.width, camera.height, camera.fx, camera.fy, camera.cx - 0.5, camera.cy - 0.5
+    )
+    # The legacy call, not the tensor one: that runs in parallel and returns the points in a random order.
+    cloud = o3d.geometry.PointCloud.create_from_depth_image(
+        o3d.geometry.Image(np.ascontiguousarray(valid)),
+        intrinsics,
+        np.linalg.inv(camera.base_from_camera),
+        depth_scale=1.0,
+        depth_trunc=float(valid.max(initial=0)) + 1.0,
+    )
+    return np.asarray(cloud.points).astype(np.float32)
+
+
+def crop(points: np.ndarray, lower: tuple[float, ...], upper: tuple[float, ...]) -> np.ndarray:
+    """Finite points inside the box.
+
+    Args:
+        points: (N, 3) metres. lower, upper: corners of the box, same frame.
+
+    Returns:
+        (M, 3), order kept.
+    """
+    # NaN compares false, so this drops non-finite points as well.
+    inside = ((points >= np.asarray(lower, points.dtype)) & (points <= np.asarray(upper, points.dtype))).all(1)
+    return points[inside]
+
+
+def voxel_grid(points: np.ndarray, voxel_size: float) -> np.ndarray:
+    """Thin a cloud to one point (the mean) per occupied voxel.
+
+    Args:
+        points: (N, 3) finite, metres. voxel_size: edge in metres, 0 leaves the cloud as it is.
+
+    Returns:
+        (M, 3) float32, in lexicographic order, so that equal clouds give equal arrays.
+    """
+    if voxel_size <= 0 or len(points) == 0:
+        return np.asarray(points, np.float32)
+    cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(np.asarray(points, np.float64)))
+    thin = np.asarray(cloud.voxel_down_sample(voxel_size).points).astype(np.float32)
+    return thin[np.lexsort(thin.T)]
+
+
+def farthest_point_sample(points: np.ndarray, count: int) -> np.ndarray:
+    """Spread-out subset, starting from the point farthest from the centroid (deterministic).
+
+    Args:
+        points: (N, 3), N >= 1. count: how many.
+
+    Returns:
+        (count,) int64 indices; when N < count they repeat from the start.
+    """
+    picked = np.empty(min(count, len(points)), np.int64)
+    xyz = np.ascontiguousarray(points.T)
+    picked[0] = ((points - points.mean(0)) ** 2).sum(1).argmax()
+    nearest = np.full(len(points), np.inf, points.dtype)
+    for i in range(1, len(picked)):
+        x, y, z = points[picked[i - 1]]
+        np.minimum(nearest, (xyz[0] - x) ** 2 + (xyz[1] - y) ** 2 + (xyz[2] - z) ** 2, out=nearest)
+        picked[i] = nearest.argmax()
+    return np.resize(picked, count)
+
+
+def group_neighbours(points: np.ndarray, centres: np.ndarray, count: int) -> np.ndarray:
+    """The nearest points around each centre.
+
+    Args:
+        points: (N, 3), N >= 1. centres: (G, 3). count: neighbours per centre.
+
+    Returns:
+        (G, count, 3) positions relative to the centre, nearest first; repeats when N < count.
+    """
+    take = min(count, len(points))
+    nearest = cKDTree(points).query(centres, take)[1].reshape(len(centres), take)
+    return points[nearest[:, np.arange(count) % take]] - centres[:, None]

@@ -1,0 +1,84 @@
+"""A policy on disk: config.json, model.safetensors, normalization.json, tokenizer.json. No pickle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from .config import MVLAConfig
+from .instruction import InstructionTokenizer
+from .model import MVLAModel
+from .normalization import ActionNormalization
+
+
+class CheckpointError(ValueError):
+    """A policy folder is missing or malformed; the message names the file, the key and the remedy."""
+
+
+def save_policy(
+    folder: Path, model: MVLAModel, tokenizer: InstructionTokenizer, normalization: ActionNormalization
+) -> None:
+    """Write a policy folder."""
+    model.config.save(folder / "config.json")
+    tokenizer.save(folder / "tokenizer.json")
+    normalization.save(folder / "normalization.json")
+    weights = {k: v.detach().float().cpu().contiguous() for k, v in model.state_dict().items()}
+    partial = folder / "model.safetensors.partial"
+    save_file(weights, partial)
+    partial.rename(folder / "model.safetensors")
+
+
+def load_weights(model: MVLAModel, path: Path) -> None:
+    """Fill a model, strictly.
+
+    Raises:
+        CheckpointError: file missing, truncated or of another format; keys missing, unknown or of another
+            shape; values not finite.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing: a policy folder needs its weights")
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is not a whole safetensors file ({error}): copy or convert it again") from error
+    wanted = model.state_dict()
+    problems = [f"missing {k}" for k in sorted(wanted.keys() - weights.keys())]
+    problems += [f"unknown {k}" for k in sorted(weights.keys() - wanted.keys())]
+    for key in sorted(wanted.keys() & weights.keys()):
+        if weights[key].shape != wanted[key].shape:
+            problems.append(f"{key} has shape {tuple(weights[key].shape)}, needs {tuple(wanted[key].shape)}")
+        elif not torch.isfinite(weights[key]).all():
+            problems.append(f"{key} has values that are not finite")
+    if problems:
+        raise CheckpointError(f"{path} does not fit its config.json: {'; '.join(problems)}")
+    model.load_state_dict(weights)
+
+
+def load_policy_parts(folder: Path) -> tuple[MVLAModel, InstructionTokenizer, ActionNormalization]:
+    """Read a policy folder, on the CPU, in eval mode.
+
+    Raises:
+        CheckpointError: see its description.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise CheckpointError(f"no policy folder at {folder}: give a folder with config.json and model.safetensors")
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"{folder / 'config.json'} is missing: a policy folder needs its configuration")
+    try:
+        config = MVLAConfig.load(folder / "config.json")
+        tokenizer = InstructionTokenizer.load(folder / "tokenizer.json", config.instruction_length)
+        normalization = ActionNormalization.load(folder / "normalization.json")
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    if len(normalization.q01) != config.action_dim:
+        raise CheckpointError(
+            f"{folder / 'normalization.json'} is for {len(normalization.q01)} action values, "
+            f"config.json says {config.action_dim}"
+        )
+    model = MVLAModel(config, tokenizer.size)
+    load_weights(model, folder / "model.safetensors")
+    return model.eval().requires_grad_(False), tokenizer, normalization

@@ -1,0 +1,116 @@
+"""From an observation to what the tokenizers take: resampled image, point groups, where each token lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from ..geometry import crop, farthest_point_sample, group_neighbours, voxel_grid
+from ..pruning.types import TokenLayout
+from ..types import CameraModel, Observation
+from .config import MVLAConfig
+
+
+class NotReadyError(RuntimeError):
+    """The observation cannot be acted on (too few points, say). Wait for a better one."""
+
+
+@dataclass(frozen=True)
+class PolicyInput:
+    """One observation, ready to be tokenized.
+
+    Attributes:
+        image: (S, S, 3) uint8 RGB.
+        centres: (G, 3) float32, base frame, metres.
+        groups: (G, K, 3) float32, relative to the centre, metres.
+        proprio: (P,) float32.
+        layout: where the tokens lie, for pruning.
+    """
+
+    image: np.ndarray
+    centres: np.ndarray
+    groups: np.ndarray
+    proprio: np.ndarray
+    layout: TokenLayout
+
+
+def square_image(image: np.ndarray, camera: CameraModel, size: int) -> tuple[np.ndarray, CameraModel]:
+    """Centre square of an image, resampled (area average when it shrinks), and the camera model that fits it.
+
+    Args:
+        image: (H, W, 3) uint8. camera: its model. size: edge of the result in pixels.
+    """
+    height, width = image.shape[:2]
+    edge = min(height, width)
+    top, left = (height - edge) // 2, (width - edge) // 2
+    image = image[top : top + edge, left : left + edge]
+    cropped = CameraModel(
+        edge, edge, camera.fx, camera.fy, camera.cx - left, camera.cy - top, camera.base_from_camera
+    )
+    if edge != size:
+        method = Image.Resampling.BOX if edge > size else Image.Resampling.BILINEAR
+        image = np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize((size, size), method))
+    return image, cropped.resized(size, size)
+
+
+def prepare(observation: Observation, config: MVLAConfig) -> PolicyInput:
+    """Resample, crop, thin, sample and group an observation.
+
+    Raises:
+        NotReadyError: fewer than ``config.min_points`` points in the workspace.
+        ValueError: proprio of another length than the policy's.
+    """
+    if observation.proprio.shape != (config.proprio_dim,):
+        raise ValueError(f"proprio has {len(observation.proprio)} values, the policy takes {config.proprio_dim}")
+    image, camera = square_image(observation.image, observation.camera, config.image_size)
+    points = crop(observation.points, config.workspace_lower, config.workspace_upper)
+    points = voxel_grid(points, config.voxel_size)
+    if len(points) < config.min_points:
+        raise NotReadyError(
+            f"{len(points)} points in the workspace {config.workspace_lower} to {config.workspace_upper}, "
+            f"need {config.min_points}: check depth, extrinsics and workspace"
+        )
+    centres = points[farthest_point_sample(points, config.num_groups)]
+    groups = group_neighbours(points, centres, config.group_size)
+    return PolicyInput(
+        image=image,
+        centres=centres,
+        groups=groups.astype(np.float32),
+        proprio=observation.proprio.astype(np.float32),
+        layout=token_layout(points, centres, camera, config, observation.proprio[:3]),
+    )
+
+
+def token_layout(
+    points: np.ndarray, centres: np.ndarray, camera: CameraModel, config: MVLAConfig, end_effector: np.ndarray
+) -> TokenLayout:
+    """Where image patches and point groups lie in space and on the image.
+
+    Args:
+        points: (N, 3) workspace cloud, metres. centres: (G, 3). camera: model for the resampled image.
+        end_effector: (3,) metres.
+    """
+    grid = config.grid
+
+    def patch_of(xyz: np.ndarray) -> np.ndarray:
+        uv, depth = camera.project(xyz)
+        col, row = (uv // config.patch_size).astype(np.int64).T
+        inside = (depth > 0) & (row >= 0) & (row < grid) & (col >= 0) & (col < grid)
+        return np.where(inside, row * grid + col, -1)
+
+    patch = patch_of(points)
+    seen = patch >= 0
+    count = np.bincount(patch[seen], minlength=grid * grid)
+    with np.errstate(invalid="ignore"):  # patches without a point: 0 / 0, left as NaN
+        mean = np.stack(
+            [np.bincount(patch[seen], points[seen, axis], grid * grid) / count for axis in range(3)], 1
+        )
+    return TokenLayout(
+        grid=(grid, grid),
+        image_positions=mean.astype(np.float32),
+        point_positions=centres.astype(np.float32),
+        point_patch=patch_of(centres),
+        end_effector=np.asarray(end_effector, np.float32),
+    )

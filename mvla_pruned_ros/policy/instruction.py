@@ -1,0 +1,72 @@
+"""Instructions as token ids, by a vocabulary that lies beside the weights (Hugging Face ``tokenizers``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+PAD, UNKNOWN = "[PAD]", "[UNK]"
+
+
+class InstructionTokenizer:
+    """Words to ids, padded to a fixed length.
+
+    A word the policy never saw in training is refused: acting on it would be a guess.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, length: int) -> None:
+        self._tokenizer, self.length = tokenizer, length
+
+    @classmethod
+    def from_instructions(cls, instructions: Iterable[str], length: int) -> InstructionTokenizer:
+        """Vocabulary of the words in ``instructions``, lower case, in alphabetical order."""
+        words = sorted({word for text in instructions for word in text.lower().split()})
+        vocabulary = {word: i for i, word in enumerate([PAD, UNKNOWN, *words])}
+        tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+        tokenizer.normalizer = normalizers.Lowercase()
+        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        return cls(tokenizer, length)
+
+    @classmethod
+    def load(cls, path: Path, length: int) -> InstructionTokenizer:
+        if not path.is_file():
+            raise ValueError(f"{path} is missing: a policy folder needs its tokenizer")
+        try:
+            return cls(Tokenizer.from_file(str(path)), length)
+        except Exception as error:  # tokenizers raises bare Exception
+            raise ValueError(f"{path} is not a tokenizer file: {error}") from error
+
+    def save(self, path: Path) -> None:
+        self._tokenizer.save(str(path))
+
+    @property
+    def size(self) -> int:
+        return self._tokenizer.get_vocab_size()
+
+    @property
+    def words(self) -> list[str]:
+        """Known words, sorted."""
+        return sorted(set(self._tokenizer.get_vocab()) - {PAD, UNKNOWN})
+
+    def encode(self, text: str) -> np.ndarray:
+        """(length,) int64 ids.
+
+        Raises:
+            ValueError: empty, too long, or with words the policy does not know.
+        """
+        encoding = self._tokenizer.encode(text)
+        unknown = [text[a:b] for token, (a, b) in zip(encoding.tokens, encoding.offsets) if token == UNKNOWN]
+        if unknown:
+            raise ValueError(
+                f"instruction {text!r} has words this policy was not trained on: {', '.join(unknown)}; "
+                f"it knows: {', '.join(self.words)}"
+            )
+        if not 0 < len(encoding.ids) <= self.length:
+            raise ValueError(
+                f"instruction {text!r} has {len(encoding.ids)} tokens, this policy takes 1 to {self.length}"
+            )
+        pad = self._tokenizer.token_to_id(PAD)
+        return np.array(encoding.ids + [pad] * (self.length - len(encoding.ids)), np.int64)

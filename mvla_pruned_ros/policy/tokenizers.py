@@ -1,0 +1,78 @@
+"""Tokenizers that are local: each visual token is encoded from its own neighbourhood alone.
+
+So a dropped token need not be encoded at all, and encoding after pruning equals pruning after encoding.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class Fourier(nn.Module):
+    """Sines and cosines of metric positions at wavelengths 4 m, 2 m, ... 1.6 cm."""
+
+    frequencies: Tensor
+
+    def __init__(self, octaves: int = 9, longest_m: float = 4.0) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", 2 * math.pi / longest_m * 2.0 ** torch.arange(octaves), persistent=False)
+
+    def size(self, dims: int) -> int:
+        return dims * (2 * len(self.frequencies) + 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) metres -> (..., D * (2 * octaves + 1))."""
+        angle = (x[..., None] * self.frequencies).flatten(-2)
+        return torch.cat([x, angle.sin(), angle.cos()], -1)
+
+
+def gather_tokens(x: Tensor, kept: Tensor | None) -> Tensor:
+    """Rows of (B, N, ...) named by (B, M) indices; all of them when ``kept`` is None."""
+    if kept is None:
+        return x
+    index = kept.reshape(*kept.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])
+    return x.gather(1, index)
+
+
+class ImageTokenizer(nn.Module):
+    """Patches of the image, each through a two-layer convolution of its own pixels."""
+
+    def __init__(self, grid: int, patch_size: int, width: int, channels: int = 32) -> None:
+        super().__init__()
+        self.grid, self.patch = grid, patch_size
+        # A 4 x 4 convolution of stride 4 inside the patch, written as a matrix over sub-patches.
+        self.stem = nn.Linear(3 * 16, channels)
+        self.project = nn.Linear(channels * (patch_size // 4) ** 2, width)
+        self.position = nn.Parameter(torch.randn(grid * grid, width) * 0.02)
+
+    def forward(self, image: Tensor, kept: Tensor | None = None) -> Tensor:
+        """(B, S, S, 3) uint8 and (B, M) patch indices -> (B, M, width)."""
+        b, g, s = len(image), self.grid, self.patch // 4
+        patches = image.view(b, g, s, 4, g, s, 4, 3).permute(0, 1, 4, 2, 5, 3, 6, 7)
+        patches = gather_tokens(patches.reshape(b, g * g, s * s, 48), kept)
+        pixels = patches.to(self.stem.weight.dtype) * (1 / 127.5) - 1
+        tokens = self.project(nn.functional.gelu(self.stem(pixels)).flatten(2))
+        position = self.position if kept is None else self.position[kept]
+        return tokens + position
+
+
+class PointTokenizer(nn.Module):
+    """Groups of points, each through a small PointNet of its own neighbours, plus where its centre is."""
+
+    def __init__(self, width: int, radius: float, hidden: int = 64) -> None:
+        super().__init__()
+        self.radius = radius
+        self.point = nn.Sequential(nn.Linear(3, hidden), nn.GELU(), nn.Linear(hidden, hidden))
+        self.fourier = Fourier()
+        self.project = nn.Linear(hidden + self.fourier.size(3), width)
+
+    def forward(self, centres: Tensor, groups: Tensor, kept: Tensor | None = None) -> Tensor:
+        """(B, G, 3) metres, (B, G, K, 3) metres relative, (B, M) group indices -> (B, M, width)."""
+        centres, groups = gather_tokens(centres, kept), gather_tokens(groups, kept)
+        dtype = self.project.weight.dtype
+        shape = self.point(groups.to(dtype) / self.radius).amax(2)
+        # Positions are expanded in fp32: a centimetre is lost in bf16.
+        return self.project(torch.cat([nn.functional.gelu(shape), self.fourier(centres.float()).to(dtype)], -1))

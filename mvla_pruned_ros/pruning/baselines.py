@@ -1,0 +1,53 @@
+"""Selection rules without learning: keep everything, keep a random part."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .interface import check_keep_ratio, token_budget
+from .types import Evidence, Reason, Selection, TokenLayout
+
+
+class NoPruning:
+    """Every token, every call."""
+
+    name = "none"
+
+    def __init__(self) -> None:
+        self.keep_ratio = 1.0
+
+    def reset(self) -> None:
+        pass
+
+    def select(self, layout: TokenLayout) -> Selection:
+        return Selection.full(layout)
+
+    def observe(self, layout: TokenLayout, selection: Selection, evidence: Evidence) -> None:
+        pass
+
+
+class RandomPruning:
+    """A uniformly random part, drawn anew each call. The first call is full, as it is for every method, so that
+    methods are compared at the same measured keep ratio."""
+
+    name = "random"
+
+    def __init__(self, keep_ratio: float, seed: int = 0) -> None:
+        self.keep_ratio = check_keep_ratio(keep_ratio)
+        self._seed = seed
+        self.reset()
+
+    def reset(self) -> None:
+        self._rng = np.random.default_rng(self._seed)
+        self._first = True
+
+    def select(self, layout: TokenLayout) -> Selection:
+        if self._first or self.keep_ratio == 1:
+            return Selection.full(layout)
+        reason = np.full(layout.num_visual, Reason.DROPPED, np.int8)
+        count = token_budget(layout, self.keep_ratio)
+        reason[self._rng.choice(layout.num_visual, count, replace=False)] = Reason.CHOSEN
+        return Selection(reason, layout.num_image)
+
+    def observe(self, layout: TokenLayout, selection: Selection, evidence: Evidence) -> None:
+        self._first = False

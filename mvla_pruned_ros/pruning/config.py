@@ -1,0 +1,62 @@
+"""Parameters of the tri-stage pruner. Each field says meaning, unit and bounds; the ROS node declares its
+parameters from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def _param(default: Any, text: str, low: float | None = None, high: float | None = None) -> Any:
+    return field(default=default, metadata={"text": text, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class TriStageConfig:
+    """How the three stages decide. Values marked *ours* have no published counterpart (see docs/pruning.md)."""
+
+    stage_modality: bool = _param(True, "Stage I: split the budget between image and points by their salience.")
+    stage_semantic: bool = _param(True, "Stage II: protect robot and object tokens, sample the background.")
+    stage_dynamics: bool = _param(
+        True, "Stage III: smooth and predict salience over calls, and let dropped tokens return."
+    )
+    modality_floor: float = _param(
+        0.2, "Least share of its own tokens, times the keep ratio, that a modality keeps (stage I).", 0.0, 1.0
+    )
+    robot_radius_m: float = _param(
+        0.10, "Tokens nearer to the end effector than this belong to the robot set (stage II), metres.", 0.0, 1.0
+    )
+    object_threshold: float = _param(
+        1.0,
+        "A token off the support surface belongs to the object set when its salience is at least this multiple of "
+        "the mean (stage II).",
+        0.0,
+        100.0,
+    )
+    protected_share: float = _param(
+        0.7, "Largest share of the budget that protected robot and object tokens may take (stage II).", 0.0, 1.0
+    )
+    background_share: float = _param(
+        0.10, "Share of the background tokens that is kept at random (stage II; paper: 0.10).", 0.0, 1.0
+    )
+    smoothing: float = _param(
+        0.5, "Weight of the newest evidence in the moving average of salience (stage III).", 0.01, 1.0
+    )
+    window: int = _param(4, "Policy calls over which the modality salience is averaged (stage III).", 1, 100)
+    return_share: float = _param(
+        0.15, "Share of the budget that brings dropped tokens back, longest unseen first (stage III).", 0.0, 0.9
+    )
+    segment_threshold: float = _param(
+        0.35,
+        "A new segment of the episode begins when the salience seen differs from that predicted by more than this "
+        "(total variation, 0..1); its evidence then counts fully (stage III).",
+        0.0,
+        1.0,
+    )
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            value, low, high = getattr(self, f.name), f.metadata["low"], f.metadata["high"]
+            if low is not None and not low <= value <= high:
+                raise ValueError(f"{f.name} is {value}, must lie in [{low}, {high}]: {f.metadata['text']}")

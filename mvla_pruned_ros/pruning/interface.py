@@ -1,0 +1,51 @@
+"""What every selection rule offers: choose before the call, learn after it."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from .types import Evidence, Selection, TokenLayout
+
+
+class Pruner(Protocol):
+    """A selection rule.
+
+    Attributes:
+        name: as on the command line and in result files.
+        keep_ratio: visual tokens kept / visual tokens in, (0, 1]; may be changed between calls.
+    """
+
+    name: ClassVar[str]
+    keep_ratio: float
+
+    def reset(self) -> None:
+        """Forget everything; the next selection is full."""
+
+    def select(self, layout: TokenLayout) -> Selection:
+        """Which tokens stay in the call that is about to be made."""
+
+    def observe(self, layout: TokenLayout, selection: Selection, evidence: Evidence) -> None:
+        """Learn from the call that was just made."""
+
+
+def check_keep_ratio(value: float) -> float:
+    """The value, if it is a keep ratio.
+
+    Raises:
+        ValueError: it is not in (0, 1].
+    """
+    if not 0 < value <= 1:  # also refuses NaN
+        raise ValueError(f"keep ratio {value} is outside (0, 1]: 1 keeps every visual token, 0.5 half of them")
+    return float(value)
+
+
+def token_budget(layout: TokenLayout, keep_ratio: float) -> int:
+    """How many visual tokens may stay, at least one."""
+    return max(1, round(keep_ratio * layout.num_visual))
+
+
+def top(scores: np.ndarray, count: int) -> np.ndarray:
+    """Indices of the ``count`` largest of (N,) scores, ties by index; fewer when N is smaller."""
+    return np.argsort(-scores, kind="stable")[: max(0, count)]

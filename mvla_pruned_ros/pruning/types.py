@@ -1,0 +1,159 @@
+"""What pruning is told and what it answers. Nothing here knows a policy or ROS.
+
+Arrays have one entry per visual token of an unpruned call, image tokens (row by row) before point tokens in
+everything that covers both.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class TokenLayout:
+    """Where the visual tokens of one call lie.
+
+    Attributes:
+        grid: rows and columns of image patches.
+        image_positions: (N2, 3) float32, base frame, metres: mean of the workspace points a patch shows; NaN
+            for a patch that shows none (background).
+        point_positions: (N3, 3) float32, base frame, metres: centres of the point groups.
+        point_patch: (N3,) int, image patch on which a centre projects, -1 outside the image.
+        end_effector: (3,) float32, base frame, metres.
+    """
+
+    grid: tuple[int, int]
+    image_positions: np.ndarray
+    point_positions: np.ndarray
+    point_patch: np.ndarray
+    end_effector: np.ndarray
+
+    @property
+    def num_image(self) -> int:
+        return len(self.image_positions)
+
+    @property
+    def num_points(self) -> int:
+        return len(self.point_positions)
+
+    @property
+    def num_visual(self) -> int:
+        return self.num_image + self.num_points
+
+    @property
+    def positions(self) -> np.ndarray:
+        """(N2 + N3, 3) positions of all visual tokens."""
+        return np.concatenate([self.image_positions, self.point_positions])
+
+
+class SemanticSet(enum.IntEnum):
+    """Which part of the scene a token shows (stage II)."""
+
+    BACKGROUND = 0
+    ROBOT = 1
+    OBJECT = 2
+
+
+class Reason(enum.IntEnum):
+    """Why a token stays, or that it does not."""
+
+    DROPPED = 0
+    FULL = 1  # everything stays: no pruning, first call, refresh
+    SALIENT = 2  # ranked into the budget by salience
+    PROTECTED = 3  # belongs to the robot or object set
+    BACKGROUND = 4  # random sample of the background
+    RETURNED = 5  # dropped before, brought back to be seen again
+    CHOSEN = 6  # picked by a method that gives no reason per token (random, say)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which visual tokens stay, and why.
+
+    Attributes:
+        reason: (N2 + N3,) int8 of ``Reason``.
+        num_image: N2.
+        sets: (N2 + N3,) int8 of ``SemanticSet``, or None when stage II did not run.
+        salience: (N2 + N3,) float32, predicted share of attention, or None when nothing was predicted.
+        image_share: alpha of stage I, salience of 2D over that of 2D and 3D; NaN when unknown.
+    """
+
+    reason: np.ndarray
+    num_image: int
+    sets: np.ndarray | None = None
+    salience: np.ndarray | None = None
+    image_share: float = float("nan")
+
+    @property
+    def kept(self) -> np.ndarray:
+        """(N2 + N3,) bool."""
+        return self.reason != Reason.DROPPED
+
+    @property
+    def image_kept(self) -> np.ndarray:
+        """Indices of the image tokens that stay, ascending."""
+        return np.flatnonzero(self.kept[: self.num_image])
+
+    @property
+    def points_kept(self) -> np.ndarray:
+        """Indices of the point tokens that stay, ascending."""
+        return np.flatnonzero(self.kept[self.num_image :])
+
+    @property
+    def keep_ratio(self) -> float:
+        """Visual tokens kept / visual tokens in."""
+        return float(self.kept.mean())
+
+    @property
+    def is_full(self) -> bool:
+        return bool(self.kept.all())
+
+    @classmethod
+    def full(cls, layout: TokenLayout, **details: object) -> Selection:
+        """Everything stays."""
+        reason = np.full(layout.num_visual, Reason.FULL, np.int8)
+        return cls(reason, layout.num_image, **details)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a policy call showed about the tokens that were in it.
+
+    Attributes:
+        norm: (M,) float32, mean absolute final-layer feature (before the final norm) of each kept visual
+            token, image tokens first, in the order of the selection.
+        attention: (M,) float32, attention that the action tokens paid to each, mean over rows, heads and the
+            evidence layers; sums to at most 1.
+    """
+
+    norm: np.ndarray
+    attention: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.norm.shape != self.attention.shape or self.norm.ndim != 1:
+            raise ValueError(f"evidence shapes differ: norm {self.norm.shape}, attention {self.attention.shape}")
+
+
+@dataclass
+class PruningStats:
+    """Counts of one selection, for diagnostics."""
+
+    image_in: int = 0
+    image_kept: int = 0
+    points_in: int = 0
+    points_kept: int = 0
+    by_reason: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, selection: Selection) -> PruningStats:
+        n2 = selection.num_image
+        return cls(
+            image_in=n2,
+            image_kept=int(selection.kept[:n2].sum()),
+            points_in=len(selection.reason) - n2,
+            points_kept=int(selection.kept[n2:].sum()),
+            by_reason={r.name.lower(): int((selection.reason == r).sum()) for r in Reason},
+        )

@@ -1,0 +1,117 @@
+"""Data that passes between the layers: camera, observation, action chunk.
+
+Units are SI, angles radians, stamps integer nanoseconds. Positions are in the robot's base frame unless a
+name says otherwise; camera frames are optical frames of REP-103 (x right, y down, z forward).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class CameraModel:
+    """A pinhole camera and where it stands.
+
+    Attributes:
+        width, height: image size in pixels.
+        fx, fy, cx, cy: intrinsics in pixels; pixel (u, v) has its centre at (u + 0.5, v + 0.5).
+        base_from_camera: (4, 4) float64, maps optical-frame points to base-frame points.
+    """
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    base_from_camera: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.height < 1:
+            raise ValueError(f"camera size must be positive, got {self.width} x {self.height}")
+        if not all(np.isfinite([self.fx, self.fy, self.cx, self.cy])) or self.fx <= 0 or self.fy <= 0:
+            raise ValueError(f"camera needs finite, positive focal lengths, got fx={self.fx}, fy={self.fy}")
+        if np.shape(self.base_from_camera) != (4, 4):
+            raise ValueError(f"base_from_camera must be 4 x 4, got {np.shape(self.base_from_camera)}")
+
+    def resized(self, width: int, height: int) -> CameraModel:
+        """The same camera for an image that was resampled to (height, width)."""
+        sx, sy = width / self.width, height / self.height
+        return CameraModel(
+            width, height, self.fx * sx, self.fy * sy, self.cx * sx, self.cy * sy, self.base_from_camera
+        )
+
+    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels of base-frame points.
+
+        Args:
+            points: (N, 3) metres, base frame.
+
+        Returns:
+            uv: (N, 2) float pixel coordinates, may lie outside the image; depth: (N,) metres along the
+            optical axis, not positive for points behind the camera (whose uv means nothing).
+        """
+        rotation, translation = self.base_from_camera[:3, :3], self.base_from_camera[:3, 3]
+        local = (np.asarray(points, np.float64) - translation) @ rotation
+        depth = local[:, 2]
+        safe = np.where(depth > 1e-9, depth, 1.0)
+        uv = np.stack([self.fx * local[:, 0] / safe + self.cx, self.fy * local[:, 1] / safe + self.cy], 1)
+        return uv, depth
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the policy is shown at one instant. This is where the input format is defined.
+
+    Attributes:
+        stamp_ns: when the sensors saw it (header time of the image).
+        image: (H, W, 3) uint8, RGB, of any size; the policy resamples it.
+        points: (N, 3) float32, base frame, metres, finite; any number, unordered, need not be cropped.
+        camera: model of the camera that took ``image``.
+        proprio: (P,) float32: end-effector x, y, z in metres, then gripper opening 0 (closed) to 1 (open).
+        instruction: what to do, in words.
+    """
+
+    stamp_ns: int
+    image: np.ndarray
+    points: np.ndarray
+    camera: CameraModel
+    proprio: np.ndarray
+    instruction: str
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
+            raise ValueError(f"image must be (H, W, 3) uint8 RGB, got {self.image.shape} {self.image.dtype}")
+        if self.points.ndim != 2 or self.points.shape[1] != 3:
+            raise ValueError(f"points must be (N, 3), got {self.points.shape}")
+        if self.proprio.ndim != 1 or not np.isfinite(self.proprio).all():
+            raise ValueError(f"proprio must be a finite vector, got {self.proprio}")
+        if self.camera.width != self.image.shape[1] or self.camera.height != self.image.shape[0]:
+            raise ValueError(
+                f"camera model is for {self.camera.width} x {self.camera.height} pixels, "
+                f"image has {self.image.shape[1]} x {self.image.shape[0]}"
+            )
+
+
+@dataclass(frozen=True)
+class ActionChunk:
+    """Actions for the steps that follow an observation.
+
+    Attributes:
+        stamp_ns: stamp of the observation it answers; action k is meant for
+            [stamp + k * step, stamp + (k + 1) * step).
+        step_s: time between two actions, seconds.
+        actions: (K, A) float32: end-effector velocity x, y, z in m/s (base frame), then the gripper command,
+            -1 (open) to 1 (close).
+    """
+
+    stamp_ns: int
+    step_s: float
+    actions: np.ndarray
+
+    def index_at(self, time_ns: int) -> int:
+        """Which action is due at ``time_ns``; below 0 or from K on when the chunk does not cover it."""
+        return int((time_ns - self.stamp_ns) // round(self.step_s * 1e9))
