@@ -52,6 +52,7 @@ class SimulatedRobot:
                 model.site_rgba[site, 3] = 0
         self._camera = RgbdCamera(model, image_size)
         self._partner: SimulatedRobot | None = None
+        self._seed, self._partner_seed = 0, -1
         self.steps = 0
         self._state = np.zeros(39)
         self._success = False
@@ -78,6 +79,7 @@ class SimulatedRobot:
     def reset(self, seed: int) -> None:
         """Start an episode; the same seed gives the same scene whatever came before."""
         self._env.seed(seed)
+        self._seed = seed
         self._env.reset()
         # Meta-World moves bodies and markers at reset but lets the kinematics catch up only at the next step:
         # without these two the first picture shows the scene of the episode before.
@@ -131,11 +133,10 @@ class SimulatedRobot:
             raise ValueError(f"task {self.task.name!r} has no partner task in the same scene")
         if self._partner is None:
             self._partner = SimulatedRobot(self.task.partner)
-            self._partner.reset(0)
         mine, theirs = self._env, self._partner._env
-        theirs._last_rand_vec, theirs._freeze_rand_vec = mine._last_rand_vec, True
-        theirs.reset_model()
+        if self._partner_seed != self._seed:  # same seed, same scene
+            self._partner.reset(self._seed)
+            self._partner_seed = self._seed
         theirs.data.qpos[:], theirs.data.qvel[:] = mine.data.qpos, 0
         mujoco.mj_forward(theirs.model, theirs.data)
-        theirs._freeze_rand_vec = False
         return bool(theirs.evaluate_state(theirs._get_obs(), np.zeros(4, np.float32))[1]["success"])

@@ -1,0 +1,153 @@
+"""``mvla evaluate``: success of a policy in the simulated robot, closed loop, without ROS."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ..pruning.config import TriStageConfig
+from ..pruning.interface import check_keep_ratio
+from ..pruning.methods import METHODS
+from ..sim.tasks import TASKS, task_named
+
+EXAMPLES = """examples:
+  mvla evaluate --tasks push --episodes 20 --keep 1.0
+  mvla evaluate --tasks push --episodes 100 --method random tri_stage --keep 0.5 0.25 --json out/push.json
+  mvla evaluate --tasks faucet-open faucet-close --swap-instructions
+  mvla evaluate --tasks push --keep 0.25 --set stage_semantic=false return_share=0.3
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the subcommand."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="success of a policy on the simulated robot, pruned or not",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), metavar="TASK", help=f"of: {', '.join(TASKS)}")
+    parser.add_argument("--episodes", type=int, default=20, help="per task and setting (default 20)")
+    parser.add_argument("--seed", type=int, default=0, help="first seed; training used 1000000 and up (default 0)")
+    parser.add_argument("--keep", type=float, nargs="+", default=[1.0], help="keep ratios in (0, 1] (default 1.0)")
+    parser.add_argument(
+        "--method", nargs="+", default=["tri_stage"], help=f"of: {', '.join(METHODS)} (default tri_stage)"
+    )
+    parser.add_argument(
+        "--delay", type=int, default=0, help="steps of 12.5 ms from an observation to its actions (default 0)"
+    )
+    parser.add_argument("--policy", default="small", help="policy folder or the name of a shipped one (default small)")
+    parser.add_argument(
+        "--swap-instructions",
+        action="store_true",
+        help="give each task the instruction of its partner; counts whose goal is reached",
+    )
+    parser.add_argument(
+        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="tri_stage parameters, e.g. return_share=0.2"
+    )
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows here")
+    parser.set_defaults(run=run)
+
+
+def pruning_config(assignments: list[str]) -> TriStageConfig:
+    """A configuration from NAME=VALUE words.
+
+    Raises:
+        ValueError: unknown name or unfit value.
+    """
+    fields = {f.name: f for f in dataclasses.fields(TriStageConfig)}
+    values: dict[str, Any] = {}
+    for word in assignments:
+        name, _, text = word.partition("=")
+        if name not in fields:
+            raise ValueError(f"unknown pruning parameter {name!r}: choose from {', '.join(fields)}")
+        try:
+            value = json.loads(text.lower())
+        except json.JSONDecodeError:
+            raise ValueError(f"{word!r}: {text!r} is neither a number nor true or false") from None
+        kind = type(fields[name].default)
+        if isinstance(value, bool) != (kind is bool) or (kind is int and not isinstance(value, int)):
+            raise ValueError(f"{name} takes a {kind.__name__}, got {text!r}")
+        values[name] = kind(value)
+    return TriStageConfig(**values)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the sweep, print the table, write the rows."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from ..evaluation.sweep import Setting, row, run_sweep
+    from ..models import policy_folder
+
+    for task in args.tasks:
+        task_named(task)
+    for keep in args.keep:
+        check_keep_ratio(keep)
+    for method in args.method:
+        if method not in METHODS:
+            raise ValueError(f"unknown method {method!r}: choose from {', '.join(METHODS)}")
+    if args.episodes < 1 or args.workers < 1:
+        raise ValueError(f"--episodes and --workers must be at least 1, got {args.episodes} and {args.workers}")
+    pruning = pruning_config(args.set)
+    policy = str(policy_folder(args.policy))
+    settings = [
+        Setting(task, policy, method, 1.0 if method == "none" else keep, pruning, args.delay, args.swap_instructions)
+        for task in args.tasks
+        for method in args.method
+        for keep in args.keep
+    ]
+    settings = list(dict.fromkeys(settings))  # `none` is one row, whatever the keep ratios
+    console = Console(width=max(100, Console().width))  # a table in a log file is not cut
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+               TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("episodes", total=len(settings) * args.episodes)
+        results = run_sweep(
+            settings,
+            range(args.seed, args.seed + args.episodes),
+            args.workers,
+            lambda setting, _: progress.update(
+                bar, advance=1, description=f"{setting.task} {setting.method} {setting.keep:g}"
+            ),
+        )
+    rows = [row(setting, episodes) for setting, episodes in results.items()]
+    console.print(_table(rows))
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+        console.print(f"rows written to {args.json}")
+    return 0
+
+
+def _table(rows: list[dict[str, Any]]) -> Any:
+    from rich.table import Table
+
+    table = Table(title="closed loop, paired seeds, 95 % Wilson intervals")
+    for name in ("task", "method", "keep", "measured", "success", "interval", "steps", "policy ms"):
+        table.add_column(name, justify="left" if name in ("task", "method") else "right", no_wrap=True)
+    swapped = any("partner_successes" in r for r in rows)
+    if swapped:
+        table.add_column("partner's goal", justify="right")
+    for r in rows:
+        low, high = r["interval"]
+        cells = [
+            r["task"],
+            r["method"],
+            f"{r['keep_asked']:g}",
+            "-" if r["keep_measured"] is None else f"{r['keep_measured']:.3f}",
+            f"{r['successes']}/{r['episodes']}",
+            f"{low:.2f}-{high:.2f}",
+            "-" if r["steps_median"] is None else f"{r['steps_median']:g}",
+            "-" if r["policy_ms_p50"] is None else f"{r['policy_ms_p50']:.1f}",
+        ]
+        if swapped:
+            cells.append(f"{r['partner_successes']}/{r['episodes']}")
+        table.add_row(*cells)
+    return table

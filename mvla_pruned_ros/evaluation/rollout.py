@@ -1,0 +1,108 @@
+"""Closed loop without ROS: a policy drives the simulated robot for one episode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..policy.inputs import NotReadyError
+from ..runtime import PolicyRuntime
+from ..sim.robot import SimulatedRobot
+from ..types import ActionChunk
+
+REPLAN_STEPS = 4  # a camera of 20 Hz beside control steps of 12.5 ms
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What happened.
+
+    Attributes:
+        task, seed: which one. success: goal reached within the task's steps. steps: until then, or all.
+        partner_success: the partner task's goal was reached (only looked at with exchanged instructions).
+        keep_ratios: of every policy call. policy_ms: of every call.
+    """
+
+    task: str
+    seed: int
+    success: bool
+    steps: int
+    partner_success: bool
+    keep_ratios: tuple[float, ...]
+    policy_ms: tuple[float, ...]
+
+
+class DelayedControl:
+    """Drives a robot as the node does: chunks are indexed by the time of their observation, so one that arrives
+    late joins where it belongs.
+
+    Args:
+        runtime: policy and pruner, reset here. delay: steps between an observation and its chunk's arrival.
+        instruction: None for the task's own. replan_steps: steps between observations.
+    """
+
+    def __init__(
+        self, runtime: PolicyRuntime, *, delay: int = 0, instruction: str | None = None,
+        replan_steps: int = REPLAN_STEPS,
+    ) -> None:  # fmt: skip
+        room = runtime.policy.chunk_size - replan_steps
+        if not 0 <= delay <= room:
+            raise ValueError(
+                f"delay {delay} must lie in [0, {room}]: a chunk of {runtime.policy.chunk_size} actions has to last "
+                f"until the next one, {replan_steps} steps later, has arrived"
+            )
+        self._runtime, self._delay, self._replan = runtime, delay, replan_steps
+        self._instruction = instruction
+        self._pending: list[tuple[int, ActionChunk]] = []
+        self._chunk: ActionChunk | None = None
+        self._gripper = 0.0
+        self.keep_ratios: list[float] = []
+        self.policy_ms: list[float] = []
+        runtime.reset()
+
+    def step(self, robot: SimulatedRobot) -> None:
+        """Observe and infer when it is time to, then apply one command."""
+        if robot.steps % self._replan == 0:
+            try:
+                inference = self._runtime.infer(robot.observe(self._instruction))
+                self._pending.append((robot.steps + self._delay, inference.chunk))
+                self.keep_ratios.append(inference.selection.keep_ratio)
+                self.policy_ms.append(inference.policy_ms)
+            except NotReadyError:
+                pass  # the old chunk goes on until it is exhausted
+        while self._pending and self._pending[0][0] <= robot.steps:
+            self._chunk = self._pending.pop(0)[1]
+        command = np.array([0, 0, 0, self._gripper], np.float32)
+        if self._chunk is not None:
+            index = self._chunk.index_at(robot.time_ns)
+            if 0 <= index < len(self._chunk.actions):
+                command = self._chunk.actions[index]
+        self._gripper = float(command[3])
+        robot.step(command)
+
+
+def run_episode(
+    robot: SimulatedRobot, runtime: PolicyRuntime, seed: int, *, delay: int = 0, instruction: str | None = None
+) -> Episode:
+    """One episode from a seed; see ``DelayedControl`` for the arguments.
+
+    With an ``instruction`` that is not the task's own, the partner task's goal is watched as well and ends the
+    episode too.
+    """
+    robot.reset(seed)
+    control = DelayedControl(runtime, delay=delay, instruction=instruction)
+    foreign = instruction is not None and instruction != robot.task.instruction and robot.task.partner is not None
+    partner_success = False
+    while robot.steps < robot.task.max_steps and not robot.success and not partner_success:
+        control.step(robot)
+        partner_success = foreign and robot.partner_success()
+    return Episode(
+        task=robot.task.name,
+        seed=seed,
+        success=robot.success,
+        steps=robot.steps,
+        partner_success=partner_success,
+        keep_ratios=tuple(control.keep_ratios),
+        policy_ms=tuple(control.policy_ms),
+    )

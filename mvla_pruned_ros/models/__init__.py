@@ -1,0 +1,21 @@
+"""Policies that come with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+SHIPPED = ("small",)
+
+
+def policy_folder(name_or_path: str) -> Path:
+    """Folder of a shipped policy by name, or the given path.
+
+    Raises:
+        ValueError: neither; the message lists the shipped ones.
+    """
+    if name_or_path in SHIPPED:
+        return Path(__file__).parent / name_or_path
+    path = Path(name_or_path).expanduser()
+    if not path.is_dir():
+        raise ValueError(f"no policy {name_or_path!r}: give a folder or one of the shipped: {', '.join(SHIPPED)}")
+    return path
