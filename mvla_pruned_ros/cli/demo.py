@@ -1,0 +1,44 @@
+"""``mvla demo``: the simulated robot and the policy node, as two processes over DDS."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .options import add_demo_arguments, add_policy_arguments
+
+EPILOG = """\
+examples:
+  mvla demo                                      every task, 3 episodes each, half of the visual tokens
+  mvla demo --keep 0.35 --tasks push             one task, about a third of the tokens
+  mvla demo --method none --out out/unpruned     the same without pruning, to compare
+  mvla demo --real-time-factor 0.5               for a slow computer
+
+It starts `simulator_node` (Meta-World physics) and `policy_node` as two processes that talk over real DDS in a domain
+of their own, plays episodes with each task's own instruction, and writes DIR/report.json, DIR/demo.gif (dropped
+patches dark, kept points as dots) and the two nodes' logs.
+
+exit code: 0 when all ran, whether the robot succeeded or not; 1 when a node failed; 2 for impossible arguments.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "demo",
+        help="simulated robot and policy node over DDS: report and GIF",
+        description="Run the policy node against the simulated robot, show what happens, write a report and a GIF.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--episodes", type=int, default=3, help="episodes of each task (default: %(default)s)")
+    add_policy_arguments(parser)
+    add_demo_arguments(parser)
+    parser.add_argument("--out", type=Path, default=Path("out/demo"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--no-gif", action="store_true", help="do not draw demo.gif")
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..ros.demo_runner import run_demo
+    from ..ros.demo_session import DemoOptions
+
+    return run_demo(DemoOptions.of(args), episodes=args.episodes, gif=not args.no_gif)

@@ -1,0 +1,59 @@
+"""The ``mvla`` command."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+# Each is a module of this package with add_parser(subparsers), and run(args) that returns the exit code.
+COMMANDS = ("demo", "record", "replay", "train", "evaluate")
+
+DESCRIPTION = """\
+Token-pruned multi-visual-modal VLA policies: try, measure and train them.
+
+  mvla demo                            simulated robot and policy node over DDS, with a report and a GIF
+  mvla evaluate --help                 success and latency of pruning methods in simulation
+  mvla record --out my_bag             the demo's topics as a rosbag2
+  mvla replay my_bag --keep 0.35       a bag played into a policy node
+  mvla train --help                    train the small policy from scripted experts
+"""
+
+
+class UsageError(Exception):
+    """What the user asked for cannot be done; the message is all that is shown."""
+
+
+def _parser(commands: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mvla", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="{" + ",".join(COMMANDS) + "}")
+    for name in commands:
+        importlib.import_module(f".{name}", __package__).add_parser(subparsers)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``mvla``; returns its exit code: 0 done, 1 ran but failed, 2 asked for something impossible."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # Only the module of the command given is imported: evaluating needs no rclpy, and help comes at once.
+    given = arguments[0] if arguments and arguments[0] in COMMANDS else None
+    args = _parser((given,) if given else COMMANDS).parse_args(arguments)
+    try:
+        return importlib.import_module(f".{args.command}", __package__).run(args)
+    except KeyboardInterrupt:
+        print(f"mvla {args.command}: interrupted", file=sys.stderr)
+        return 130
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("mvla_pruned_ros"):
+            raise
+        print(f"mvla {args.command}: error: {error}; see the installation notes in README.md", file=sys.stderr)
+    except (ValueError, OSError, UsageError) as error:
+        print(f"mvla {args.command}: error: {error}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

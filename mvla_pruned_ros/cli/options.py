@@ -1,0 +1,45 @@
+"""Arguments that several subcommands share. Light imports only: help must come at once."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
+    """--keep, --method, --policy, --device."""
+    parser.add_argument(
+        "--keep",
+        type=float,
+        default=0.5,
+        metavar="RATIO",
+        help="share of the visual tokens (image and points) that stay, (0, 1] (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--method", default="tri_stage", help="pruning rule: tri_stage, random or none (default: %(default)s)"
+    )
+    parser.add_argument("--policy", metavar="DIR", help="policy folder (default: the policy that is shipped)")
+    parser.add_argument(
+        "--device", default="cpu", help="where the policy runs: cpu, cuda, cuda:N or auto (default: %(default)s)"
+    )
+
+
+def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
+    """What sets the simulated robot up: --tasks, --seed, --real-time-factor, --domain-id, --max-steps."""
+    parser.add_argument(
+        "--tasks", nargs="+", metavar="TASK", help="tasks in this order (default: all; an unknown name lists them)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the first episode of each task, then + 1 (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--real-time-factor",
+        type=float,
+        metavar="X",
+        help="simulated over wall time, 0 for as fast as possible (default: fits two CPU cores)",
+    )
+    parser.add_argument(
+        "--max-steps", type=int, default=0, metavar="N", help="end episodes after N steps of 12.5 ms (default: the task's)"
+    )
+    parser.add_argument(
+        "--domain-id", type=int, metavar="N", help="ROS_DOMAIN_ID of the nodes (default: one of this run's own)"
+    )

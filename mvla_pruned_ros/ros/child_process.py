@@ -1,0 +1,97 @@
+"""A node in a process of its own, which never outlives its parent's ``with`` block."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+class ChildFailedError(RuntimeError):
+    """A node ended by itself; the message holds the end of what it printed."""
+
+
+def parameter_arguments(parameters: Mapping[str, Any]) -> list[str]:
+    """``-p name:=value`` for each parameter, in YAML, so that types survive."""
+    out = []
+    for name, value in parameters.items():
+        if isinstance(value, bool):
+            text = str(value).lower()
+        elif isinstance(value, str):
+            text = "'" + value.replace("'", "''") + "'"
+        elif isinstance(value, Sequence):
+            text = "[" + ", ".join(repr(float(x)) for x in value) + "]"
+        else:
+            text = repr(value)
+        out += ["-p", f"{name}:={text}"]
+    return out
+
+
+class ChildNode:
+    """``python -m module --ros-args ...`` with its output in a log file."""
+
+    def __init__(
+        self,
+        name: str,
+        module: str,
+        log: Path,
+        parameters: Mapping[str, Any],
+        remaps: Mapping[str, str],
+        environment: Mapping[str, str],
+    ) -> None:
+        """Args: name: for messages. module: what to run. log: file for stdout and stderr."""
+        self.name, self._log = name, log
+        command = [sys.executable, "-m", module, "--ros-args", *parameter_arguments(parameters)]
+        for source, target in remaps.items():
+            command += ["-r", f"{source}:={target}"]
+        with log.open("wb") as output:
+            # A session of its own: Ctrl-C reaches the parent alone, which then ends its children in order.
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=dict(environment),
+                start_new_session=True,
+            )
+
+    def check(self) -> None:
+        """Raise ChildFailedError if the node has ended."""
+        code = self.process.poll()
+        if code is not None:
+            raise ChildFailedError(f"{self.name} ended with exit code {code}; the end of {self._log}:\n{self.tail()}")
+
+    def tail(self, lines: int = 20) -> str:
+        """The last lines it printed."""
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
+
+    def interrupt(self) -> None:
+        """Ask it to end (SIGINT)."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+
+    def end(self, patience_s: float = 5.0) -> None:
+        """SIGINT, and SIGKILL to its whole session when it has not ended after ``patience_s``."""
+        self.interrupt()
+        try:
+            self.process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            try:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            self.process.wait()
+
+
+def end_all(children: Sequence[ChildNode], patience_s: float = 5.0) -> None:
+    """End several at once: all are asked first, so that they take the patience together."""
+    for child in children:
+        child.interrupt()
+    until = time.monotonic() + patience_s
+    for child in children:
+        child.end(max(0.1, until - time.monotonic()))
