@@ -133,7 +133,7 @@ class MVLAModel(nn.Module):
             elif segment == "image":
                 tokens, kept = self.image_tokenizer(batch.image, batch.image_kept), batch.image_kept
             else:
-                tokens = self.point_tokenizer(batch.centres, batch.groups, batch.points_kept)
+                tokens = self.point_tokenizer(batch.centres, batch.groups, batch.proprio[:, :3], batch.points_kept)
                 kept = batch.points_kept
             if kept is None:
                 kept = torch.arange(tokens.shape[1], device=device).expand(len(tokens), -1)

@@ -60,19 +60,24 @@ class ImageTokenizer(nn.Module):
 
 
 class PointTokenizer(nn.Module):
-    """Groups of points, each through a small PointNet of its own neighbours, plus where its centre is."""
+    """Groups of points, each through a small PointNet of its own neighbours, plus where its centre is.
+
+    The centre is given in the base frame and relative to the end effector: what an arm does next depends on the
+    way that is left, and learning the difference of two absolute positions takes many more samples (ours).
+    """
 
     def __init__(self, width: int, radius: float, hidden: int = 64) -> None:
         super().__init__()
         self.radius = radius
         self.point = nn.Sequential(nn.Linear(3, hidden), nn.GELU(), nn.Linear(hidden, hidden))
         self.fourier = Fourier()
-        self.project = nn.Linear(hidden + self.fourier.size(3), width)
+        self.project = nn.Linear(hidden + 2 * self.fourier.size(3), width)
 
-    def forward(self, centres: Tensor, groups: Tensor, kept: Tensor | None = None) -> Tensor:
-        """(B, G, 3) metres, (B, G, K, 3) metres relative, (B, M) group indices -> (B, M, width)."""
+    def forward(self, centres: Tensor, groups: Tensor, end_effector: Tensor, kept: Tensor | None = None) -> Tensor:
+        """(B, G, 3) metres, (B, G, K, 3) metres relative, (B, 3) metres, (B, M) group indices -> (B, M, width)."""
         centres, groups = gather_tokens(centres, kept), gather_tokens(groups, kept)
         dtype = self.project.weight.dtype
-        shape = self.point(groups.to(dtype) / self.radius).amax(2)
+        shape = nn.functional.gelu(self.point(groups.to(dtype) / self.radius).amax(2))
         # Positions are expanded in fp32: a centimetre is lost in bf16.
-        return self.project(torch.cat([nn.functional.gelu(shape), self.fourier(centres.float()).to(dtype)], -1))
+        absolute, relative = self.fourier(centres.float()), self.fourier((centres - end_effector[:, None]).float())
+        return self.project(torch.cat([shape, absolute.to(dtype), relative.to(dtype)], -1))

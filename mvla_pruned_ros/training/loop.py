@@ -33,6 +33,7 @@ class TrainingConfig:
         ema_decay: of the averaged weights, which are the ones that are saved.
         keep_ratios, keep_weights: token dropout: each batch keeps one of these ratios of visual tokens, drawn
             with these weights. (1.0,) and (1.0,) train on all tokens.
+        emphasis: (instruction, weight) pairs: how often a batch draws it; others have weight 1.
         precision: bf16 (autocast) or fp32. compile: use torch.compile (needs a C++ compiler on CPU).
         device: where to train. seed: of initial weights and batches.
     """
@@ -45,6 +46,7 @@ class TrainingConfig:
     ema_decay: float = 0.999
     keep_ratios: tuple[float, ...] = (1.0, 0.5, 0.25)
     keep_weights: tuple[float, ...] = (0.4, 0.3, 0.3)
+    emphasis: tuple[tuple[str, float], ...] = ()
     precision: str = "fp32"
     compile: bool = False
     device: str = "cpu"
@@ -66,7 +68,7 @@ class TrainingConfig:
 
 
 class _Sampler:
-    """Draws batches: every instruction equally often, however many frames it has."""
+    """Draws batches: instructions by their weights, however many frames each has."""
 
     def __init__(self, data: Demonstrations, config: MVLAConfig, training: TrainingConfig,
                  normalization: ActionNormalization, tokenizer: InstructionTokenizer) -> None:  # fmt: skip
@@ -75,12 +77,17 @@ class _Sampler:
         self._target = normalization.normalize(data.actions)
         names, self._task = np.unique(data.instruction, return_inverse=True)
         self._ids = np.stack([tokenizer.encode(str(name)) for name in names])
+        unknown = {name for name, _ in training.emphasis} - set(names.tolist())
+        if unknown:
+            raise ValueError(f"emphasis names instructions that are not in the data: {sorted(unknown)}")
+        weights = np.array([dict(training.emphasis).get(str(name), 1.0) for name in names])
+        self._weights = weights / weights.sum()
         self._members = [np.flatnonzero(self._task == i) for i in range(len(names))]
 
     def draw(self, step: int) -> tuple[Batch, torch.Tensor]:
         """The batch of a step, a function of seed and step alone, so that resuming changes nothing."""
         rng = np.random.default_rng([self._training.seed, step])
-        tasks = rng.integers(len(self._members), size=self._training.batch_size)
+        tasks = rng.choice(len(self._members), self._training.batch_size, p=self._weights)
         index = np.array([rng.choice(self._members[t]) for t in tasks])
         ratio = rng.choice(self._training.keep_ratios, p=self._training.keep_weights)
         image_kept = points_kept = None
