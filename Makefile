@@ -1,50 +1,85 @@
-# make demo   sets everything up and runs the demo      make test   sets everything up and runs all tests
-# Variables:  EPISODES (per task) and KEEP (keep ratio) for the demo; TORCH to choose another build of torch,
-#             e.g. TORCH="torch --index-url https://download.pytorch.org/whl/cpu"
+# From a clone to a running demo or a tested tree in one command; `make help` says how.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 EPISODES ?= 3
 KEEP ?= 0.5
-VENV := .venv
-BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+PYTEST_ARGS ?=
 
-# With ROS sourced its rclpy is used; without, the ros-* wheels. Mixing the two breaks both.
+# With a ROS installation sourced, its rclpy and messages are used; without one, pip brings them as wheels.
+# The two must never meet in one environment.
 ifdef ROS_DISTRO
+VENV ?= .venv-$(ROS_DISTRO)
 VENV_FLAGS := --system-site-packages
 EXTRAS := sim,train,test
 else
+VENV ?= .venv
 VENV_FLAGS :=
 EXTRAS := sim,train,pip-ros,test
 endif
+BIN := $(VENV)/bin
+# Its name changes with what was asked for, its age is compared with setup.py: either one installs anew.
+INSTALLED := $(VENV)/.installed-$(shell echo '$(TORCH) $(EXTRAS)' | cksum | cut -d ' ' -f 1)
 
-export MUJOCO_GL ?= osmesa
-# DDS traffic of demo and tests stays on this machine.
-export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
+# The core alone: no ROS, no simulator.
+VENV_NUMPY1 := .venv-numpy1
+INSTALLED_NUMPY1 := $(VENV_NUMPY1)/.installed-$(shell echo '$(TORCH)' | cksum | cut -d ' ' -f 1)
+CORE_TESTS := $(addprefix test/test_,$(addsuffix .py,types geometry policy_inputs policy_model checkpoint \
+    instruction normalization layers pruning statistics))
 
-.PHONY: help demo test lint setup clean
+.PHONY: help install demo test lint test-numpy1 clean
+
 help:
-	@sed -n '1,3s/^# //p' Makefile
+	@echo 'make demo         set up, then run the simulated robot and the policy node: EPISODES=3 KEEP=0.5'
+	@echo 'make test         set up, then lint, type checks and all tests: PYTEST_ARGS="-k geometry"'
+	@echo 'make lint         ruff and mypy'
+	@echo 'make test-numpy1  tests of the core with numpy 1.26, in an environment of its own'
+	@echo 'make install      only set up $(VENV) (done by the others when needed)'
+	@echo 'make clean        remove the environments, build outputs and caches'
+	@echo ''
+	@echo 'PYTHON=python3.12       interpreter to set up with, 3.10 to 3.13'
+	@echo 'TORCH="torch==2.13.0"   requirement and options for pip, to choose another build of PyTorch;'
+	@echo '                        a CUDA build needs several GB'
+	@echo 'VENV=DIR                where to set up; with ROS sourced .venv-$$ROS_DISTRO, else .venv'
 
-demo: setup
+install: $(INSTALLED)
+
+# Torch goes first and alone, so that nothing else decides which build of it is used.
+$(INSTALLED): setup.py setup.cfg package.xml
+	@PYTHON='$(PYTHON)' scripts/system_libraries.sh
+	@scripts/make_venv.sh '$(PYTHON)' '$(VENV)' $(VENV_FLAGS)
+	$(BIN)/pip install --quiet --constraint $(VENV)/constraints.txt $(TORCH)
+	$(BIN)/pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[$(EXTRAS)]'
+	@rm -f $(VENV)/.installed-*
+	@touch $@
+
+demo: $(INSTALLED)
 	$(BIN)/mvla demo --episodes $(EPISODES) --keep $(KEEP)
 
-test: lint
-	$(BIN)/python -m pytest
-
-lint: setup
+lint: $(INSTALLED)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-setup: $(STAMP)
+test: lint
+	$(BIN)/python -m pytest --durations=15 $(PYTEST_ARGS)
 
-$(STAMP): setup.py
-	scripts/system_libraries.sh
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV_FLAGS) $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip "setuptools<80" wheel
-	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]"
-	touch $(STAMP)
+$(INSTALLED_NUMPY1): setup.py
+	@PYTHON='$(PYTHON)' scripts/system_libraries.sh
+	@scripts/make_venv.sh '$(PYTHON)' '$(VENV_NUMPY1)'
+	@echo 'numpy<2' > $(VENV_NUMPY1)/constraints.txt
+	$(VENV_NUMPY1)/bin/pip install --quiet --constraint $(VENV_NUMPY1)/constraints.txt $(TORCH)
+	$(VENV_NUMPY1)/bin/pip install --quiet --constraint $(VENV_NUMPY1)/constraints.txt --editable '.[test]'
+	@rm -f $(VENV_NUMPY1)/.installed-*
+	@touch $@
+
+test-numpy1: $(INSTALLED_NUMPY1)
+	$(VENV_NUMPY1)/bin/python -c 'import numpy; print("numpy", numpy.__version__)'
+	$(VENV_NUMPY1)/bin/python -m pytest $(CORE_TESTS)
 
 clean:
-	rm -rf $(VENV) out build install log *.egg-info
+	rm -rf .venv .venv-* build install log *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

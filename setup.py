@@ -1,26 +1,23 @@
-"""ament_python package; also installable with pip alone."""
+"""Packaging for colcon (ament_python) and for pip."""
 
 from glob import glob
 
 from setuptools import find_packages, setup
 
 NAME = "mvla_pruned_ros"
-# rclpy and messages for machines without a ROS installation.
-ROS_WHEELS = [
-    f"ros-{name}"
-    for name in (
-        "rclpy[fastrtps]", "rmw-fastrtps-cpp", "std-msgs", "std-srvs", "sensor-msgs", "geometry-msgs",
-        "diagnostic-msgs", "lifecycle-msgs", "rcl-interfaces", "rosgraph-msgs",
-    )
-]  # fmt: skip
-# metaworld imports packaging without declaring it, and pins this mujoco.
+
+# Meta-World pins MuJoCo 3.3.0, and that imports packaging without asking for it.
 SIM = ["metaworld==3.1.1", "mujoco==3.3.0", "packaging"]
-# ruff and mypy decide whether the tests pass, so they are pinned.
-TEST = ["pytest>=7,<9", "ruff==0.17.6", "mypy==2.4.1", "types-setuptools"]
 
 setup(
     name=NAME,
     version="0.1.0",
+    description="Token-pruned multi-visual-modal (image and point cloud) VLA policies on ROS 2",
+    long_description="Runs token-pruned multi-visual-modal vision-language-action policies on ROS 2.",
+    license="Apache-2.0",
+    maintainer="mvla_pruned_ros maintainers",
+    maintainer_email="maintainers@mvla-pruned-ros.dev",
+    python_requires=">=3.10,<3.14",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={NAME: ["py.typed", "models/*/*", "ros/fastdds.xml"]},
     data_files=[
@@ -29,25 +26,40 @@ setup(
         (f"share/{NAME}/launch", glob("launch/*.launch.py")),
         (f"share/{NAME}/config", glob("config/*")),
     ],
-    python_requires=">=3.10",
+    zip_safe=False,
     install_requires=[
         "setuptools",
-        "numpy>=1.26",
+        # 1.26 is what Ubuntu's ROS binaries are built against; both are tested.
+        "numpy>=1.26,<3",
         "scipy>=1.11",
         "pillow>=10",
-        "torch>=2.4",
-        "transformers>=5.0,<6",
-        "tokenizers>=0.20",
-        "safetensors>=0.4",
         "open3d>=0.18",
+        "torch>=2.6",
+        # AttentionInterface and AttentionMaskInterface as they are used here came with 5; 5.23 is what is tested.
+        "transformers>=5.0,<6",
+        "safetensors>=0.4",
+        "tokenizers>=0.20",
         "rich>=13",
-        "rosbags>=0.10",
     ],
     extras_require={
         "sim": SIM,
-        "train": SIM,  # demonstrations come from the simulator
-        "pip-ros": ROS_WHEELS,
-        "test": TEST,
+        "train": SIM,  # demonstrations come from the simulated robot
+        # ROS 2 without a ROS installation: wheels of ROS kilted. Never beside a sourced ROS.
+        "pip-ros": [
+            "ros-rclpy[fastrtps]~=9.1.2",
+            "ros-rmw-fastrtps-cpp~=9.3.3",
+            "ros-builtin-interfaces~=2.3.0",
+            "ros-diagnostic-msgs~=5.5.1",
+            "ros-geometry-msgs~=5.5.1",
+            "ros-lifecycle-msgs~=2.3.0",
+            "ros-rcl-interfaces~=2.3.0",
+            "ros-rosgraph-msgs~=2.3.0",
+            "ros-sensor-msgs~=5.5.1",
+            "ros-std-msgs~=5.5.1",
+            "ros-std-srvs~=5.5.1",
+        ],
+        # launch_testing's pytest plugin, present wherever ROS is, breaks pytest 9.
+        "test": ["pytest>=7,<9", "ruff==0.17.6", "mypy==2.4.1"],
     },
     entry_points={
         "console_scripts": [
@@ -56,9 +68,4 @@ setup(
             f"simulator_node = {NAME}.ros.simulator_node:main",
         ]
     },
-    zip_safe=False,
-    maintainer="mvla_pruned_ros maintainers",
-    maintainer_email="maintainers@mvla-pruned-ros.dev",
-    description="Token-pruned multi-visual-modal VLA policies as a ROS 2 node",
-    license="Apache-2.0",
 )

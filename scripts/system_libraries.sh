@@ -1,25 +1,57 @@
 #!/usr/bin/env bash
-# Installs the shared libraries that wheels cannot bring: Mesa for off-screen rendering (MuJoCo), libusb, libGL and
-# libgomp (Open3D). Where it may not install, it prints the line to run and stops.
+# Sees to it that the system libraries that pip cannot install are there.
+# Looks by loading them; installs what is missing with apt-get where that needs no password, else prints the command.
+# Usage: scripts/system_libraries.sh [--check]     --check: only look; exit code 1 when something is missing
 set -euo pipefail
 
-packages=(libosmesa6 libegl1 libgl1 libusb-1.0-0 libgomp1 libx11-6)
-sonames=(libOSMesa.so.8 libEGL.so.1 libGL.so.1 libusb-1.0.so.0 libgomp.so.1 libX11.so.6)
+# soname, Debian package, what needs it
+NEEDED=(
+    "libOSMesa.so.8    libosmesa6      MuJoCo-off-screen-rendering"
+    "libEGL.so.1       libegl1         Open3D"
+    "libGL.so.1        libgl1          Open3D"
+    "libusb-1.0.so.0   libusb-1.0-0    Open3D"
+    "libX11.so.6       libx11-6        Open3D"
+    "libudev.so.1      libudev1        Open3D"
+    "libgomp.so.1      libgomp1        Open3D-and-PyTorch"
+)
 
-missing=()
-for i in "${!sonames[@]}"; do
-  python3 -c "import ctypes; ctypes.CDLL('${sonames[$i]}')" 2>/dev/null || missing+=("${packages[$i]}")
-done
-[ ${#missing[@]} -eq 0 ] && exit 0
+missing() {
+    local entry soname package user
+    for entry in "${NEEDED[@]}"; do
+        read -r soname package user <<<"$entry"
+        if ! "${PYTHON:-python3}" -c "import ctypes; ctypes.CDLL('$soname')" 2>/dev/null; then
+            echo "  $soname ($package), needed by ${user//-/ }" >&2
+            echo "$package"
+        fi
+    done
+}
 
-line="apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"
-if ! command -v apt-get >/dev/null; then
-  echo "Missing system libraries: please install what your system calls ${missing[*]}." >&2
-elif [ "$(id -u)" = 0 ]; then
-  sh -c "$line" && exit 0
-elif sudo -n true 2>/dev/null; then
-  sudo sh -c "$line" && exit 0
-else
-  echo "Missing system libraries. Please run:  sudo sh -c '$line'" >&2
+mapfile -t packages < <(missing)
+if ((${#packages[@]} == 0)); then
+    exit 0
 fi
-exit 1
+echo "the system libraries above are missing" >&2
+if [[ "${1:-}" == --check ]]; then
+    exit 1
+fi
+
+if ! command -v apt-get >/dev/null; then
+    echo "install them with this system's package manager (Debian calls them: ${packages[*]}), then try again" >&2
+    exit 1
+fi
+if ((EUID == 0)); then
+    sudo=()
+elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+    sudo=(sudo -n)
+else
+    echo "install them, then try again:" >&2
+    echo "  sudo apt-get update && sudo apt-get install -y ${packages[*]}" >&2
+    exit 1
+fi
+"${sudo[@]}" apt-get update
+DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y --no-install-recommends "${packages[@]}"
+mapfile -t packages < <(missing)
+if ((${#packages[@]} > 0)); then
+    echo "still missing after installation" >&2
+    exit 1
+fi

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -17,7 +17,7 @@ class Pruner(Protocol):
         keep_ratio: visual tokens kept / visual tokens in, (0, 1]; may be changed between calls.
     """
 
-    name: ClassVar[str]
+    name: str
     keep_ratio: float
 
     def reset(self) -> None:
