@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2, PointField
 from std_msgs.msg import Header
 
+from ..sim.camera import POSITION, TARGET, _look_at
 from ..types import CameraModel
 
 BASE_FRAME = "base"
@@ -95,7 +96,7 @@ def gripper_message(opening: float, stamp: Time) -> JointState:
     return JointState(header=Header(stamp=stamp, frame_id=BASE_FRAME), name=["gripper"], position=[float(opening)])
 
 
-def extrinsics_of(camera: CameraModel) -> tuple[list[float], list[float]]:
-    """Translation (3, metres) and rotation (x, y, z, w) of the camera's optical frame in the base frame."""
-    pose = camera.base_from_camera
+def simulated_camera_extrinsics() -> tuple[list[float], list[float]]:
+    """Translation (3, metres) and rotation (x, y, z, w) of the simulated camera's optical frame in the base frame."""
+    pose = _look_at(POSITION, TARGET)
     return pose[:3, 3].tolist(), Rotation.from_matrix(pose[:3, :3]).as_quat().tolist()

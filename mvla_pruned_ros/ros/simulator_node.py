@@ -127,7 +127,7 @@ class SimulatorNode(Node):
         self._success = self.create_publisher(Bool, "~/success", LATCHED)
         self._status = self.create_publisher(String, "~/status", LATCHED)
         self._instruction = self.create_publisher(String, "~/instruction", LATCHED)
-        self.create_subscription(TwistStamped, "~/command/twist", self._take_twist, RELIABLE)
+        self._twist = self.create_subscription(TwistStamped, "~/command/twist", self._take_twist, RELIABLE)
         self.create_subscription(Float64, "~/command/gripper", self._take_gripper, RELIABLE)
         self.create_service(Trigger, "~/reset", self._serve_reset)
         service = self._values["policy_reset_service"]
@@ -235,7 +235,7 @@ class SimulatorNode(Node):
         self._robot.reset(self._seed)
         self._cloud = messages.CloudMaker(self._robot.camera)
         if self._episode == 0:
-            translation, rotation = messages.extrinsics_of(self._robot.camera)
+            translation, rotation = messages.simulated_camera_extrinsics()
             self.get_logger().info(
                 f"camera in {messages.BASE_FRAME!r}: extrinsics.translation {np.round(translation, 6).tolist()}, "
                 f"extrinsics.rotation_xyzw {np.round(rotation, 6).tolist()}"
@@ -313,6 +313,7 @@ class SimulatorNode(Node):
             "real_time_factor": round(self._achieved, 3),
             "frames_sent": self._frames_sent,
             "image_subscribers": self._image.get_subscription_count(),
+            "command_publishers": self._twist.get_publisher_count(),
             "commands_received": self._commands_received,
         }
         self._status.publish(String(data=json.dumps(status)))
