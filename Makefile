@@ -30,6 +30,10 @@ INSTALLED_NUMPY1 := $(VENV_NUMPY1)/.installed-$(shell echo '$(TORCH)' | cksum | 
 CORE_TESTS := $(addprefix test/test_,$(addsuffix .py,types geometry policy_inputs policy_model checkpoint \
     instruction normalization layers pruning statistics))
 
+export MUJOCO_GL ?= osmesa
+# What the nodes of demo and tests say stays on this machine.
+export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
+
 .PHONY: help install demo test lint test-numpy1 clean
 
 help:

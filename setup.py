@@ -40,6 +40,7 @@ setup(
         "safetensors>=0.4",
         "tokenizers>=0.20",
         "rich>=13",
+        "rosbags>=0.10",
     ],
     extras_require={
         "sim": SIM,

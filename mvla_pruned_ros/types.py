@@ -40,9 +40,7 @@ class CameraModel:
     def resized(self, width: int, height: int) -> CameraModel:
         """The same camera for an image that was resampled to (height, width)."""
         sx, sy = width / self.width, height / self.height
-        return CameraModel(
-            width, height, self.fx * sx, self.fy * sy, self.cx * sx, self.cy * sy, self.base_from_camera
-        )
+        return CameraModel(width, height, self.fx * sx, self.fy * sy, self.cx * sx, self.cy * sy, self.base_from_camera)
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pixels of base-frame points.

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 SEGMENTS = ("instruction", "proprio", "image", "points", "action")
 
@@ -59,8 +59,7 @@ class MVLAConfig:
             raise ValueError(f"token_order must hold {SEGMENTS} once each, action last; got {self.token_order}")
         if self.image_size % self.patch_size or self.patch_size % 4:
             raise ValueError(
-                f"image_size {self.image_size} must be a multiple of patch_size {self.patch_size}, "
-                "and that of 4"
+                f"image_size {self.image_size} must be a multiple of patch_size {self.patch_size}, and that of 4"
             )
         if self.width % self.heads or (self.width // self.heads) % 2:
             raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}")
@@ -121,6 +120,7 @@ class MVLAConfig:
             extra = sorted(set(entries) - known) if isinstance(entries, dict) else type(entries).__name__
             raise ValueError(f"{path} has unknown entries: {extra}")
         try:
-            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in entries.items()})
+            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entries.items()}
+            return cls(**values)
         except TypeError as error:
             raise ValueError(f"{path}: {error}") from error

@@ -46,9 +46,7 @@ def square_image(image: np.ndarray, camera: CameraModel, size: int) -> tuple[np.
     edge = min(height, width)
     top, left = (height - edge) // 2, (width - edge) // 2
     image = image[top : top + edge, left : left + edge]
-    cropped = CameraModel(
-        edge, edge, camera.fx, camera.fy, camera.cx - left, camera.cy - top, camera.base_from_camera
-    )
+    cropped = CameraModel(edge, edge, camera.fx, camera.fy, camera.cx - left, camera.cy - top, camera.base_from_camera)
     if edge != size:
         method = Image.Resampling.BOX if edge > size else Image.Resampling.BILINEAR
         image = np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize((size, size), method))
@@ -104,9 +102,7 @@ def token_layout(
     seen = patch >= 0
     count = np.bincount(patch[seen], minlength=grid * grid)
     with np.errstate(invalid="ignore"):  # patches without a point: 0 / 0, left as NaN
-        mean = np.stack(
-            [np.bincount(patch[seen], points[seen, axis], grid * grid) / count for axis in range(3)], 1
-        )
+        mean = np.stack([np.bincount(patch[seen], points[seen, axis], grid * grid) / count for axis in range(3)], 1)
     return TokenLayout(
         grid=(grid, grid),
         image_positions=mean.astype(np.float32),

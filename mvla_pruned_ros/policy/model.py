@@ -183,7 +183,9 @@ class MVLAModel(nn.Module):
             out.norm = None if filled else hidden[:, prefix.visual].abs().mean(-1).float()
         return out
 
-    def predict(self, batch: Batch, *, evidence: bool = False, noise: Tensor | None = None) -> tuple[Tensor, BackboneOutput]:
+    def predict(
+        self, batch: Batch, *, evidence: bool = False, noise: Tensor | None = None
+    ) -> tuple[Tensor, BackboneOutput]:
         """Normalised action chunk (B, chunk, A) and the backbone's output (evidence of the first pass).
 
         Args:
@@ -212,8 +214,10 @@ class MVLAModel(nn.Module):
         first: BackboneOutput | None = None
         for t, after in zip(times, [*times[1:], -1]):
             out = self.run_backbone(
-                prefix, self._noisy_tokens(sample, torch.full((shape[0],), t, device=sample.device)),
-                evidence=evidence and first is None, cache=cache,
+                prefix,
+                self._noisy_tokens(sample, torch.full((shape[0],), t, device=sample.device)),
+                evidence=evidence and first is None,
+                cache=cache,
             )
             first = first or out
             noise_hat = self.action_head(out.hidden[:, 1:]).float()
@@ -225,7 +229,7 @@ class MVLAModel(nn.Module):
 
     def _noisy_tokens(self, sample: Tensor, timestep: Tensor) -> Tensor:
         """(B, chunk, A) and (B,) -> (B, 1 + chunk, width): timestep token, then one token per noisy action."""
-        dtype = self.action_head[0].weight.dtype
+        dtype = self.action_position.dtype
         frequencies = torch.exp(-math.log(10000) / 128 * torch.arange(128, device=sample.device))
         angle = timestep[:, None].float() * frequencies
         time = self.time_embedder(torch.cat([angle.cos(), angle.sin()], -1).to(dtype))[:, None]
