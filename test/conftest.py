@@ -40,7 +40,9 @@ def make_observation(seed: int = 0, width: int = 192, height: int = 192, **chang
     """A table top, an object on it, a gripper above it; pixels are noise. ``changes`` replace fields."""
     rng = np.random.default_rng(seed)
     table = np.stack([rng.uniform(-0.4, 0.4, 4000), rng.uniform(0.4, 0.9, 4000), np.full(4000, 0.01)], 1)
-    cloud = np.concatenate([table, OBJECT + rng.normal(0, 0.015, (500, 3)), END_EFFECTOR + rng.normal(0, 0.02, (500, 3))])
+    cloud = np.concatenate(
+        [table, OBJECT + rng.normal(0, 0.015, (500, 3)), END_EFFECTOR + rng.normal(0, 0.02, (500, 3))]
+    )
     fields: dict[str, Any] = {
         "stamp_ns": 1_000_000_000 + seed,
         "image": rng.integers(0, 256, (height, width, 3), np.uint8),
@@ -78,7 +80,9 @@ def tiny_policy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(0)
     config = MVLAConfig()
-    tokenizer = InstructionTokenizer.from_instructions([t.instruction for t in TASKS.values()], config.instruction_length)
+    tokenizer = InstructionTokenizer.from_instructions(
+        [t.instruction for t in TASKS.values()], config.instruction_length
+    )
     limits = np.array([0.5, 0.5, 0.5, 1.0], np.float32)
     folder = tmp_path_factory.mktemp("tiny_policy")
     save_policy(folder, MVLAModel(config, tokenizer.size), tokenizer, ActionNormalization(-limits, limits))

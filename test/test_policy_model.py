@@ -32,7 +32,9 @@ IMAGE_KEPT = torch.tensor([[0, 3, 4, 9, 15], [1, 2, 3, 10, 11]])
 POINTS_KEPT = torch.tensor([[1, 2, 8], [0, 7, 9]])
 
 
-@pytest.fixture(params=[(order, head) for order in ORDERS for head in ("l1", "ddim")], ids=lambda p: f"{p[0][0]}-{p[1]}")
+@pytest.fixture(
+    params=[(order, head) for order in ORDERS for head in ("l1", "ddim")], ids=lambda p: f"{p[0][0]}-{p[1]}"
+)
 def model(request: pytest.FixtureRequest) -> MVLAModel:
     order, head = request.param
     return make_model(token_order=order, head=head)

@@ -72,6 +72,7 @@ def load_policy_parts(folder: Path) -> tuple[MVLAModel, InstructionTokenizer, Ac
         config = MVLAConfig.load(folder / "config.json")
         tokenizer = InstructionTokenizer.load(folder / "tokenizer.json", config.instruction_length)
         normalization = ActionNormalization.load(folder / "normalization.json")
+        model = MVLAModel(config, tokenizer.size)
     except ValueError as error:
         raise CheckpointError(str(error)) from error
     if len(normalization.q01) != config.action_dim:
@@ -79,6 +80,5 @@ def load_policy_parts(folder: Path) -> tuple[MVLAModel, InstructionTokenizer, Ac
             f"{folder / 'normalization.json'} is for {len(normalization.q01)} action values, "
             f"config.json says {config.action_dim}"
         )
-    model = MVLAModel(config, tokenizer.size)
     load_weights(model, folder / "model.safetensors")
     return model.eval().requires_grad_(False), tokenizer, normalization

@@ -11,6 +11,15 @@ from typing import Any, Literal
 SEGMENTS = ("instruction", "proprio", "image", "points", "action")
 
 
+def _same_type(value: Any, default: Any) -> bool:
+    """Whether a value read from JSON is of the type of the default; a whole number may stand for a float."""
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and all(_same_type(v, default[0]) for v in value)
+    if isinstance(default, float):
+        return type(value) in (int, float)
+    return type(value) is type(default)
+
+
 @dataclass(frozen=True)
 class MVLAConfig:
     """Configuration of an MVLA policy, after MLA (arXiv 2509.26642). Written as JSON beside the weights.
@@ -69,6 +78,14 @@ class MVLAConfig:
                      "instruction_length", "action_dim", "proprio_dim", "min_points", "ddim_steps"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("step_s", "group_radius"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if not 0 <= self.voxel_size < float("inf"):
+            raise ValueError(f"voxel_size must not be negative, got {self.voxel_size}")
+        lower, upper = self.workspace_lower, self.workspace_upper
+        if not (len(lower) == len(upper) == 3 and all(a < b for a, b in zip(lower, upper))):
+            raise ValueError(f"workspace_lower {lower} must lie below workspace_upper {upper} on each of three axes")
         if not all(0 <= layer < self.depth for layer in self.evidence_layers) or not self.evidence_layers:
             raise ValueError(f"evidence_layers {self.evidence_layers} must name layers of a depth of {self.depth}")
 
@@ -113,14 +130,17 @@ class MVLAConfig:
         """
         try:
             entries = json.loads(path.read_text())
-        except json.JSONDecodeError as error:
+        except ValueError as error:  # not JSON, or not even text
             raise ValueError(f"{path} is not JSON: {error}") from error
-        known = {field.name for field in dataclasses.fields(cls)}
-        if not isinstance(entries, dict) or set(entries) - known:
-            extra = sorted(set(entries) - known) if isinstance(entries, dict) else type(entries).__name__
+        known = {field.name: field.default for field in dataclasses.fields(cls)}
+        if not isinstance(entries, dict) or set(entries) - set(known):
+            extra = sorted(set(entries) - set(known)) if isinstance(entries, dict) else type(entries).__name__
             raise ValueError(f"{path} has unknown entries: {extra}")
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entries.items()}
+        for name, value in values.items():
+            if not _same_type(value, known[name]):
+                raise ValueError(f"{path}: {name} is {value!r}, must be of the type of {known[name]!r}")
         try:
-            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entries.items()}
             return cls(**values)
-        except TypeError as error:
+        except ValueError as error:
             raise ValueError(f"{path}: {error}") from error

@@ -23,21 +23,26 @@ class InstructionTokenizer:
     @classmethod
     def from_instructions(cls, instructions: Iterable[str], length: int) -> InstructionTokenizer:
         """Vocabulary of the words in ``instructions``, lower case, in alphabetical order."""
-        words = sorted({word for text in instructions for word in text.lower().split()})
+        splitter = pre_tokenizers.Whitespace()  # punctuation marks are words of their own
+        words = sorted({word for text in instructions for word, _ in splitter.pre_tokenize_str(text.lower())})
         vocabulary = {word: i for i, word in enumerate([PAD, UNKNOWN, *words])}
         tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
         tokenizer.normalizer = normalizers.Lowercase()
-        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        tokenizer.pre_tokenizer = splitter
         return cls(tokenizer, length)
 
     @classmethod
     def load(cls, path: Path, length: int) -> InstructionTokenizer:
+        """Raises ValueError naming the file when it is missing or not of this form."""
         if not path.is_file():
             raise ValueError(f"{path} is missing: a policy folder needs its tokenizer")
         try:
-            return cls(Tokenizer.from_file(str(path)), length)
+            tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # tokenizers raises bare Exception
             raise ValueError(f"{path} is not a tokenizer file: {error}") from error
+        if None in (tokenizer.token_to_id(PAD), tokenizer.token_to_id(UNKNOWN)):
+            raise ValueError(f"{path} has no {PAD} or no {UNKNOWN}: it is the tokenizer of something else")
+        return cls(tokenizer, length)
 
     def save(self, path: Path) -> None:
         self._tokenizer.save(str(path))

@@ -119,6 +119,7 @@ class MVLAModel(nn.Module):
             self.action_position = nn.Parameter(torch.randn(config.chunk_size, w) * 0.02)
             self.time_embedder = nn.Sequential(nn.Linear(256, w), nn.SiLU(), nn.Linear(w, w))
             self.register_buffer("alphas", cosine_alphas(config.ddim_train_steps), persistent=False)
+            self.timesteps = ddim_timesteps(config.ddim_train_steps, config.ddim_steps)
 
     def tokenize(self, batch: Batch) -> Prefix:
         """Encode the tokens that stay, and only those, in the order of the configuration."""
@@ -210,9 +211,8 @@ class MVLAModel(nn.Module):
         shape = (len(prefix.tokens), cfg.chunk_size, cfg.action_dim)
         sample = torch.randn(shape, device=prefix.tokens.device) if noise is None else noise
         cache = DynamicCache(config=self.backbone.config) if reuse_prefix else None
-        times = ddim_timesteps(cfg.ddim_train_steps, cfg.ddim_steps)
         first: BackboneOutput | None = None
-        for t, after in zip(times, [*times[1:], -1]):
+        for t, after in zip(self.timesteps, [*self.timesteps[1:], -1]):
             out = self.run_backbone(
                 prefix,
                 self._noisy_tokens(sample, torch.full((shape[0],), t, device=sample.device)),
