@@ -1,0 +1,136 @@
+"""Closed loop without ROS: episodes are reproducible, chunks are indexed by time, rows say what was measured."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("MUJOCO_GL", "osmesa")
+pytest.importorskip("metaworld", reason="the simulator extra is not installed: pip install .[sim]")
+
+from mvla_pruned_ros.cli.main import main  # noqa: E402
+from mvla_pruned_ros.evaluation.rollout import DelayedControl, run_episode  # noqa: E402
+from mvla_pruned_ros.policy.mvla import MVLAPolicy  # noqa: E402
+from mvla_pruned_ros.pruning.methods import make_pruner  # noqa: E402
+from mvla_pruned_ros.runtime import PolicyRuntime  # noqa: E402
+from mvla_pruned_ros.sim.robot import SimulatedRobot  # noqa: E402
+from mvla_pruned_ros.types import ActionChunk  # noqa: E402
+
+SMALL = Path(__file__).parents[1] / "mvla_pruned_ros" / "models" / "small"
+
+
+@pytest.fixture(scope="module")
+def robot() -> SimulatedRobot:
+    return SimulatedRobot("button-press-topdown")
+
+
+def runtime(method: str, keep: float) -> PolicyRuntime:
+    return PolicyRuntime(MVLAPolicy.load(SMALL), make_pruner(method, keep, seed=5))
+
+
+def test_shipped_policy_solves_a_task_it_was_trained_on_with_half_of_the_tokens(robot: SimulatedRobot) -> None:
+    episode = run_episode(robot, runtime("tri_stage", 0.5), seed=1)
+    assert episode.success
+    assert episode.keep_ratios[0] == 1.0 and set(episode.keep_ratios[1:]) == {104 / 208}
+
+
+def test_same_seed_gives_the_same_episode(robot: SimulatedRobot) -> None:
+    a, b = (run_episode(robot, runtime("tri_stage", 0.25), seed=2) for _ in range(2))
+    assert (a.success, a.steps, a.keep_ratios) == (b.success, b.steps, b.keep_ratios)
+
+
+def test_keep_ratio_one_drives_exactly_as_no_pruning(robot: SimulatedRobot) -> None:
+    states = []
+    for method in ("none", "tri_stage", "random"):
+        robot.reset(3)
+        control = DelayedControl(runtime(method, 1.0))
+        for _ in range(24):
+            control.step(robot)
+        states.append(robot._state.copy())
+    assert (states[0] == states[1]).all() and (states[0] == states[2]).all()
+
+
+def test_late_chunk_joins_at_the_action_that_is_due(robot: SimulatedRobot) -> None:
+    """A policy that answers with the number of the step each action is meant for, in thousandths of m/s."""
+
+    class Clock:
+        chunk_size, action_dim, step_s, device_name = 16, 4, 0.0125, "none"
+
+    class Telling:
+        policy = Clock()
+        sent: list[np.ndarray] = []
+
+        def reset(self) -> None:
+            pass
+
+        def infer(self, observation):  # noqa: ANN001, ANN202
+            first = round(observation.stamp_ns / 12.5e6)
+            actions = np.zeros((16, 4), np.float32)
+            actions[:, 0] = (first + np.arange(16)) / 1000
+
+            class Answer:
+                chunk = ActionChunk(observation.stamp_ns, 0.0125, actions)
+                policy_ms = 0.0
+
+                class selection:
+                    keep_ratio = 1.0
+
+            return Answer()
+
+    for delay in (0, 3, 7):
+        sent: list[float] = []
+        robot.reset(0)
+        control = DelayedControl(Telling(), delay=delay)  # type: ignore[arg-type]
+        step = robot.step
+        robot.step = lambda command: (sent.append(float(command[0])), step(command))[1]  # type: ignore[method-assign]
+        try:
+            for _ in range(20):
+                control.step(robot)
+        finally:
+            del robot.step  # type: ignore[misc]
+        expected = [0.0] * delay + [k / 1000 for k in range(delay, 20)]
+        np.testing.assert_allclose(sent, expected, atol=1e-6)
+
+
+def test_delay_longer_than_a_chunk_can_bridge_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"delay 13 must lie in \[0, 12\]"):
+        DelayedControl(runtime("none", 1.0), delay=13)
+
+
+def test_evaluate_writes_rows_that_say_what_was_measured(tmp_path: Path) -> None:
+    file = tmp_path / "rows.json"
+    arguments = ["evaluate", "--tasks", "button-press-topdown", "--episodes", "2", "--keep", "0.5", "--method",
+                 "random", "tri_stage", "--workers", "1", "--json", str(file)]  # fmt: skip
+    assert main(arguments) == 0
+    rows = json.loads(file.read_text())["rows"]
+    assert [r["method"] for r in rows] == ["random", "tri_stage"]
+    for row in rows:
+        assert row["task"] == "button-press-topdown" and row["keep_asked"] == 0.5 and row["episodes"] == 2
+        assert 0.5 < row["keep_measured"] < 0.6, "the full first call is counted"
+        assert row["interval"][0] <= row["successes"] / 2 <= row["interval"][1]
+        assert row["policy_ms_p50"] > 0
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--tasks", "juggle"], "unknown task 'juggle'"),
+        (["--keep", "0"], "keep ratio 0.0 is outside (0, 1]"),
+        (["--keep", "1.5"], "keep ratio 1.5 is outside (0, 1]"),
+        (["--method", "magic"], "unknown method 'magic'"),
+        (["--policy", "/nowhere"], "no policy '/nowhere'"),
+        (["--set", "magic=1"], "unknown pruning parameter 'magic'"),
+        (["--set", "window=0"], "window is 0, must lie in [1, 100]"),
+        (["--tasks", "push", "--swap-instructions"], "task 'push' has no partner"),
+        (["--episodes", "0"], "must be at least 1"),
+    ],
+)
+def test_wrong_arguments_end_in_one_clear_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", *arguments]) == 2
+    assert message in capsys.readouterr().err
