@@ -236,7 +236,9 @@ def test_reset_makes_the_next_call_full() -> None:
 def test_change_of_grid_forgets_and_is_full() -> None:
     pruner, layout = TriStagePruner(0.25), scene()
     run_calls(pruner, 3)
-    other = TokenLayout((4, 4), layout.image_positions[:16], layout.point_positions, np.full(24, -1), layout.end_effector)
+    other = TokenLayout(
+        (4, 4), layout.image_positions[:16], layout.point_positions, np.full(24, -1), layout.end_effector
+    )
     assert pruner.select(other).is_full
 
 
