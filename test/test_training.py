@@ -1,0 +1,182 @@
+"""Behaviour cloning on synthetic demonstrations: it learns, and an interruption changes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+pytest.importorskip("metaworld", reason="the simulator extra is not installed: pip install .[train]")
+
+from mvla_pruned_ros.policy.checkpoint import load_policy_parts
+from mvla_pruned_ros.policy.config import MVLAConfig
+from mvla_pruned_ros.policy.inputs import prepare
+from mvla_pruned_ros.training import loop
+from mvla_pruned_ros.training.demonstrations import Demonstrations
+from mvla_pruned_ros.training.loop import TrainingConfig, train
+
+SMALL = MVLAConfig(
+    image_size=32, num_groups=8, group_size=6, width=32, depth=2, heads=2, mlp_width=32, chunk_size=4,
+    evidence_layers=(1,),
+)  # fmt: skip
+FAST = TrainingConfig(steps=12, batch_size=4, warmup_steps=3, learning_rate=3e-3)
+
+
+@pytest.fixture(scope="module")
+def data() -> Demonstrations:
+    """Two tasks that differ in where to go; the way depends on where the arm is."""
+    from conftest import make_observation
+
+    rng = np.random.default_rng(0)
+    rows: list[tuple[Any, ...]] = []
+    for i in range(24):
+        hand = rng.uniform([-0.2, 0.5, 0.1, 0], [0.2, 0.7, 0.3, 1]).astype(np.float32)
+        task = ("open the faucet", "close the faucet")[i % 2]
+        seen = prepare(make_observation(i, proprio=hand), SMALL)
+        goal = np.array([0.2 if i % 2 else -0.2, 0.6, 0.1], np.float32)
+        action = np.append(goal - hand[:3], 1.0 if i % 2 else -1.0)
+        rows.append((seen.image, seen.centres, seen.groups, hand, np.repeat(action[None], 4, 0), task))
+    image, centres, groups, proprio, actions, instruction = (np.stack(column) for column in zip(*rows))
+    return Demonstrations(image, centres, groups.astype(np.float16), proprio, actions.astype(np.float32), instruction)
+
+
+def error_of(folder: Path, data: Demonstrations) -> float:
+    """Mean absolute error of the policy in ``folder`` on the demonstrations, unpruned, normalised."""
+    model, tokenizer, normalization = load_policy_parts(folder)
+    batch = loop.Batch(
+        *(torch.from_numpy(x) for x in (data.image, data.centres, data.groups.astype(np.float32), data.proprio)),
+        torch.from_numpy(np.stack([tokenizer.encode(str(text)) for text in data.instruction])),
+    )
+    predicted = model.predict(batch)[0].numpy()
+    return float(np.abs(predicted - normalization.normalize(data.actions)).mean())
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def test_a_hundred_steps_more_than_halve_the_error(data: Demonstrations, tmp_path: Path) -> None:
+    train(data, SMALL, dataclasses.replace(FAST, steps=1), tmp_path / "start")
+    train(data, SMALL, dataclasses.replace(FAST, steps=120, batch_size=16), tmp_path / "end")
+    start, end = error_of(tmp_path / "start", data), error_of(tmp_path / "end", data)
+    assert end < 0.5 * start
+    rows = [line.split(",") for line in (tmp_path / "end" / "log.csv").read_text().split()]
+    assert [row[0] for row in rows] == ["step", "50", "100"]
+    assert float(rows[2][1]) < float(rows[1][1])
+
+
+def test_ddim_head_learns_too(data: Demonstrations, tmp_path: Path) -> None:
+    config = dataclasses.replace(SMALL, head="ddim")
+    train(data, config, dataclasses.replace(FAST, steps=100, batch_size=16), tmp_path)
+    losses = [float(line.split(",")[1]) for line in (tmp_path / "log.csv").read_text().split()[1:]]
+    assert losses[1] < losses[0]
+
+
+def test_resuming_equals_running_through(data: Demonstrations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 5)
+    train(data, SMALL, FAST, tmp_path / "through")
+
+    draw = loop._Sampler.draw
+
+    def interrupted(self: Any, step: int) -> Any:
+        if step == 8:
+            raise KeyboardInterrupt
+        return draw(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop._Sampler, "draw", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(data, SMALL, FAST, tmp_path / "resumed")
+    halfway = weights_of(tmp_path / "resumed")
+    train(data, SMALL, FAST, tmp_path / "resumed")
+
+    through, resumed = weights_of(tmp_path / "through"), weights_of(tmp_path / "resumed")
+    assert through.keys() == resumed.keys()
+    assert all(torch.equal(through[key], resumed[key]) for key in through)
+    assert not torch.equal(halfway["action_queries"], resumed["action_queries"])
+
+
+def test_same_seed_trains_the_same_policy_and_another_seed_another(data: Demonstrations, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(data, SMALL, dataclasses.replace(FAST, steps=3, seed=seed), tmp_path / name)
+    a, b, c = (weights_of(tmp_path / name) for name in "abc")
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert not torch.equal(a["action_queries"], c["action_queries"])
+
+
+def test_finished_training_is_not_done_again(data: Demonstrations, tmp_path: Path) -> None:
+    train(data, SMALL, dataclasses.replace(FAST, steps=3), tmp_path)
+    written = (tmp_path / "model.safetensors").stat().st_mtime_ns
+    train(data, SMALL, dataclasses.replace(FAST, steps=3), tmp_path)
+    assert (tmp_path / "model.safetensors").stat().st_mtime_ns == written
+
+
+def test_folder_of_another_configuration_is_refused(data: Demonstrations, tmp_path: Path) -> None:
+    train(data, SMALL, dataclasses.replace(FAST, steps=2), tmp_path)
+    with pytest.raises(ValueError, match="was made with other settings"):
+        train(data, SMALL, dataclasses.replace(FAST, steps=2, learning_rate=1e-4), tmp_path)
+
+
+def test_next_phase_starts_from_the_policy_of_the_last(data: Demonstrations, tmp_path: Path) -> None:
+    train(data, SMALL, FAST, tmp_path / "first")
+    half = dataclasses.replace(data, actions=data.actions * 0.5)
+    still = dataclasses.replace(FAST, steps=1, learning_rate=0.0)
+    train(half, SMALL, still, tmp_path / "second", initial=tmp_path / "first")
+    first, second = weights_of(tmp_path / "first"), weights_of(tmp_path / "second")
+    for key in first:
+        torch.testing.assert_close(first[key], second[key])
+    name = "normalization.json"
+    assert (tmp_path / "first" / name).read_text() == (tmp_path / "second" / name).read_text()
+
+
+def test_batches_show_every_instruction_equally_often(data: Demonstrations) -> None:
+    few = np.concatenate([np.arange(0, 24, 2), [1]])  # twelve frames of one task, one of the other
+    part = Demonstrations(*(getattr(data, f.name)[few] for f in dataclasses.fields(data)))
+    tokenizer = loop.InstructionTokenizer.from_instructions(part.instruction, SMALL.instruction_length)
+    training = dataclasses.replace(FAST, batch_size=400)
+    sampler = loop._Sampler(part, SMALL, training, loop.ActionNormalization.of(part.actions), tokenizer)
+    ids = sampler.draw(0)[0].instruction
+    share = float((ids == torch.from_numpy(tokenizer.encode("close the faucet"))).all(1).float().mean())
+    assert 0.42 < share < 0.58
+
+
+def test_dropped_tokens_are_drawn_per_sample_at_one_of_the_ratios(data: Demonstrations) -> None:
+    tokenizer = loop.InstructionTokenizer.from_instructions(data.instruction, SMALL.instruction_length)
+    training = dataclasses.replace(FAST, keep_ratios=(0.5,), keep_weights=(1.0,))
+    sampler = loop._Sampler(data, SMALL, training, loop.ActionNormalization.of(data.actions), tokenizer)
+    points_kept = sampler.draw(0)[0].points_kept
+    assert points_kept is not None and points_kept.shape == (4, 4)
+    assert (points_kept.diff(dim=1) > 0).all(), "ascending, no token twice"
+    assert not (points_kept == points_kept[0]).all()
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"keep_ratios": (1.0,)}, "1 keep_ratios but 3 keep_weights"),
+        ({"keep_ratios": (1.0, 0.0, 0.5)}, r"keep_ratios must lie in \(0, 1\]"),
+        ({"precision": "fp16"}, "precision must be bf16 or fp32, got 'fp16'"),
+    ],
+)
+def test_impossible_settings_are_refused_by_name(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(FAST, **change)
+
+
+def test_learning_rate_warms_up_and_decays_to_zero() -> None:
+    config = TrainingConfig(steps=100, warmup_steps=10, learning_rate=1.0)
+    rates = [config.rate_at(step) for step in (0, 9, 10, 55, 100)]
+    np.testing.assert_allclose(rates, [0.1, 1.0, 1.0, 0.5, 0.0], atol=1e-9)
+
+
+def test_demonstrations_are_read_back(data: Demonstrations, tmp_path: Path) -> None:
+    data.save(tmp_path / "shard.npz")
+    again = Demonstrations.load(tmp_path / "shard.npz")
+    for field in dataclasses.fields(data):
+        np.testing.assert_array_equal(getattr(again, field.name), getattr(data, field.name))
+    assert len(Demonstrations.concatenate([data, again])) == 48
