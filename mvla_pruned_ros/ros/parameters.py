@@ -1,0 +1,159 @@
+"""Parameters of the policy node: declared from one table, checked as a whole, taken as an immutable snapshot."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from ..pruning.config import TriStageConfig
+from ..pruning.interface import check_keep_ratio
+from ..pruning.methods import METHODS
+
+PRUNING = "pruning."
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One parameter: default (its type is the type), text, bounds, whether it is fixed at start, allowed words."""
+
+    default: Any
+    text: str
+    low: float | None = None
+    high: float | None = None
+    fixed: bool = False
+    choices: tuple[str, ...] = ()
+
+
+SPECS: dict[str, Spec] = {
+    # Fixed at start.
+    "policy": Spec("small", "Policy folder, or the name of a shipped policy.", fixed=True),
+    "device": Spec("auto", "Where the policy runs: cpu, cuda, cuda:N, or auto for cuda where there is one.", fixed=True),
+    "image_transport": Spec("raw", "Colour images: raw or compressed.", fixed=True, choices=("raw", "compressed")),
+    "cloud_source": Spec("depth", "Points come from ~/depth or ~/points.", fixed=True, choices=("depth", "points")),
+    "base_frame": Spec("base", "Frame of end-effector pose, workspace and commands.", fixed=True),
+    "camera_frame": Spec("camera_color_optical_frame", "Optical frame of image, depth and cloud.", fixed=True),
+    "extrinsics.translation": Spec([math.nan] * 3, "Camera position in the base frame, m. Required.", fixed=True),
+    "extrinsics.rotation_xyzw": Spec(
+        [math.nan] * 4, "Orientation of the optical frame in the base frame, quaternion x y z w. Required.", fixed=True
+    ),
+    "seed": Spec(0, "Seed of random choices of the pruner.", 0, 2**31 - 1, fixed=True),
+    "torch_threads": Spec(1, "CPU threads of the policy; 0 leaves torch's default.", 0, 256, fixed=True),
+    "autostart": Spec(True, "Configure and activate at start; false waits for lifecycle calls.", fixed=True),
+    # Live.
+    "instruction": Spec("", "What to do, in words the policy knows; empty waits for ~/instruction."),
+    "method": Spec("tri_stage", f"Pruning rule: {', '.join(METHODS)}.", choices=METHODS),
+    "keep_ratio": Spec(0.5, "Visual tokens kept / visual tokens in, (0, 1]; 1 prunes nothing.", 0.0, 1.0),
+    "command_rate_hz": Spec(80.0, "Rate of commands; it does not depend on inference.", 1.0, 1000.0),
+    "max_observation_age_ms": Spec(
+        500.0, "A stream silent, or an observation older, for longer than this stops the arm.", 10.0, 60000.0
+    ),
+    "sync_tolerance_ms": Spec(
+        60.0, "Largest difference of header stamps between image and each other stream of an observation.", 0.0, 1000.0
+    ),
+    "max_clock_jump_ms": Spec(2000.0, "A jump of the clock ahead beyond this forgets the episode.", 100.0, 600000.0),
+    "max_speed_m_s": Spec(1.0, "Limit of commanded velocity per axis, m/s.", 0.0, 10.0),
+    "slow_policy_ms": Spec(200.0, "A policy call longer than this is a warning; five in a row are an error.", 1.0, 60000.0),
+    "workspace_lower": Spec([-10.0] * 3, "Corner of the end effector's box, base frame, m."),
+    "workspace_upper": Spec([10.0] * 3, "Opposite corner of the end effector's box, base frame, m."),
+    **{
+        PRUNING + f.name: Spec(f.default, f.metadata["text"], f.metadata["low"], f.metadata["high"])
+        for f in dataclasses.fields(TriStageConfig)
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All parameters at one moment, checked together. ``values`` by name; ``pruning`` for the tri-stage pruner."""
+
+    values: dict[str, Any]
+    pruning: TriStageConfig
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Settings:
+        """Check values as a whole.
+
+        Raises:
+            ValueError: names the parameter, its value and the bounds.
+        """
+        for name, spec in SPECS.items():
+            _check_one(name, values[name], spec)
+        check_keep_ratio(values["keep_ratio"])
+        for low, high in zip(values["workspace_lower"], values["workspace_upper"]):
+            if not low < high:
+                raise ValueError(
+                    f"workspace_lower {list(values['workspace_lower'])} must be below workspace_upper "
+                    f"{list(values['workspace_upper'])} on every axis"
+                )
+        pruning = {n[len(PRUNING) :]: v for n, v in values.items() if n.startswith(PRUNING)}
+        return cls(dict(values), TriStageConfig(**pruning))
+
+
+def _check_one(name: str, value: Any, spec: Spec) -> None:
+    if isinstance(spec.default, list):
+        if len(value) != len(spec.default):
+            raise ValueError(f"{name} must have {len(spec.default)} numbers, got {len(value)}")
+        if not spec.fixed and not all(math.isfinite(v) for v in value):
+            raise ValueError(f"{name} must be finite, got {list(value)}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value}")
+    elif spec.choices and value not in spec.choices:
+        raise ValueError(f"{name} must be one of {', '.join(spec.choices)}, got {value!r}")
+    elif spec.low is not None and spec.high is not None and not spec.low <= value <= spec.high:
+        raise ValueError(f"{name} must lie in [{spec.low:g}, {spec.high:g}], got {value}")
+
+
+def _descriptor(spec: Spec) -> ParameterDescriptor:
+    # The bounds stand in the text and the range is enforced by Settings: rclpy's own message for a value out of
+    # range does not name the bounds.
+    text = spec.text if spec.low is None else f"{spec.text} [{spec.low:g}, {spec.high:g}]"
+    descriptor = ParameterDescriptor(description=text, read_only=spec.fixed)
+    if spec.choices:
+        descriptor.additional_constraints = f"one of: {', '.join(spec.choices)}"
+    if spec.low is not None and spec.high is not None:
+        if isinstance(spec.default, float):
+            descriptor.floating_point_range = [FloatingPointRange(from_value=spec.low, to_value=spec.high)]
+        else:
+            descriptor.integer_range = [IntegerRange(from_value=int(spec.low), to_value=int(spec.high))]
+    return descriptor
+
+
+class ParameterSet:
+    """Declares the parameters of a node and keeps ``settings``, the last set that was accepted whole.
+
+    The worker reads ``settings`` between calls: one reference, replaced by assignment, never changed in place.
+    """
+
+    def __init__(self, node: Node, check: Callable[[Settings], None]) -> None:
+        """Args: check: raises ValueError for what only the node can know (an instruction the policy cannot follow)."""
+        self._check = check
+        for name, spec in SPECS.items():
+            node.declare_parameter(name, spec.default, _descriptor(spec))
+        self.settings = Settings.of({name: node.get_parameter(name).value for name in SPECS})
+        node.add_on_set_parameters_callback(self._on_set)
+        self._node = node
+        node.add_post_set_parameters_callback(self._after_set)
+
+    def _on_set(self, parameters: Sequence[Parameter]) -> SetParametersResult:
+        ours = {p.name: p.value for p in parameters if p.name in SPECS}
+        try:
+            settings = Settings.of({**self.settings.values, **ours})
+            self._check(settings)
+        except (ValueError, TypeError) as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _after_set(self, parameters: Sequence[Parameter]) -> None:
+        # Fired per parameter by some releases, per call by others; the snapshot is right either way.
+        ours = {p.name: p.value for p in parameters if p.name in SPECS}
+        self.settings = Settings.of({**self.settings.values, **ours})
