@@ -6,7 +6,8 @@ python=$1 folder=$2
 shift 2
 
 if ! "$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null; then
-    echo "$python is $("$python" --version 2>&1 || true): Python 3.10 to 3.13 is needed, choose one: make PYTHON=python3.12 ..." >&2
+    found=$("$python" --version 2>/dev/null) || found="not there"
+    echo "$python is $found, but Python 3.10 to 3.13 is needed; choose one: make PYTHON=python3.12 ..." >&2
     exit 1
 fi
 if [[ ! -x "$folder/bin/pip" ]]; then

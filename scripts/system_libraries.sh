@@ -6,7 +6,6 @@ set -euo pipefail
 
 # soname, Debian package, what needs it
 NEEDED=(
-    "libOSMesa.so.8    libosmesa6      MuJoCo-off-screen-rendering"
     "libEGL.so.1       libegl1         Open3D"
     "libGL.so.1        libgl1          Open3D"
     "libusb-1.0.so.0   libusb-1.0-0    Open3D"
@@ -14,6 +13,10 @@ NEEDED=(
     "libudev.so.1      libudev1        Open3D"
     "libgomp.so.1      libgomp1        Open3D-and-PyTorch"
 )
+
+if [[ "${MUJOCO_GL:-osmesa}" == osmesa ]]; then
+    NEEDED+=("libOSMesa.so.8 libosmesa6 off-screen-rendering-of-the-simulator")
+fi
 
 missing() {
     local entry soname package user
@@ -49,9 +52,12 @@ else
     exit 1
 fi
 "${sudo[@]}" apt-get update
-DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y --no-install-recommends "${packages[@]}"
+"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[@]}" || true
 mapfile -t packages < <(missing)
 if ((${#packages[@]} > 0)); then
-    echo "still missing after installation" >&2
+    echo "could not be installed: ${packages[*]}" >&2
+    if [[ " ${packages[*]} " == *" libosmesa6 "* ]]; then
+        echo "recent systems have no libosmesa6; where EGL works, use that: MUJOCO_GL=egl make ..." >&2
+    fi
     exit 1
 fi
