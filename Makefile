@@ -53,8 +53,8 @@ install: $(INSTALLED)
 
 # Torch goes first and alone, so that nothing else decides which build of it is used.
 $(INSTALLED): setup.py setup.cfg package.xml
-	@PYTHON='$(PYTHON)' scripts/system_libraries.sh
 	@scripts/make_venv.sh '$(PYTHON)' '$(VENV)' $(VENV_FLAGS)
+	@PYTHON='$(PYTHON)' scripts/system_libraries.sh
 	$(BIN)/pip install --quiet --constraint $(VENV)/constraints.txt $(TORCH)
 	$(BIN)/pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[$(EXTRAS)]'
 	@rm -f $(VENV)/.installed-*
@@ -72,8 +72,8 @@ test: lint
 	$(BIN)/python -m pytest --durations=15 $(PYTEST_ARGS)
 
 $(INSTALLED_NUMPY1): setup.py
-	@PYTHON='$(PYTHON)' scripts/system_libraries.sh
 	@scripts/make_venv.sh '$(PYTHON)' '$(VENV_NUMPY1)'
+	@PYTHON='$(PYTHON)' scripts/system_libraries.sh
 	@echo 'numpy<2' > $(VENV_NUMPY1)/constraints.txt
 	$(VENV_NUMPY1)/bin/pip install --quiet --constraint $(VENV_NUMPY1)/constraints.txt $(TORCH)
 	$(VENV_NUMPY1)/bin/pip install --quiet --constraint $(VENV_NUMPY1)/constraints.txt --editable '.[test]'
