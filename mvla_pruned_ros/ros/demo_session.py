@@ -134,7 +134,7 @@ def start_policy(options: DemoOptions, environment: dict[str, str], sensors: dic
         "extrinsics.rotation_xyzw": rotation,
     }
     if options.policy is not None:
-        parameters["policy_path"] = str(options.policy.resolve())
+        parameters["policy"] = str(options.policy.resolve())
     return ChildNode(
         "policy node", "mvla_pruned_ros.ros.policy_node", options.out / "policy.log", parameters, sensors, environment
     )

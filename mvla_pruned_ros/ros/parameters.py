@@ -140,8 +140,8 @@ class ParameterSet:
         for name, spec in SPECS.items():
             node.declare_parameter(name, spec.default, _descriptor(spec))
         self.settings = Settings.of({name: node.get_parameter(name).value for name in SPECS})
+        self._accepted = self.settings
         node.add_on_set_parameters_callback(self._on_set)
-        self._node = node
         node.add_post_set_parameters_callback(self._after_set)
 
     def _on_set(self, parameters: Sequence[Parameter]) -> SetParametersResult:
@@ -151,9 +151,11 @@ class ParameterSet:
             self._check(settings)
         except (ValueError, TypeError) as error:
             return SetParametersResult(successful=False, reason=str(error))
+        self._accepted = settings
         return SetParametersResult(successful=True)
 
     def _after_set(self, parameters: Sequence[Parameter]) -> None:
-        # Fired per parameter by some releases, per call by others; the snapshot is right either way.
-        ours = {p.name: p.value for p in parameters if p.name in SPECS}
-        self.settings = Settings.of({**self.settings.values, **ours})
+        # The set that was checked, not one rebuilt from ``parameters``: some releases call this once per parameter
+        # of an atomic set, and half of a set may not stand on its own.
+        if any(p.name in SPECS for p in parameters):
+            self.settings = self._accepted

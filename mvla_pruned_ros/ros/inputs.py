@@ -1,0 +1,164 @@
+"""The newest messages of each stream, matched by header time. Nothing is converted here.
+
+Callbacks of the executor put messages in; the worker takes matched sets out. One lock guards everything; it is held
+for dictionary work only.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from .conversions import stamp_ns
+
+FUTURE_TOLERANCE_NS = 200_000_000  # clocks of two computers may differ by this much
+KEPT = 10  # messages per stream: poses arrive faster than images
+
+
+@dataclass
+class _Stream:
+    messages: deque[tuple[int, Any]] = field(default_factory=lambda: deque(maxlen=KEPT))
+    last_stamp_ns: int = 0
+    heard_at: float | None = None  # steady clock
+
+
+@dataclass(frozen=True)
+class MatchedMessages:
+    """Messages that belong to one image.
+
+    Attributes:
+        stamp_ns: of the image. messages: by stream. received_at: steady seconds when the image arrived.
+    """
+
+    stamp_ns: int
+    messages: dict[str, Any]
+    received_at: float
+
+
+class InputStore:
+    """Latest messages of the streams.
+
+    Attributes:
+        topics: stream -> resolved topic name, for diagnostics.
+        drops: cause -> count of messages or sets that were not used.
+        frames_received: images that arrived, used or not.
+    """
+
+    def __init__(self, topics: dict[str, str], unstamped: tuple[str, ...] = ()) -> None:
+        """Args: topics: ``image`` and others; unstamped: streams whose latest message is used whatever its stamp."""
+        self.topics = topics
+        self._unstamped = unstamped
+        self._lock = threading.Lock()
+        self._arrived = threading.Condition(self._lock)
+        self.drops: Counter[str] = Counter()
+        self.frames_received = 0
+        self._image_at = 0.0
+        self._clear()
+
+    def _clear(self) -> None:
+        self._streams = {name: _Stream() for name in self.topics}
+        self._used_stamp_ns = -1
+
+    def flush(self) -> None:
+        """Forget every message (clock jump, reset); counters stay."""
+        with self._lock:
+            heard = {name: s.heard_at for name, s in self._streams.items()}
+            self._clear()
+            for name, at in heard.items():
+                self._streams[name].heard_at = at
+
+    def put(self, name: str, message: Any, now_ns: int, max_age_ns: int) -> None:
+        """Take one message of a stream, or drop it and count why. now_ns: node clock."""
+        stamp = stamp_ns(message.header)
+        with self._lock:
+            stream = self._streams[name]
+            if name == "image":
+                self.frames_received += 1
+            cause = self._refusal(name, stream, stamp, now_ns, max_age_ns)
+            if cause:
+                self.drops[f"{name}: {cause}"] += 1
+                return
+            stream.heard_at = time.monotonic()
+            stream.last_stamp_ns = stamp
+            stream.messages.append((stamp, message))
+            if name == "image":
+                self._image_at = stream.heard_at
+            self._arrived.notify_all()
+
+    def _refusal(self, name: str, stream: _Stream, stamp: int, now_ns: int, max_age_ns: int) -> str | None:
+        if name in self._unstamped:
+            return None
+        if stamp == 0:
+            return "zero stamp"
+        if stamp > now_ns + FUTURE_TOLERANCE_NS:
+            return "stamp in the future"
+        if now_ns - stamp > max_age_ns:
+            return "stale"
+        if stamp == stream.last_stamp_ns and stream.messages:
+            return "duplicate"
+        if stamp < stream.last_stamp_ns:
+            return "out of order"
+        return None
+
+    def count_drop(self, cause: str) -> None:
+        with self._lock:
+            self.drops[cause] += 1
+
+    def wait(self, tolerance_ns: int, timeout_s: float) -> MatchedMessages | None:
+        """The newest image that has not been used yet and has a partner in every stream, or None after a while.
+
+        An image that found no partners before the next image did is counted as unmatched.
+        """
+        until = time.monotonic() + timeout_s
+        with self._lock:
+            while True:
+                matched = self._match(tolerance_ns)
+                if matched is not None:
+                    return matched
+                left = until - time.monotonic()
+                if left <= 0:
+                    return None
+                self._arrived.wait(left)
+
+    def _match(self, tolerance_ns: int) -> MatchedMessages | None:
+        images = self._streams["image"].messages
+        for stamp, image in reversed(images):
+            if stamp <= self._used_stamp_ns:
+                return None
+            found = {"image": image}
+            for name, stream in self._streams.items():
+                if name == "image" or not stream.messages:
+                    continue
+                if name in self._unstamped:
+                    found[name] = stream.messages[-1][1]
+                    continue
+                difference, message = min(((abs(s - stamp), m) for s, m in stream.messages), key=lambda x: x[0])
+                if difference <= tolerance_ns:
+                    found[name] = message
+            if len(found) == len(self._streams):
+                skipped = sum(self._used_stamp_ns < s < stamp for s, _ in images)
+                if skipped:
+                    self.drops["image: superseded or unmatched"] += skipped
+                self._used_stamp_ns = stamp
+                return MatchedMessages(stamp, found, self._image_at)
+        return None
+
+    def ages_s(self) -> dict[str, float | None]:
+        """Seconds of steady time since each stream was last heard; None for never."""
+        now = time.monotonic()
+        with self._lock:
+            return {n: None if s.heard_at is None else now - s.heard_at for n, s in self._streams.items()}
+
+    def silent(self, max_age_s: float) -> list[str]:
+        """Topics of streams that were not heard for longer than ``max_age_s``, or never."""
+        late = (n for n, age in self.ages_s().items() if n not in self._unstamped or age is None)
+        ages = self.ages_s()
+        return [self.topics[n] for n in late if ages[n] is None or (ages[n] or 0.0) > max_age_s]
+
+    def interrupt(self) -> None:
+        """Wake a waiting worker."""
+        with self._lock:
+            self._arrived.notify_all()

@@ -1,0 +1,157 @@
+"""The one inference thread: newest matched set in, chunk out. Nothing here touches ROS publishers or timers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..chunks import ChunkBuffer
+from ..policy.inputs import NotReadyError
+from ..pruning.methods import make_pruner
+from ..pruning.tri_stage import TriStagePruner
+from ..runtime import Inference, PolicyRuntime
+from ..types import Observation
+from .conversions import ConversionError
+from .inputs import InputStore, MatchedMessages
+from .parameters import Settings
+
+MAX_FAILURES = 5  # in a row; then the worker waits for ~/reset
+IDLE_S = 0.1  # how soon a stop is noticed
+JOIN_S = 1.5  # a policy call that hangs longer than this is left behind
+
+
+@dataclass(frozen=True)
+class Result:
+    """One policy call that worked: what was seen, what came out, when."""
+
+    observation: Observation
+    inference: Inference
+    latency_ms: float  # steady time from the arrival of the image to the chunk being in place
+
+
+class Worker:
+    """Runs ``PolicyRuntime.infer`` on its own thread.
+
+    Attributes:
+        failure: why the last call failed, None after one that worked. failures: calls in a row that failed.
+        calls: monotonic times of recent calls. last: the last result.
+    """
+
+    def __init__(
+        self, runtime: PolicyRuntime, store: InputStore, chunks: ChunkBuffer, settings: Callable[[], Settings],
+        observe: Callable[[MatchedMessages, Settings], Observation], on_result: Callable[[Result], None],
+    ) -> None:  # fmt: skip
+        """Args: settings: newest snapshot. observe: messages to an observation (raises ConversionError). on_result:
+        called on the worker's thread."""
+        self._runtime, self._store, self._chunks = runtime, store, chunks
+        self._settings, self._observe, self._on_result = settings, observe, on_result
+        self._applied: Settings | None = None
+        self._instruction = ""
+        self._reset_wanted = threading.Event()
+        self._stop = threading.Event()
+        self._camera_shape: tuple[float, ...] | None = None
+        self.failure: str | None = None
+        self.failures = 0
+        self.calls: deque[float] = deque(maxlen=50)
+        self.policy_ms: deque[float] = deque(maxlen=50)
+        self.last: Result | None = None
+        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> bool:
+        """Ask the thread to end and wait for it, bounded; False when it hangs in a call."""
+        self._stop.set()
+        self._store.interrupt()
+        self._thread.join(JOIN_S)
+        return not self._thread.is_alive()
+
+    def reset(self) -> None:
+        """Forget the episode before the next call; also ends the wait after too many failures."""
+        self._reset_wanted.set()
+        self._store.interrupt()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            settings = self._settings()
+            if self._reset_wanted.is_set():
+                self._reset_wanted.clear()
+                self._forget()
+                self.failures = 0
+            if not settings["instruction"] or self.failures >= MAX_FAILURES:
+                self._reset_wanted.wait(IDLE_S)
+                continue
+            matched = self._store.wait(round(settings["sync_tolerance_ms"] * 1e6), IDLE_S)
+            if matched is not None:
+                self._infer(matched, self._settings())
+
+    def _forget(self) -> None:
+        self._runtime.reset()
+        self._chunks.flush()
+
+    def _infer(self, matched: MatchedMessages, settings: Settings) -> None:
+        try:
+            self._apply(settings)
+            observation = self._observe(matched, settings)
+            shape = (observation.camera.width, observation.camera.height, observation.camera.fx, observation.camera.cx)
+            if shape != self._camera_shape:  # another resolution or calibration: what was learned is of another grid
+                if self._camera_shape is not None:
+                    self._forget()
+                self._camera_shape = shape
+            inference = self._runtime.infer(observation)
+        except ConversionError as error:
+            self._store.count_drop("malformed")
+            self.failure = f"message refused: {error}"
+            return
+        except NotReadyError as error:
+            self._store.count_drop("not ready")
+            self.failure = f"not ready: {error}"
+            return
+        except Exception as error:  # the node must live; the watchdog stops the arm meanwhile
+            self.failures += 1
+            self.failure = f"policy call failed ({self.failures} in a row): {type(error).__name__}: {error}"
+            self._forget()
+            return
+        if self._stop.is_set() or self._reset_wanted.is_set():
+            return  # the episode this was meant for is over
+        self.failure, self.failures = None, 0
+        self._chunks.put(inference.chunk)
+        now = time.monotonic()
+        self.calls.append(now)
+        self.policy_ms.append(inference.policy_ms)
+        self.last = Result(observation, inference, (now - matched.received_at) * 1e3)
+        self._on_result(self.last)
+
+    def _apply(self, settings: Settings) -> None:
+        """Bring changed parameters into force, between two calls."""
+        old = self._applied
+        if old is settings:
+            return
+        if old is not None and old["instruction"] != settings["instruction"]:
+            self._forget()  # a chunk of the old instruction must not be finished
+        pruner = self._runtime.pruner
+        if old is None or old["method"] != settings["method"]:
+            self._runtime.pruner = make_pruner(
+                settings["method"], settings["keep_ratio"], settings.pruning, settings["seed"]
+            )
+        elif settings["method"] != "none":
+            pruner.keep_ratio = settings["keep_ratio"]
+            if isinstance(pruner, TriStagePruner):
+                pruner.config = settings.pruning
+        self._applied = settings
+
+    def rate_hz(self) -> float:
+        """Policy calls per second over the last two seconds."""
+        now = time.monotonic()
+        return sum(now - t < 2.0 for t in list(self.calls)) / 2.0
+
+    def slow_in_a_row(self, limit_ms: float) -> int:
+        """How many of the newest calls in a row took longer than ``limit_ms``."""
+        slow = [ms > limit_ms for ms in self.policy_ms]
+        return int(np.argmin(slow[::-1])) if slow and not all(slow) else len(slow)
