@@ -153,10 +153,12 @@ class InputStore:
             return {n: None if s.heard_at is None else now - s.heard_at for n, s in self._streams.items()}
 
     def silent(self, max_age_s: float) -> list[str]:
-        """Topics of streams that were not heard for longer than ``max_age_s``, or never."""
-        late = (n for n, age in self.ages_s().items() if n not in self._unstamped or age is None)
-        ages = self.ages_s()
-        return [self.topics[n] for n in late if ages[n] is None or (ages[n] or 0.0) > max_age_s]
+        """Topics of streams not heard for longer than ``max_age_s``, or never. Unstamped ones: only if never."""
+        late = []
+        for name, age in self.ages_s().items():
+            if age is None or (age > max_age_s and name not in self._unstamped):
+                late.append(self.topics[name])
+        return late
 
     def interrupt(self) -> None:
         """Wake a waiting worker."""
