@@ -1,81 +1,91 @@
-"""Stand-in for cv_bridge and sensor_msgs_py where they are not installed (the rclpy wheels lack both).
+"""Stand-in for the few functions of cv_bridge and sensor_msgs_py that are used here, with the same results.
 
-The one place where the package has a second way to do something; tests hold it to hand-written expectations and,
-where they are installed, to the originals.
+The ``ros-*`` wheels bring neither. Beyond the originals it honours row padding and byte order, so messages that have
+either always come here (see ``conversions``).
 """
 
 from __future__ import annotations
 
-import sys
+from array import array
 
 import numpy as np
 from sensor_msgs.msg import Image, PointCloud2, PointField
+from std_msgs.msg import Header
 
-CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
-DEPTH_TYPES = {"32FC1": "f4", "16UC1": "u2", "mono16": "u2"}
-FIELD_TYPES = {
+# encoding: element type, channels, order that makes RGB of them
+LAYOUTS: dict[str, tuple[str, int, list[int] | None]] = {
+    "rgb8": ("u1", 3, [0, 1, 2]),
+    "bgr8": ("u1", 3, [2, 1, 0]),
+    "rgba8": ("u1", 4, [0, 1, 2]),
+    "bgra8": ("u1", 4, [2, 1, 0]),
+    "mono8": ("u1", 1, [0, 0, 0]),
+    "16UC1": ("u2", 1, None),
+    "32FC1": ("f4", 1, None),
+}
+POINT_TYPES = {
     PointField.INT8: "i1", PointField.UINT8: "u1", PointField.INT16: "i2", PointField.UINT16: "u2",
     PointField.INT32: "i4", PointField.UINT32: "u4", PointField.FLOAT32: "f4", PointField.FLOAT64: "f8",
 }  # fmt: skip
 
 
-def image_pixels(message: Image) -> np.ndarray:
-    """(H, W) or (H, W, C) pixels as sent; rows may be padded (``step``), numbers of either byte order.
+def byte_array(data: np.ndarray) -> array:
+    """The array's bytes in the only form that message fields take without a slow check of every element."""
+    out = array("B")
+    out.frombytes(memoryview(np.ascontiguousarray(data)).cast("B"))
+    return out
 
-    Raises:
-        ValueError: unknown encoding, or step or length that do not fit the size.
+
+def imgmsg_to_cv2(message: Image, desired_encoding: str = "passthrough") -> np.ndarray:
+    """Pixels of an image whose size, step and length agree; ``desired_encoding`` rgb8 or passthrough.
+
+    Returns:
+        (H, W, C), or (H, W) with one channel, in native byte order; may share memory with the message.
     """
-    order = ">" if message.is_bigendian else "<"
-    if message.encoding in CHANNELS:
-        dtype, channels = np.dtype("u1"), CHANNELS[message.encoding]
-    elif message.encoding in DEPTH_TYPES:
-        dtype, channels = np.dtype(order + DEPTH_TYPES[message.encoding]), 1
-    else:
-        raise ValueError(f"encoding {message.encoding!r} is not one of {', '.join([*CHANNELS, *DEPTH_TYPES])}")
-    row = message.width * channels * dtype.itemsize
-    data = np.frombuffer(message.data, np.uint8)
-    if message.width < 1 or message.height < 1 or message.step < row or len(data) != message.step * message.height:
-        raise ValueError(
-            f"{message.width} x {message.height} {message.encoding} needs rows of at least {row} bytes; step is "
-            f"{message.step}, data has {len(data)} bytes"
-        )
-    rows = np.ascontiguousarray(data.reshape(message.height, message.step)[:, :row])
-    pixels = rows.view(dtype).reshape(message.height, message.width, channels)
+    kind, channels, to_rgb = LAYOUTS[message.encoding]
+    dtype = np.dtype(kind).newbyteorder(">" if message.is_bigendian else "<")
+    pixels = np.ndarray(
+        (message.height, message.width, channels),
+        dtype,
+        np.frombuffer(message.data, np.uint8),
+        strides=(message.step, dtype.itemsize * channels, dtype.itemsize),
+    )
+    if desired_encoding == "rgb8":
+        return np.ascontiguousarray(pixels if to_rgb == [0, 1, 2] and channels == 3 else pixels[..., to_rgb])
     pixels = pixels.astype(dtype.newbyteorder("="), copy=False)
     return pixels[..., 0] if channels == 1 else pixels
 
 
-def cloud_xyz(message: PointCloud2) -> np.ndarray:
-    """(N, 3) float32 of the fields x, y, z, wherever they lie in a point; order and NaNs kept.
-
-    Raises:
-        ValueError: fields missing, or steps or length that do not fit.
-    """
-    fields = {f.name: f for f in message.fields}
-    missing = [name for name in "xyz" if name not in fields]
-    if missing:
-        raise ValueError(f"cloud has no field {', '.join(missing)}; it has {', '.join(fields) or 'none'}")
-    order = ">" if message.is_bigendian else "<"
-    formats = []
-    for name in "xyz":
-        if fields[name].datatype not in FIELD_TYPES:
-            raise ValueError(f"field {name} has unknown datatype {fields[name].datatype}")
-        formats.append(np.dtype(order + FIELD_TYPES[fields[name].datatype]))
-        if fields[name].offset + formats[-1].itemsize > message.point_step:
-            raise ValueError(f"field {name} at offset {fields[name].offset} exceeds point_step {message.point_step}")
-    data = np.frombuffer(message.data, np.uint8)
-    if message.row_step < message.width * message.point_step or len(data) != message.row_step * message.height:
-        raise ValueError(
-            f"{message.width} x {message.height} points of {message.point_step} bytes do not fit row_step "
-            f"{message.row_step} and {len(data)} bytes of data"
-        )
-    points = data.reshape(message.height, message.row_step)[:, : message.width * message.point_step]
-    points = np.ascontiguousarray(points).reshape(-1, message.point_step)
-    columns = []
-    for name, dtype in zip("xyz", formats):
-        start = fields[name].offset
-        columns.append(np.ascontiguousarray(points[:, start : start + dtype.itemsize]).view(dtype)[:, 0])
-    return np.stack(columns, 1).astype(np.float32)
+def cv2_to_imgmsg(pixels: np.ndarray, encoding: str, header: Header) -> Image:
+    """(H, W, C) or (H, W) array as an image message without padding."""
+    message = Image(header=header, encoding=encoding, is_bigendian=0)
+    message.height, message.width = pixels.shape[:2]
+    message.step = pixels.nbytes // message.height
+    message.data = byte_array(pixels)
+    return message
 
 
-assert sys.byteorder == "little"  # as every computer ROS 2 supports
+def read_points(cloud: PointCloud2, field_names: list[str]) -> np.ndarray:
+    """Structured array of (height * width,) points with the fields asked for, in the cloud's byte order."""
+    fields = {field.name: field for field in cloud.fields}
+    order = ">" if cloud.is_bigendian else "<"
+    dtype = np.dtype(
+        {
+            "names": field_names,
+            "formats": [order + POINT_TYPES[fields[name].datatype] for name in field_names],
+            "offsets": [fields[name].offset for name in field_names],
+            "itemsize": cloud.point_step,
+        }
+    )
+    buffer = np.frombuffer(cloud.data, np.uint8)
+    rows = np.ndarray((cloud.height, cloud.width), dtype, buffer, strides=(cloud.row_step, cloud.point_step))
+    return rows.reshape(-1)
+
+
+def create_cloud(header: Header, fields: list[PointField], points: np.ndarray) -> PointCloud2:
+    """(N, F) values as a cloud of F fields, all of the type of the first."""
+    values = np.asarray(points, POINT_TYPES[fields[0].datatype]).reshape(-1, len(fields))
+    cloud = PointCloud2(header=header, fields=fields, height=1, width=len(values), is_bigendian=False, is_dense=True)
+    cloud.point_step = values.itemsize * len(fields)
+    cloud.row_step = cloud.point_step * len(values)
+    cloud.data = byte_array(values)
+    return cloud
