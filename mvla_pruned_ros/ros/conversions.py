@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseStamped
 from PIL import Image as Picture
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState, PointCloud2, PointField
@@ -47,6 +48,11 @@ class ConversionError(ValueError):
 def stamp_ns(header: Header) -> int:
     """Nanoseconds of a header's stamp."""
     return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
+
+
+def time_message(time_ns: int) -> Time:
+    """Nanoseconds as the stamp of a header."""
+    return Time(sec=time_ns // 1_000_000_000, nanosec=time_ns % 1_000_000_000)
 
 
 def image_to_rgb(message: Image) -> np.ndarray:
