@@ -23,6 +23,7 @@ ALLOWED = {
     "pruning": {"pruning"},
     "policy": {"policy", "pruning", "geometry", "types"},
     "runtime": {"policy", "pruning", "types"},
+    "overlay": {"pruning", "types"},
     "models": {"models"},
     "sim": {"sim", "geometry", "types"},
     "evaluation": {"evaluation", "sim", "runtime", "chunks", "policy", "pruning", "geometry", "types", "models"},

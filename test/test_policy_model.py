@@ -202,6 +202,16 @@ def test_denoising_recovers_the_sample_when_the_noise_is_predicted_exactly() -> 
     torch.testing.assert_close(sample, clean, atol=1e-4, rtol=1e-4)
 
 
+def test_noise_is_read_from_the_action_tokens_and_not_from_the_timestep_token() -> None:
+    model, noise = make_model(head="ddim"), torch.randn(2, 5, 4)
+    prefix, read = model.tokenize(make_batch(False)), []
+    model.action_head.register_forward_hook(lambda _, inputs, __: read.append(inputs[0]))
+    model.decode_ddim(prefix, noise=noise)
+    first = model._noisy_tokens(noise, torch.full((2,), model.timesteps[0]))
+    torch.testing.assert_close(read[0], model.run_backbone(prefix, first).hidden[:, 1:], atol=1e-5, rtol=1e-5)
+    assert len(read) == 8
+
+
 def test_ddim_timesteps_are_evenly_spaced_and_end_at_zero() -> None:
     assert ddim_timesteps(100, 8) == [91, 78, 65, 52, 39, 26, 13, 0]
     assert ddim_timesteps(10, 10) == list(range(9, -1, -1))
