@@ -38,7 +38,11 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
         help="simulated over wall time, 0 for as fast as possible (default: fits two CPU cores)",
     )
     parser.add_argument(
-        "--max-steps", type=int, default=0, metavar="N", help="end episodes after N steps of 12.5 ms (default: the task's)"
+        "--max-steps",
+        type=int,
+        default=0,
+        metavar="N",
+        help="end episodes after N steps of 12.5 ms (default: the task's)",
     )
     parser.add_argument(
         "--domain-id", type=int, metavar="N", help="ROS_DOMAIN_ID of the nodes (default: one of this run's own)"

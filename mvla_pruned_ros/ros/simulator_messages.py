@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
-
 import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseStamped
@@ -13,23 +11,13 @@ from std_msgs.msg import Header
 
 from ..sim.camera import POSITION, TARGET, _look_at
 from ..types import CameraModel
+from .message_fallback import byte_array
 
 BASE_FRAME = "base"
 CAMERA_FRAME = "camera_color_optical_frame"
 
 # Meta-World's mocap weld holds the hand pointing down, within a few degrees, in this orientation (x, y, z, w).
 HAND_ORIENTATION = (0.0, 2**-0.5, 0.0, 2**-0.5)
-
-
-def stamp_of(time_ns: int) -> Time:
-    return Time(sec=time_ns // 1_000_000_000, nanosec=time_ns % 1_000_000_000)
-
-
-def byte_array(data: np.ndarray) -> array:
-    """The array's bytes in the only form that message fields take without a slow check of every element."""
-    out = array("B")
-    out.frombytes(memoryview(np.ascontiguousarray(data)).cast("B"))
-    return out
 
 
 def image_message(pixels: np.ndarray, encoding: str, stamp: Time) -> Image:

@@ -34,6 +34,7 @@ from std_srvs.srv import Trigger
 from ..sim.robot import STEP_S, SimulatedRobot
 from ..sim.tasks import TASKS, task_named
 from . import simulator_messages as messages
+from .conversions import stamp_ns, time_message
 from .environment import prepare_environment
 
 STEP_NS = round(STEP_S * 1e9)
@@ -111,7 +112,9 @@ class SimulatorNode(Node):
         self._reset_wanted: threading.Event | None = None
         self._reset_answer = (True, "")
         self._stop = threading.Event()
+        self.callbacks_failed = False
         self._achieved = 0.0
+        self._running_s = 0.0
         self._robot: SimulatedRobot | None = None
         self._cloud: messages.CloudMaker | None = None
 
@@ -123,7 +126,7 @@ class SimulatorNode(Node):
         self._points = self.create_publisher(PointCloud2, "~/points", sensor)
         self._pose = self.create_publisher(PoseStamped, "~/ee_pose", sensor)
         self._opening = self.create_publisher(JointState, "~/gripper", sensor)
-        self._clock = self.create_publisher(Clock, "/clock", 10)
+        self._clock_publisher = self.create_publisher(Clock, "/clock", 10)
         self._success = self.create_publisher(Bool, "~/success", LATCHED)
         self._status = self.create_publisher(String, "~/status", LATCHED)
         self._instruction = self.create_publisher(String, "~/instruction", LATCHED)
@@ -152,12 +155,12 @@ class SimulatorNode(Node):
     def _take_twist(self, message: TwistStamped) -> None:
         linear = message.twist.linear
         velocity = np.array([linear.x, linear.y, linear.z])
-        stamp_ns = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+        sent_ns = stamp_ns(message.header)
         with self._lock:
             self._commands_received += 1
             # A command of the episode before, still on its way when this one began, must not move the arm. No
             # stamp at all (`ros2 topic pub`) counts as now.
-            if 0 < stamp_ns < self._episode_start_ns:
+            if 0 < sent_ns < self._episode_start_ns:
                 return
             if not np.isfinite(velocity).all():
                 self.get_logger().warning(f"a command that is not finite was ignored: {velocity}", once=True)
@@ -209,6 +212,7 @@ class SimulatorNode(Node):
             before, now = now, time.monotonic()
             if self._running:
                 running_s += now - before
+                self._running_s += now - before
             if now - status >= STATUS_PERIOD_S:
                 status = now
                 self._publish_status()
@@ -285,10 +289,10 @@ class SimulatorNode(Node):
             self._begin_episode(self._seed + 1)
 
     def _publish_clock(self) -> None:
-        self._clock.publish(Clock(clock=messages.stamp_of(self._time_ns)))
+        self._clock_publisher.publish(Clock(clock=time_message(self._time_ns)))
 
     def _publish_sensors(self, robot: SimulatedRobot) -> None:
-        stamp = messages.stamp_of(self._time_ns)
+        stamp = time_message(self._time_ns)
         rgb, depth = robot.render()
         proprio = robot.proprio
         self._camera_info.publish(messages.camera_info_message(robot.camera, stamp))
@@ -310,6 +314,7 @@ class SimulatorNode(Node):
             "step": self._steps,
             "success": bool(robot and robot.success),
             "time_s": self._time_ns / 1e9,
+            "running_s": round(self._running_s, 3),  # wall time in which simulated time went on
             "real_time_factor": round(self._achieved, 3),
             "frames_sent": self._frames_sent,
             "image_subscribers": self._image.get_subscription_count(),
@@ -340,7 +345,7 @@ def main(args: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: node.stop())
     executor.add_node(node)
-    thread = threading.Thread(target=_spin, args=(executor,), name="callbacks", daemon=True)
+    thread = threading.Thread(target=_spin, args=(executor, node), name="callbacks", daemon=True)
     thread.start()
     try:
         node.run()
@@ -349,14 +354,19 @@ def main(args: Sequence[str] | None = None) -> int:
         thread.join(5.0)
         node.destroy_node()
         rclpy.shutdown()
-    return 0
+    return 1 if node.callbacks_failed else 0
 
 
-def _spin(executor: SingleThreadedExecutor) -> None:
+def _spin(executor: SingleThreadedExecutor, node: SimulatorNode) -> None:
     try:
         executor.spin()
     except ExternalShutdownException:
         pass
+    except BaseException:
+        # A simulator that no longer hears commands would go on publishing as if all were well.
+        node.callbacks_failed = True
+        node.stop()
+        raise
 
 
 if __name__ == "__main__":

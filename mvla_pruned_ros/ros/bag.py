@@ -1,0 +1,147 @@
+"""Topics to rosbag2 and back, as the bytes that went over the wire: nothing is decoded on the way."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
+from rosbags.typesys import Stores, get_typestore
+
+# Message definitions and type hashes of the distribution the rclpy wheels come from; the types used here have
+# not changed since Humble.
+STORE = Stores.ROS2_KILTED
+BAG_VERSION = 9
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic to record: its type as ``package/msg/Name``, and how to subscribe."""
+
+    type: str
+    reliable: bool = True
+    latched: bool = False
+
+
+def message_class(type_name: str) -> Any:
+    """The rclpy class of ``package/msg/Name``."""
+    package, _, name = type_name.split("/")
+    return getattr(importlib.import_module(f"{package}.msg"), name)
+
+
+def _qos(topic: Topic, depth: int) -> QoSProfile:
+    return QoSProfile(
+        depth=depth,
+        reliability=ReliabilityPolicy.RELIABLE if topic.reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if topic.latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+def _offered(topic: Topic) -> Qos:
+    """What the bag says about the recorded publisher, so that `ros2 bag play` offers the same."""
+    forever = QosTime(9223372036, 854775807)
+    return Qos(
+        history=QosHistory.KEEP_LAST,
+        depth=1,
+        reliability=QosReliability.RELIABLE if topic.reliable else QosReliability.BEST_EFFORT,
+        durability=QosDurability.TRANSIENT_LOCAL if topic.latched else QosDurability.VOLATILE,
+        deadline=forever,
+        lifespan=forever,
+        liveliness=QosLiveliness.AUTOMATIC,
+        liveliness_lease_duration=forever,
+        avoid_ros_namespace_conventions=False,
+    )
+
+
+class BagRecorder:
+    """Writes what ``node`` hears, with the wall time of its arrival. Use as a context manager.
+
+    Attributes:
+        counts: messages written, by topic.
+    """
+
+    def __init__(self, node: Node, folder: Path, topics: Mapping[str, Topic]) -> None:
+        """Raises ValueError: ``folder`` exists already."""
+        self._writer = Writer(folder, version=BAG_VERSION, storage_plugin=StoragePlugin.MCAP)
+        try:
+            self._writer.open()
+        except WriterError as error:
+            raise ValueError(f"cannot record to {folder}: {error}") from None
+        store = get_typestore(STORE)
+        self.counts = dict.fromkeys(topics, 0)
+        self._node = node
+        self._subscriptions = []
+        for name, topic in topics.items():
+            connection = self._writer.add_connection(
+                name, topic.type, typestore=store, offered_qos_profiles=[_offered(topic)]
+            )
+            # A deep queue: the recorder must not lose what arrives while it writes.
+            self._subscriptions.append(
+                node.create_subscription(
+                    message_class(topic.type), name, self._writer_of(name, connection), _qos(topic, 100), raw=True
+                )
+            )
+
+    def _writer_of(self, name: str, connection: Any) -> Callable[[bytes], None]:
+        def write(data: bytes) -> None:
+            self._writer.write(connection, self._node.get_clock().now().nanoseconds, data)
+            self.counts[name] += 1
+
+        return write
+
+    def __enter__(self) -> BagRecorder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._writer.close()
+
+
+@dataclass(frozen=True)
+class BagMessage:
+    """One recorded message: when it arrived, in nanoseconds after the bag's beginning, and its CDR bytes."""
+
+    topic: str
+    offset_ns: int
+    data: bytes
+
+
+class Bag:
+    """A recorded bag, read only. Use as a context manager.
+
+    Attributes:
+        types: by topic.
+        duration_s: wall time it covers.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Raises ValueError: no readable rosbag2 there."""
+        if not folder.exists():
+            raise ValueError(f"bag {folder} does not exist")
+        try:
+            self._reader = AnyReader([folder], default_typestore=get_typestore(STORE))
+            self._reader.open()
+        except (AnyReaderError, OSError) as error:
+            raise ValueError(f"{folder} is not a readable bag: {error}") from None
+        self.types = {c.topic: c.msgtype for c in self._reader.connections}
+        self.duration_s = self._reader.duration / 1e9
+
+    def __enter__(self) -> Bag:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._reader.close()
+
+    def messages(self, topics: set[str]) -> Iterator[BagMessage]:
+        """The messages of some topics in the order of their arrival."""
+        connections = [c for c in self._reader.connections if c.topic in topics]
+        for connection, time_ns, data in self._reader.messages(connections):
+            yield BagMessage(connection.topic, time_ns - self._reader.start_time, bytes(data))
