@@ -17,7 +17,7 @@ os.environ.setdefault("MUJOCO_GL", "osmesa")
 # Threads of torch that spin while they wait make small operations a hundred times slower beside a busy process.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from mvla_pruned_ros.types import CameraModel, Observation  # noqa: E402
+from mvla_pruned_ros.types import CameraModel, Observation
 
 OBJECT = np.array([0.10, 0.65, 0.03])
 END_EFFECTOR = np.array([0.0, 0.60, 0.20])
