@@ -12,13 +12,13 @@ import pytest
 os.environ.setdefault("MUJOCO_GL", "osmesa")
 pytest.importorskip("metaworld", reason="the simulator extra is not installed: pip install .[sim]")
 
-from mvla_pruned_ros.cli.main import main  # noqa: E402
-from mvla_pruned_ros.evaluation.rollout import DelayedControl, run_episode  # noqa: E402
-from mvla_pruned_ros.policy.mvla import MVLAPolicy  # noqa: E402
-from mvla_pruned_ros.pruning.methods import make_pruner  # noqa: E402
-from mvla_pruned_ros.runtime import PolicyRuntime  # noqa: E402
-from mvla_pruned_ros.sim.robot import SimulatedRobot  # noqa: E402
-from mvla_pruned_ros.types import ActionChunk  # noqa: E402
+from mvla_pruned_ros.cli.main import main
+from mvla_pruned_ros.evaluation.rollout import DelayedControl, run_episode
+from mvla_pruned_ros.policy.mvla import MVLAPolicy
+from mvla_pruned_ros.pruning.methods import make_pruner
+from mvla_pruned_ros.runtime import PolicyRuntime
+from mvla_pruned_ros.sim.robot import SimulatedRobot
+from mvla_pruned_ros.types import ActionChunk
 
 SMALL = Path(__file__).parents[1] / "mvla_pruned_ros" / "models" / "small"
 
@@ -67,7 +67,7 @@ def test_late_chunk_joins_at_the_action_that_is_due(robot: SimulatedRobot) -> No
         def reset(self) -> None:
             pass
 
-        def infer(self, observation):  # noqa: ANN001, ANN202
+        def infer(self, observation):
             first = round(observation.stamp_ns / 12.5e6)
             actions = np.zeros((16, 4), np.float32)
             actions[:, 0] = (first + np.arange(16)) / 1000
@@ -81,12 +81,17 @@ def test_late_chunk_joins_at_the_action_that_is_due(robot: SimulatedRobot) -> No
 
             return Answer()
 
+    step = robot.step
     for delay in (0, 3, 7):
         sent: list[float] = []
+
+        def record(command: np.ndarray, sent: list[float] = sent) -> None:
+            sent.append(float(command[0]))
+            step(command)
+
         robot.reset(0)
         control = DelayedControl(Telling(), delay=delay)  # type: ignore[arg-type]
-        step = robot.step
-        robot.step = lambda command: (sent.append(float(command[0])), step(command))[1]  # type: ignore[method-assign]
+        robot.step = record  # type: ignore[method-assign]
         try:
             for _ in range(20):
                 control.step(robot)

@@ -41,7 +41,7 @@ class TriStageConfig:
         0.10, "Share of the background tokens that is kept at random (stage II; paper: 0.10).", 0.0, 1.0
     )
     overlap_discount: float = _param(
-        0.5, "How much a point token's rank suffers when a well-attended patch shows the same spot (stage II).", 0.0, 1.0
+        0.5, "How much a point token's rank suffers when a well-attended patch shows its spot too (stage II).", 0.0, 1.0
     )
     smoothing: float = _param(
         0.5, "Weight of the newest evidence in the moving average of salience (stage III).", 0.01, 1.0

@@ -12,6 +12,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from ..chunks import Limits
 from ..pruning.config import TriStageConfig
 from ..pruning.interface import check_keep_ratio
 from ..pruning.methods import METHODS
@@ -34,7 +35,7 @@ class Spec:
 SPECS: dict[str, Spec] = {
     # Fixed at start.
     "policy": Spec("small", "Policy folder, or the name of a shipped policy.", fixed=True),
-    "device": Spec("auto", "Where the policy runs: cpu, cuda, cuda:N, or auto for cuda where there is one.", fixed=True),
+    "device": Spec("auto", "Where the policy runs: cpu, cuda, cuda:N, or auto (cuda where there is one).", fixed=True),
     "image_transport": Spec("raw", "Colour images: raw or compressed.", fixed=True, choices=("raw", "compressed")),
     "cloud_source": Spec("depth", "Points come from ~/depth or ~/points.", fixed=True, choices=("depth", "points")),
     "base_frame": Spec("base", "Frame of end-effector pose, workspace and commands.", fixed=True),
@@ -59,7 +60,7 @@ SPECS: dict[str, Spec] = {
     ),
     "max_clock_jump_ms": Spec(2000.0, "A jump of the clock ahead beyond this forgets the episode.", 100.0, 600000.0),
     "max_speed_m_s": Spec(1.0, "Limit of commanded velocity per axis, m/s.", 0.0, 10.0),
-    "slow_policy_ms": Spec(200.0, "A policy call longer than this is a warning; five in a row are an error.", 1.0, 60000.0),
+    "slow_policy_ms": Spec(200.0, "A policy call longer than this is a warning, five in a row an error.", 1.0, 60000.0),
     "workspace_lower": Spec([-10.0] * 3, "Corner of the end effector's box, base frame, m."),
     "workspace_upper": Spec([10.0] * 3, "Opposite corner of the end effector's box, base frame, m."),
     **{
@@ -71,10 +72,12 @@ SPECS: dict[str, Spec] = {
 
 @dataclass(frozen=True)
 class Settings:
-    """All parameters at one moment, checked together. ``values`` by name; ``pruning`` for the tri-stage pruner."""
+    """All parameters at one moment, checked together. ``values`` by name; ``pruning`` for the tri-stage pruner, ``limits`` for
+    commands."""
 
     values: dict[str, Any]
     pruning: TriStageConfig
+    limits: Limits
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -89,14 +92,11 @@ class Settings:
         for name, spec in SPECS.items():
             _check_one(name, values[name], spec)
         check_keep_ratio(values["keep_ratio"])
-        for low, high in zip(values["workspace_lower"], values["workspace_upper"]):
-            if not low < high:
-                raise ValueError(
-                    f"workspace_lower {list(values['workspace_lower'])} must be below workspace_upper "
-                    f"{list(values['workspace_upper'])} on every axis"
-                )
+        limits = Limits(
+            values["max_speed_m_s"], tuple(values["workspace_lower"]), tuple(values["workspace_upper"])
+        )
         pruning = {n[len(PRUNING) :]: v for n, v in values.items() if n.startswith(PRUNING)}
-        return cls(dict(values), TriStageConfig(**pruning))
+        return cls(dict(values), TriStageConfig(**pruning), limits)
 
 
 def _check_one(name: str, value: Any, spec: Spec) -> None:

@@ -25,12 +25,13 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
+from rclpy.time import Time
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState, PointCloud2
 from std_msgs.msg import Float64, Header, String
 from std_srvs.srv import Trigger
 
-from ..chunks import ChunkBuffer, CommandLimits
+from ..chunks import ChunkBuffer, limit_command
 from ..geometry import depth_to_points
 from ..models import policy_folder
 from ..overlay import draw_overlay
@@ -65,7 +66,7 @@ class PolicyNode(LifecycleNode):
         self._chunks = ChunkBuffer()
         self._last_result: Result | None = None
         self._gripper = 0.0
-        self._end_effector = np.zeros(3, np.float32)
+        self._end_effector: np.ndarray | None = None
         self._counts = {"commands_sent": 0, "commands_clamped": 0, "safe_commands": 0, "safe_stops": 0}
         self._stopped = True  # the last command was a safe one
         self._ticked_at = 0.0
@@ -141,30 +142,25 @@ class PolicyNode(LifecycleNode):
     def _observe(self, matched: MatchedMessages, settings: Settings) -> Observation:
         """Matched messages as an observation, on the worker's thread. Raises ConversionError."""
         m = matched.messages
-        image = convert.image_to_rgb(m["image"])
-        info = convert.camera_info_to_model(m["camera_info"], self._base_from_camera)
-        camera = info.resized(image.shape[1], image.shape[0])
+        base, camera_frame, pose = settings["base_frame"], settings["camera_frame"], self._base_from_camera
+        compressed = settings["image_transport"] == "compressed"
+        image = (convert.compressed_to_rgb if compressed else convert.image_to_rgb)(m["image"])
+        camera = convert.camera_model(m["camera_info"], image.shape[1], image.shape[0], pose)
         if "depth" in m:
-            self._check_frame(m["depth"].header.frame_id, settings, (settings["camera_frame"],))
+            frame = m["depth"].header.frame_id
+            if frame != camera_frame:
+                raise convert.ConversionError(
+                    f"depth image is in frame {frame!r}, not {camera_frame!r}: register it to the colour camera or set "
+                    "camera_frame and extrinsics.*"
+                )
             depth = convert.depth_to_metres(m["depth"])
-            points = depth_to_points(depth, info.resized(depth.shape[1], depth.shape[0]))
+            height, width = depth.shape
+            points = depth_to_points(depth, convert.camera_model(m["camera_info"], width, height, pose))
         else:
-            frame = m["points"].header.frame_id
-            self._check_frame(frame, settings, (settings["camera_frame"], settings["base_frame"]))
-            points = convert.cloud_to_points(m["points"])
-            if frame == settings["camera_frame"]:
-                rotation, translation = self._base_from_camera[:3, :3], self._base_from_camera[:3, 3]
-                points = (points @ rotation.T + translation).astype(np.float32)
-        self._check_frame(m["ee_pose"].header.frame_id, settings, (settings["base_frame"],))
-        proprio = convert.proprio_of(m["ee_pose"], m["gripper"])
+            points = convert.cloud_to_points(m["points"], base, camera_frame, pose)
+        position = convert.pose_to_position(m["ee_pose"], base)
+        proprio = np.append(position, np.float32(convert.gripper_opening(m["gripper"])))
         return Observation(matched.stamp_ns, image, points, camera, proprio, settings["instruction"])
-
-    @staticmethod
-    def _check_frame(frame: str, settings: Settings, known: Sequence[str]) -> None:
-        if frame not in known:
-            raise convert.ConversionError(
-                f"message in frame {frame!r}; known are {', '.join(known)}: set base_frame or camera_frame"
-            )
 
     # --- lifecycle ---------------------------------------------------------------------------------------------
 
@@ -253,10 +249,7 @@ class PolicyNode(LifecycleNode):
         if action is None:
             self._safe_command()
         else:
-            limits = CommandLimits(
-                settings["max_speed_m_s"], tuple(settings["workspace_lower"]), tuple(settings["workspace_upper"])
-            )
-            command, clamped = limits.apply(action, self._end_effector)
+            command, clamped = limit_command(action, settings.limits, self._end_effector)
             self._counts["commands_clamped"] += clamped
             self._stopped = False
             self._send(command)
@@ -291,9 +284,12 @@ class PolicyNode(LifecycleNode):
         limit_s = self._parameters_.settings["max_observation_age_ms"] / 1e3
         last = self._worker.calls[-1] if self._worker is not None and self._worker.calls else -np.inf
         now = time.monotonic()
-        if now - self._ticked_at > CLOCK_STOPPED_S or now - last > limit_s:
+        if self._clock_stopped() or now - last > limit_s:
             self._chunks.flush()
             self._safe_command()
+
+    def _clock_stopped(self) -> bool:
+        return time.monotonic() - self._ticked_at > CLOCK_STOPPED_S
 
     # --- time and episodes -------------------------------------------------------------------------------------
 
@@ -320,7 +316,7 @@ class PolicyNode(LifecycleNode):
         age_ms = (self.get_clock().now().nanoseconds - observation.stamp_ns) / 1e6
         if self._pruning.get_subscription_count():
             self._pruning.publish(String(data=call_json(result, age_ms, self._store.frames_received)))
-        stamp = convert.time_message(observation.stamp_ns)
+        stamp = Time(nanoseconds=observation.stamp_ns).to_msg()
         if self._overlay.get_subscription_count():
             assert self._policy is not None
             size = self._policy.config.image_size
@@ -331,11 +327,11 @@ class PolicyNode(LifecycleNode):
         if self._kept_points.get_subscription_count():
             kept = inference.selection.points_kept
             n2, selection = inference.selection.num_image, inference.selection
-            columns = dict(zip("xyz", inference.layout.point_positions[kept].T))
-            columns["salience"] = np.zeros(len(kept)) if selection.salience is None else selection.salience[n2:][kept]
-            columns["set"] = np.zeros(len(kept)) if selection.sets is None else selection.sets[n2:][kept]
-            frame = self._parameters_.settings["base_frame"]
-            self._kept_points.publish(convert.columns_to_cloud(columns, Header(stamp=stamp, frame_id=frame)))
+            salience = np.zeros(len(kept)) if selection.salience is None else selection.salience[n2:][kept]
+            sets = np.zeros(len(kept)) if selection.sets is None else selection.sets[n2:][kept]
+            header = Header(stamp=stamp, frame_id=self._parameters_.settings["base_frame"])
+            points = inference.layout.point_positions[kept]
+            self._kept_points.publish(convert.kept_points_cloud(points, salience, sets, header))
 
     def _diagnose(self) -> None:
         settings = self._parameters_.settings
@@ -353,7 +349,7 @@ class PolicyNode(LifecycleNode):
             instruction=settings["instruction"],
             device=policy.device_name if policy else settings["device"],
             memory_mb=policy.memory_mb() if policy else 0.0,
-            commands=self._counts | {"clock_stopped": self._active and time.monotonic() - self._ticked_at > CLOCK_STOPPED_S},
+            commands=self._counts | {"clock_stopped": self._active and self._clock_stopped()},
             image_publishers=self.count_publishers(self._store.topics["image"]),
         )
         message = DiagnosticArray(status=[status])
