@@ -23,6 +23,7 @@ exit code: 0 when all ran, whether the robot succeeded or not; 1 when a node fai
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add ``mvla demo``."""
     parser = subparsers.add_parser(
         "demo",
         help="simulated robot and policy node over DDS: report and GIF",
@@ -38,6 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Run the demo; returns the exit code."""
     from ..ros.demo_runner import run_demo
     from ..ros.demo_session import DemoOptions
 

@@ -12,7 +12,7 @@ from PIL import Image as Picture
 from PIL import ImageDraw
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from sensor_msgs.msg import Image
 
@@ -111,8 +111,8 @@ def run_demo(options: DemoOptions, episodes: int, gif: bool = True) -> int:
         raise ValueError(f"episodes must be at least 1, got {episodes}")
     console = Console(stderr=False)
     console.print(
-        f"policy: {options.method}, keep {options.keep_ratio:g}; simulator at {options.real_time_factor:g} x real time; "
-        f"{len(options.tasks)} tasks x {episodes} episodes"
+        f"policy: {options.method}, keep {options.keep_ratio:g}; "
+        f"simulator: {options.real_time_factor:g} x real time, {len(options.tasks)} tasks x {episodes} episodes"
     )
     try:
         with DemoSession(options) as session:
@@ -144,7 +144,7 @@ def _play(session: DemoSession, episodes: int, gif: bool, console: Console) -> t
             for number in range(episodes):
                 seed = options.seed + number
 
-                def show(log: EpisodeLog) -> None:
+                def show(log: EpisodeLog, bar: TaskID = bar) -> None:
                     note = f"seed {log.seed}"
                     if log.inferences:
                         last = log.inferences[-1]

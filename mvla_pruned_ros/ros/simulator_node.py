@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import rclpy
@@ -88,8 +89,8 @@ def _descriptor(parameter: _Parameter) -> ParameterDescriptor:
 class SimulatorNode(Node):
     """Runs episodes of the simulated robot. Call ``run`` from the thread that constructed it."""
 
-    def __init__(self, **node_options: object) -> None:
-        super().__init__("simulator", **node_options)  # type: ignore[arg-type]
+    def __init__(self, **node_options: Any) -> None:
+        super().__init__("simulator", **node_options)
         self._lock = threading.Lock()
         for name, parameter in PARAMETERS.items():
             self.declare_parameter(name, parameter.default, _descriptor(parameter))
