@@ -1,86 +1,112 @@
-"""Action chunks on a time line, and what may be sent to a robot."""
+"""Action chunks on a time line, and what may be sent to a robot. No ROS."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from .types import ActionChunk
 
-# The end effector is slowed so that it reaches the border of its box no sooner than this: about the age of its
-# position plus the time until the next command.
-LOOKAHEAD_S = 0.1
+LOOKAHEAD_S = 0.1  # motion towards the border of the workspace is slowed so that it would take at least this long
 
 
 class ChunkBuffer:
     """Holds the newest chunk and says which of its actions is due.
 
     Actions are indexed by the stamp of their observation: a chunk that arrives late joins at the action that is
-    due now, and what lies in the past is skipped. Used from two threads: what is held is replaced by one assignment.
+    due now, and what lies in the past is skipped. Written by one thread and read by others without a lock: the pair
+    of chunks is replaced by one assignment.
     """
 
     def __init__(self) -> None:
-        self._held: tuple[ActionChunk, ...] = ()  # newest first, then the one before it
+        self._chunks: tuple[ActionChunk | None, ActionChunk | None] = (None, None)  # in use, the one before
 
     @property
     def chunk(self) -> ActionChunk | None:
         """The newest chunk."""
-        held = self._held
-        return held[0] if held else None
+        return self._chunks[0]
 
     def put(self, chunk: ActionChunk) -> bool:
         """Take a chunk; False when its observation is not newer than that of the one in use."""
-        held = self._held
-        if held and chunk.stamp_ns <= held[0].stamp_ns:
+        newest = self._chunks[0]
+        if newest is not None and chunk.stamp_ns <= newest.stamp_ns:
             return False
-        self._held = (chunk, *held[:1])
+        self._chunks = (chunk, newest)
         return True
 
     def action_at(self, time_ns: int) -> np.ndarray | None:
-        """(A,) action due at that time; None before the first chunk, before its stamp, or when it is exhausted."""
-        # A camera whose clock is a little ahead stamps chunks that begin after now: until then the last one runs.
-        for chunk in self._held:
-            index = chunk.index_at(time_ns)
-            if index >= 0:
-                return chunk.actions[index] if index < len(chunk.actions) else None
-        return None
+        """(A,) action due at that time, held over its step; None before the first chunk and after the last action.
+
+        The chunk before is used only for times before the newest one begins: an exhausted chunk never gives way to
+        an older one.
+        """
+        newest, before = self._chunks
+        if newest is None:
+            return None
+        chunk = newest if time_ns >= newest.stamp_ns or before is None else before
+        index = chunk.index_at(time_ns)
+        return chunk.actions[index] if 0 <= index < len(chunk.actions) else None
+
+    def remaining_s(self, time_ns: int) -> float:
+        """Seconds until the newest chunk is exhausted; 0 without one or after its end."""
+        newest = self._chunks[0]
+        if newest is None:
+            return 0.0
+        return max(0.0, len(newest.actions) * newest.step_s - (time_ns - newest.stamp_ns) * 1e-9)
 
     def flush(self) -> None:
-        """Forget everything: nothing is due until the next chunk."""
-        self._held = ()
+        """Forget everything, stamps included: time may have gone back."""
+        self._chunks = (None, None)
 
 
 @dataclass(frozen=True)
-class CommandLimits:
+class Limits:
     """What may be sent.
 
     Attributes:
-        max_speed: m/s, per axis. workspace_lower, workspace_upper: box of the end effector, base frame, metres;
-            motion towards its border is slowed, motion that leads out is cut off, motion back in is not.
+        max_speed_m_s: per axis. workspace_lower, workspace_upper: box of the end effector, base frame, metres.
     """
 
-    max_speed: float
-    workspace_lower: tuple[float, float, float]
-    workspace_upper: tuple[float, float, float]
+    max_speed_m_s: float = 1.0
+    workspace_lower: tuple[float, ...] = (-10.0, -10.0, -10.0)
+    workspace_upper: tuple[float, ...] = (10.0, 10.0, 10.0)
 
-    def apply(self, action: np.ndarray, end_effector: np.ndarray) -> tuple[np.ndarray, bool]:
-        """Clamp one action.
+    def __post_init__(self) -> None:
+        if not 0 < self.max_speed_m_s < math.inf:
+            raise ValueError(f"max_speed_m_s must be positive and finite, got {self.max_speed_m_s}")
+        for name in ("workspace_lower", "workspace_upper"):
+            corner = getattr(self, name)
+            if len(corner) != 3 or not all(map(math.isfinite, corner)):
+                raise ValueError(f"{name} must be three finite numbers, got {corner}")
+        if not all(low < high for low, high in zip(self.workspace_lower, self.workspace_upper)):
+            raise ValueError(
+                f"workspace_lower {self.workspace_lower} must be below workspace_upper {self.workspace_upper} on every axis"
+            )
 
-        Args:
-            action: (4,) velocity x, y, z in m/s and gripper -1..1. end_effector: (3,) metres.
 
-        Returns:
-            The command, and whether it differs from the action.
+def limit_command(action: np.ndarray, limits: Limits, end_effector: np.ndarray | None) -> tuple[np.ndarray, bool]:
+    """Clamp one action.
 
-        Raises:
-            ValueError: the action or the position is not all finite numbers; nothing of it may be sent.
-        """
-        action = np.asarray(action, np.float32)
-        if action.shape != (4,) or not np.isfinite(action).all() or not np.isfinite(end_effector).all():
-            raise ValueError(f"action {action} at {end_effector}: 4 and 3 finite numbers are needed")
-        command = np.clip(action, [-self.max_speed] * 3 + [-1.0], [self.max_speed] * 3 + [1.0]).astype(np.float32)
-        down = np.maximum(end_effector - np.asarray(self.workspace_lower), 0) / LOOKAHEAD_S
-        up = np.maximum(np.asarray(self.workspace_upper) - end_effector, 0) / LOOKAHEAD_S
-        command[:3] = np.clip(command[:3], -down, up)
-        return command, bool((command != action).any())
+    Args:
+        action: (4,) velocity x, y, z in m/s and gripper -1..1. end_effector: (3,) metres, base frame; None when it is
+            not known, then only speed and gripper are clamped. Motion out of the workspace is slowed from
+            ``LOOKAHEAD_S`` before the border on and cut off beyond it; motion back in is free.
+
+    Returns:
+        The command, and whether it differs from the action.
+
+    Raises:
+        ValueError: not 4 finite numbers; nothing of it may be sent.
+    """
+    action = np.asarray(action)
+    if action.shape != (4,) or not np.isfinite(action).all():
+        raise ValueError(f"an action must be 4 finite numbers, got {action}")
+    speed = limits.max_speed_m_s
+    command = np.clip(action, [-speed] * 3 + [-1.0], [speed] * 3 + [1.0])
+    if end_effector is not None:
+        fastest_down = np.minimum((np.asarray(limits.workspace_lower) - end_effector) / LOOKAHEAD_S, 0)
+        fastest_up = np.maximum((np.asarray(limits.workspace_upper) - end_effector) / LOOKAHEAD_S, 0)
+        command[:3] = np.clip(command[:3], fastest_down, fastest_up)
+    return command, bool((command != action).any())

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from mvla_pruned_ros.chunks import LOOKAHEAD_S, ChunkBuffer, CommandLimits
+from mvla_pruned_ros.chunks import LOOKAHEAD_S, ChunkBuffer, Limits, limit_command
 from mvla_pruned_ros.types import ActionChunk
 
 MS = 1_000_000
-WIDE = ((-10.0,) * 3, (10.0,) * 3)
 
 
 def chunk(stamp_ms: int, first: float = 0.0, steps: int = 4) -> ActionChunk:
@@ -31,6 +30,8 @@ def test_exhausted_chunk_gives_nothing_instead_of_its_last_action() -> None:
     buffer.put(chunk(100))
     assert due(buffer, 140) is None
     assert due(buffer, 99.999) is None
+    assert buffer.remaining_s(130 * MS) == pytest.approx(0.01)
+    assert buffer.remaining_s(150 * MS) == 0
 
 
 def test_late_chunk_joins_where_it_belongs() -> None:
@@ -74,31 +75,44 @@ def test_flush_forgets_stamps_too() -> None:
 
 
 def test_command_within_limits_is_untouched() -> None:
-    command, clamped = CommandLimits(0.5, *WIDE).apply(np.array([0.1, -0.1, 0.0, 1.0]), np.zeros(3))
-    assert command == pytest.approx([0.1, -0.1, 0.0, 1.0])
+    command, clamped = limit_command(np.array([0.1, -0.1, 0.0, 1.0]), Limits(), np.zeros(3))
+    assert command.tolist() == [0.1, -0.1, 0.0, 1.0]
     assert not clamped
 
 
 def test_speed_and_gripper_are_clamped_and_reported() -> None:
-    command, clamped = CommandLimits(0.5, *WIDE).apply(np.array([2.0, -2.0, 0.125, -3.0]), np.zeros(3))
-    assert command.tolist() == [0.5, -0.5, 0.125, -1.0]
+    command, clamped = limit_command(np.array([2.0, -2.0, 0.1, -3.0]), Limits(max_speed_m_s=0.5), None)
+    assert command.tolist() == [0.5, -0.5, 0.1, -1.0]
     assert clamped
 
 
 def test_end_effector_slows_before_the_border_and_may_come_back() -> None:
-    limits = CommandLimits(1.0, (-0.1, -0.1, 0.0), (0.1, 0.1, 0.3))
+    limits = Limits(1.0, (-0.1, -0.1, 0.0), (0.1, 0.1, 0.3))
     at = np.array([0.09, 0.2, -0.01])
-    command, clamped = limits.apply(np.array([0.8, 0.5, -0.5, 0]), at)
+    command, clamped = limit_command(np.array([0.8, 0.5, -0.5, 0]), limits, at)
     assert command[:3] == pytest.approx([0.01 / LOOKAHEAD_S, 0, 0])
     assert clamped
-    command, clamped = limits.apply(np.array([-0.8, -0.5, 0.5, 0]), at)
+    command, clamped = limit_command(np.array([-0.8, -0.5, 0.5, 0]), limits, at)
     assert command[:3] == pytest.approx([-0.8, -0.5, 0.5])
     assert not clamped
 
 
 @pytest.mark.parametrize("bad", [np.array([0, np.nan, 0, 0]), np.array([0, 0, np.inf, 0]), np.zeros(3)])
 def test_action_that_is_not_four_finite_numbers_is_refused_whole(bad: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="finite numbers"):
-        CommandLimits(0.5, *WIDE).apply(bad, np.zeros(3))
-    with pytest.raises(ValueError, match="finite numbers"):
-        CommandLimits(0.5, *WIDE).apply(np.zeros(4), np.array([0, 0, np.nan]))
+    with pytest.raises(ValueError, match="4 finite numbers"):
+        limit_command(bad, Limits(), None)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"max_speed_m_s": 0.0},
+        {"max_speed_m_s": float("nan")},
+        {"workspace_lower": (0.0, 0.0)},
+        {"workspace_upper": (0.0, float("nan"), 1.0)},
+        {"workspace_lower": (1.0, 0.0, 0.0), "workspace_upper": (0.5, 1.0, 1.0)},
+    ],
+)
+def test_impossible_limits_are_refused(values: dict) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        Limits(**values)
