@@ -1,0 +1,569 @@
+"""The policy node in a live graph: commands, faults, parameters, life cycle.
+
+A made-up robot publishes the sensors; the policy has random weights, so commands mean nothing but are not zero.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="no ROS here: the node needs a graph")
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import PoseStamped, TwistStamped
+from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock
+from scipy.spatial.transform import Rotation
+from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2
+from std_msgs.msg import Float64, Header, String
+from std_srvs.srv import Trigger
+
+from mvla_pruned_ros.ros import policy_node
+from mvla_pruned_ros.ros.conversions import stamp_ns, time_message
+from mvla_pruned_ros.ros.environment import prepare_environment
+from mvla_pruned_ros.ros.message_fallback import cv2_to_imgmsg
+from mvla_pruned_ros.types import CameraModel
+
+INSTRUCTION = "push the puck to the goal"
+SIZE = 64
+BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+STREAMS = ("camera_info", "ee_pose", "gripper", "depth", "image")
+
+
+def wait_for(condition: Callable[[], Any], timeout_s: float = 5.0) -> bool:
+    until = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+class Robot(Node):
+    """Publishes made-up sensors and remembers what it is told."""
+
+    def __init__(self, camera: CameraModel) -> None:
+        super().__init__("robot")
+        self.camera = camera
+        kinds = {
+            "image": Image,
+            "depth": Image,
+            "camera_info": CameraInfo,
+            "ee_pose": PoseStamped,
+            "gripper": JointState,
+        }
+        self.out = {name: self.create_publisher(kind, f"/policy/{name}", BEST_EFFORT) for name, kind in kinds.items()}
+        self.clock_out = self.create_publisher(Clock, "/clock", 10)
+        self.instruction = self.create_publisher(String, "/policy/instruction", 1)
+        self.reset = self.create_client(Trigger, "/policy/reset")
+        self.twists: list[TwistStamped] = []
+        self.grippers: list[float] = []
+        self.status: DiagnosticStatus | None = None
+        self.calls: list[dict[str, Any]] = []
+        self.create_subscription(TwistStamped, "/policy/command/twist", self.twists.append, 100)
+        self.create_subscription(Float64, "/policy/command/gripper", lambda m: self.grippers.append(m.data), 100)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._diagnosed, 10)
+        self.create_subscription(String, "/policy/pruning", lambda m: self.calls.append(json.loads(m.data)), 10)
+        rng = np.random.default_rng(0)
+        self.pixels = rng.integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+        self.depth = np.full((SIZE, SIZE), 1.0, np.float32)
+        self.time_ns: int | None = None  # simulated; None takes the system's
+
+    def _diagnosed(self, message: DiagnosticArray) -> None:
+        self.status = message.status[0]
+
+    @property
+    def speeds(self) -> list[float]:
+        """Speed of every command so far, m/s."""
+        return [float(np.linalg.norm([t.twist.linear.x, t.twist.linear.y, t.twist.linear.z])) for t in self.twists]
+
+    @property
+    def moving(self) -> bool:
+        return bool(self.twists) and self.speeds[-1] > 0
+
+    def values(self) -> dict[str, str]:
+        """Diagnostics by key."""
+        return {v.key: v.value for v in self.status.values} if self.status else {}
+
+    def send(self, without: tuple[str, ...] = (), stamp: int | None = None, **replaced: Any) -> int:
+        """One set of messages; returns its stamp."""
+        stamp = stamp if stamp is not None else self.time_ns or time.time_ns()
+        base, camera = Header(stamp=time_message(stamp), frame_id="base"), Header(stamp=time_message(stamp))
+        camera.frame_id = "camera_color_optical_frame"
+        pose = PoseStamped(header=base)
+        pose.pose.position.x, pose.pose.position.y, pose.pose.position.z = 0.0, 0.6, 0.2
+        info = CameraInfo(header=camera, width=SIZE, height=SIZE)
+        info.k = [self.camera.fx, 0.0, self.camera.cx - 0.5, 0.0, self.camera.fy, self.camera.cy - 0.5, 0.0, 0.0, 1.0]
+        messages = {
+            "camera_info": info,
+            "ee_pose": pose,
+            "gripper": JointState(header=base, position=[1.0]),
+            "depth": cv2_to_imgmsg(self.depth, "32FC1", camera),
+            "image": cv2_to_imgmsg(self.pixels, "rgb8", camera),
+        }
+        for name in STREAMS:
+            if name not in without:
+                self.out[name].publish(replaced.get(name, messages[name]))
+        return stamp
+
+    def drive(self, until: Callable[[], Any], timeout_s: float = 8.0, **send: Any) -> bool:
+        """Send at 20 Hz until something holds; simulated time goes on with it."""
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end:
+            if self.time_ns is not None:
+                self.time_ns += 12_500_000
+                self.clock_out.publish(Clock(clock=time_message(self.time_ns)))
+                if self.time_ns % 50_000_000:
+                    time.sleep(0.0125)
+                    continue
+            self.send(**send)
+            if until():
+                return True
+            time.sleep(0.0125 if self.time_ns is not None else 0.05)
+        return bool(until())
+
+
+class Graph:
+    """Policy node and robot, each spun by threads of its own."""
+
+    def __init__(self, folder: Path, camera: CameraModel) -> None:
+        self.folder, self.camera = folder, camera
+        self.robot = Robot(camera)
+        self.nodes: list[policy_node.PolicyNode] = []
+        self._executors: list[Any] = []
+        self._spin(SingleThreadedExecutor(), self.robot)
+
+    def _spin(self, executor: Any, node: Node) -> None:
+        def spin() -> None:
+            try:
+                executor.spin()
+            except Exception as error:  # shut down underneath
+                if rclpy.ok():
+                    print(f"executor of {node.get_name()} ended: {error!r}", file=sys.stderr)
+
+        executor.add_node(node)
+        self._executors.append(executor)
+        threading.Thread(target=spin, daemon=True).start()
+
+    def node(self, **parameters: Any) -> policy_node.PolicyNode:
+        """An unconfigured policy node; a value of None leaves a parameter at its default."""
+        pose = self.camera.base_from_camera
+        defaults = {
+            "policy": str(self.folder),
+            "device": "cpu",
+            "instruction": INSTRUCTION,
+            "method": "random",
+            "extrinsics.translation": pose[:3, 3].tolist(),
+            "extrinsics.rotation_xyzw": Rotation.from_matrix(pose[:3, :3]).as_quat().tolist(),
+        }
+        given = {k: v for k, v in {**defaults, **parameters}.items() if v is not None}
+        overrides = [Parameter(name, value=value) for name, value in given.items()]
+        node = policy_node.PolicyNode(parameter_overrides=overrides)
+        self.nodes.append(node)
+        return node
+
+    def active(self, **parameters: Any) -> policy_node.PolicyNode:
+        """A policy node that is active and has found the robot."""
+        node = self.node(**parameters)
+        self._spin(MultiThreadedExecutor(num_threads=4), node)
+        assert node.trigger_configure() == SUCCESS
+        assert node.trigger_activate() == SUCCESS
+        robot = self.robot
+        assert wait_for(
+            lambda: (
+                all(p.get_subscription_count() for p in robot.out.values())
+                and robot.instruction.get_subscription_count()
+            )
+        )
+        assert wait_for(lambda: robot.count_publishers("/policy/command/twist"))
+        return node
+
+    def close(self) -> None:
+        for node in self.nodes:
+            node.close()
+        for executor in self._executors:
+            executor.shutdown(timeout_sec=1.0)
+        for node in [*self.nodes, self.robot]:
+            node.destroy_node()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ros() -> Iterator[None]:
+    prepare_environment()
+    rclpy.init()
+    yield
+    rclpy.try_shutdown()
+
+
+@pytest.fixture
+def graph(
+    tiny_policy_folder: Path, camera: Callable[..., CameraModel], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Graph]:
+    monkeypatch.setattr(policy_node, "DIAGNOSTICS_PERIOD_S", 0.1)
+    graph = Graph(tiny_policy_folder, camera(SIZE, SIZE))
+    yield graph
+    graph.close()
+
+
+# Commands
+
+
+def test_commands_come_at_their_rate_whatever_the_camera_does(graph: Graph) -> None:
+    graph.active(command_rate_hz=50.0)
+    robot = graph.robot
+    assert robot.drive(lambda: robot.moving)
+    before, start = len(robot.twists), time.monotonic()
+    robot.drive(lambda: False, timeout_s=1.0)
+    rate = (len(robot.twists) - before) / (time.monotonic() - start)
+    assert 35 < rate < 60
+    last = robot.twists[-1]
+    assert last.header.frame_id == "base"
+    assert abs(time.time_ns() - stamp_ns(last.header)) < 1e9
+    assert robot.speeds[-1] > 0 and len(robot.grippers) == pytest.approx(len(robot.twists), abs=2)
+
+
+def test_exhausted_chunk_stops_the_arm_and_holds_the_gripper(graph: Graph) -> None:
+    graph.active()
+    robot = graph.robot
+    assert robot.drive(lambda: robot.moving)
+    assert wait_for(lambda: not robot.moving, 2.0)
+    gripper = robot.grippers[-1]
+    time.sleep(0.2)
+    assert not any(robot.speeds[-5:])
+    assert robot.grippers[-1] == gripper != 0
+
+
+def test_speed_limit_holds_and_is_counted(graph: Graph) -> None:
+    graph.active(**{SPEED_LIMIT: 0.01})
+    robot = graph.robot
+    assert robot.drive(lambda: robot.moving)
+    largest = max(max(abs(t.twist.linear.x), abs(t.twist.linear.y), abs(t.twist.linear.z)) for t in robot.twists)
+    assert 0 < largest <= 0.01 + 1e-6
+    assert wait_for(lambda: int(robot.values().get("commands_clamped", 0)) > 0)
+
+
+SPEED_LIMIT = next(name for name in policy_node.ParameterSet.__init__.__globals__["SPECS"] if "max_speed" in name)
+
+
+def test_each_call_is_reported_when_somebody_listens(graph: Graph) -> None:
+    graph.active(keep_ratio=0.25)
+    robot = graph.robot
+    clouds: list[PointCloud2] = []
+    pictures: list[Image] = []
+    robot.create_subscription(PointCloud2, "/policy/kept_points", clouds.append, BEST_EFFORT)
+    robot.create_subscription(Image, "/policy/overlay", pictures.append, BEST_EFFORT)
+    assert robot.drive(lambda: len(robot.calls) > 3 and clouds and pictures)
+    call = robot.calls[-1]
+    assert call["image_kept"] + call["points_kept"] == round(0.25 * (call["image_in"] + call["points_in"]))
+    assert call["keep_ratio"] == pytest.approx(0.25, abs=0.01)
+    assert call["policy_ms"] > 0 and call["frames_received"] > 3 and call["stamp_ns"] > 0
+    assert [f.name for f in clouds[-1].fields] == ["x", "y", "z", "salience", "set"]
+    assert pictures[-1].encoding == "rgb8" and len(pictures[-1].data) == pictures[-1].step * pictures[-1].height
+
+
+# Faults
+
+
+def test_silent_camera_stops_the_arm_and_names_the_stream(graph: Graph) -> None:
+    graph.active(max_observation_age_ms=300.0)
+    robot = graph.robot
+    assert robot.drive(lambda: robot.moving)
+    robot.drive(lambda: False, timeout_s=0.8, without=("image",))
+    assert not any(robot.speeds[-10:])
+    assert wait_for(lambda: robot.status and robot.status.level == DiagnosticStatus.ERROR)
+    assert "/policy/image" in robot.status.message and "/policy/depth" not in robot.status.message
+    assert robot.drive(lambda: robot.moving and robot.status.level == DiagnosticStatus.OK), robot.status.message
+
+
+def test_dead_depth_stops_the_arm_and_names_the_stream(graph: Graph) -> None:
+    graph.active(max_observation_age_ms=300.0)
+    robot = graph.robot
+    assert robot.drive(lambda: robot.moving)
+    robot.drive(lambda: False, timeout_s=0.8, without=("depth",))
+    assert not robot.moving
+    assert wait_for(lambda: robot.status and "/policy/depth" in robot.status.message)
+    assert robot.drive(lambda: robot.moving)
+
+
+def test_wrong_encoding_is_refused_and_the_node_lives(graph: Graph) -> None:
+    graph.active()
+    robot = graph.robot
+    strange = cv2_to_imgmsg(robot.pixels, "rgb8", Header(frame_id="camera_color_optical_frame"))
+    strange.encoding = "yuv422"
+
+    def send_strange() -> bool:
+        strange.header.stamp = time_message(time.time_ns())
+        return bool(robot.status and "yuv422" in robot.status.message)
+
+    assert robot.drive(send_strange, image=strange), robot.status
+    assert not robot.moving
+    assert robot.drive(lambda: robot.moving and robot.status.level == DiagnosticStatus.OK)
+    assert any("malformed" in key and int(value) > 0 for key, value in robot.values().items())
+
+
+def test_no_valid_depth_is_not_ready_never_a_guess(graph: Graph) -> None:
+    graph.active()
+    robot = graph.robot
+    robot.depth[:] = np.nan
+    assert robot.drive(lambda: robot.status and "points in the workspace" in robot.status.message)
+    assert not any(robot.speeds)
+    robot.depth[:] = 1.0
+    assert robot.drive(lambda: robot.moving)
+
+
+def test_bad_stamps_are_dropped_and_counted(graph: Graph) -> None:
+    graph.active()
+    robot = graph.robot
+    assert robot.drive(lambda: robot.moving)
+    now = time.time_ns()
+    for stamp in (0, now - 10 * 10**9, now + 10 * 10**9, now, now, now - 20_000_000):
+        robot.send(stamp=stamp)
+        time.sleep(0.05)
+    causes = ("zero stamp", "stale", "future", "duplicate", "out of order")
+    assert wait_for(
+        lambda: all(any(f"image: {c}" in k or f"image: stamp in the {c}" in k for k in robot.values()) for c in causes)
+    )
+    assert robot.drive(lambda: robot.moving)  # the stamp of the future blocks nothing
+
+
+def test_failing_policy_is_retried_a_bounded_number_of_times_until_reset(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph.active()
+    robot = graph.robot
+    calls: list[int] = []
+
+    def fail(self: Any, observation: Any) -> None:
+        calls.append(1)
+        raise RuntimeError("kernel broke")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mvla_pruned_ros.runtime.PolicyRuntime.infer", fail)
+        assert robot.drive(
+            lambda: (
+                robot.status and robot.status.level == DiagnosticStatus.ERROR and "kernel broke" in robot.status.message
+            )
+        )
+        tried = len(calls)
+        robot.drive(lambda: False, timeout_s=0.4)
+        assert len(calls) == tried
+        assert not any(robot.speeds)
+    assert robot.reset.wait_for_service(5.0)
+    future = robot.reset.call_async(Trigger.Request())
+    assert robot.drive(lambda: future.done() and robot.moving)
+    assert future.result().success
+
+
+def test_hung_policy_call_stops_the_arm_and_deactivation_is_bounded(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = graph.active(max_observation_age_ms=300.0)
+    robot = graph.robot
+    assert robot.drive(lambda: robot.moving)
+    release = threading.Event()
+    monkeypatch.setattr("mvla_pruned_ros.runtime.PolicyRuntime.infer", lambda *_: release.wait(10))
+    robot.drive(lambda: False, timeout_s=0.8)
+    assert not any(robot.speeds[-10:])
+    start = time.monotonic()
+    node.trigger_deactivate()
+    assert time.monotonic() - start < 2.0
+    release.set()
+
+
+# Time
+
+
+def test_stopped_clock_stops_the_arm(graph: Graph) -> None:
+    graph.active(use_sim_time=True)
+    robot = graph.robot
+    robot.time_ns = 5_000_000_000
+    assert robot.drive(lambda: robot.moving)
+    assert wait_for(lambda: not robot.moving, 3.0)
+    assert robot.drive(lambda: robot.moving)
+
+
+def test_clock_jumps_forget_the_episode_and_recover(graph: Graph) -> None:
+    graph.active(use_sim_time=True)
+    robot = graph.robot
+    for start in (50, 10, 500):  # first, back, far ahead
+        robot.time_ns = start * 10**9
+        robot.calls.clear()
+        assert robot.drive(lambda: robot.moving and len(robot.calls) > 1), f"not moving at {start} s"
+        first = robot.calls[0]
+        assert first["stamp_ns"] >= start * 10**9
+        assert first["image_kept"] == first["image_in"]  # the first call of an episode keeps everything
+
+
+# Parameters and instructions
+
+
+def test_parameters_are_all_or_nothing(graph: Graph) -> None:
+    node = graph.node()
+    assert node.trigger_configure() == SUCCESS
+
+    def refused(*parameters: Parameter) -> str:
+        result = node.set_parameters_atomically(list(parameters))
+        assert not result.successful and result.reason
+        return result.reason
+
+    ratio = Parameter("keep_ratio", value=0.25)
+    for name, value in (
+        ("keep_ratio", 0.0),
+        ("keep_ratio", 1.5),
+        ("keep_ratio", float("nan")),
+        ("keep_ratio", 1),
+        ("method", "best"),
+        ("command_rate_hz", -5.0),
+        ("pruning.smoothing", 7.0),
+        ("policy", "/elsewhere"),
+        (SPEED_LIMIT, float("nan")),
+    ):
+        other = Parameter("command_rate_hz", value=20.0) if name == "keep_ratio" else ratio
+        reason = refused(other, Parameter(name, value=value))
+        assert reason, name
+    assert node.get_parameter("keep_ratio").value == 0.5
+    assert node.get_parameter("command_rate_hz").value != 20.0
+    assert node.set_parameters_atomically([ratio, Parameter("method", value="tri_stage")]).successful
+    with pytest.raises(rclpy.exceptions.ParameterNotDeclaredException):
+        node.set_parameters([Parameter("keep_ration", value=0.5)])
+
+
+def test_parameters_change_between_calls_without_a_pause(graph: Graph) -> None:
+    node = graph.active(method="tri_stage", keep_ratio=1.0)
+    robot = graph.robot
+    assert robot.drive(lambda: len(robot.calls) > 2)
+    assert node.set_parameters([Parameter("keep_ratio", value=0.25)])[0].successful
+    assert robot.drive(lambda: robot.calls[-1]["keep_ratio"] < 0.3, 2.0)
+    assert node.set_parameters([Parameter("command_rate_hz", value=20.0)])[0].successful
+    robot.drive(lambda: False, timeout_s=0.3)
+    before = len(robot.twists)
+    robot.drive(lambda: False, timeout_s=1.0)
+    assert 14 < len(robot.twists) - before < 27
+
+
+def test_unknown_words_are_refused_and_the_old_instruction_stays(graph: Graph) -> None:
+    node = graph.active()
+    robot = graph.robot
+    robot.instruction.publish(String(data="juggle the puck"))
+    assert wait_for(lambda: robot.status and "juggle" in robot.status.message)
+    assert node.get_parameter("instruction").value == INSTRUCTION
+    robot.instruction.publish(String(data="open the faucet"))
+    assert wait_for(lambda: node.get_parameter("instruction").value == "open the faucet")
+
+
+def test_without_an_instruction_the_arm_rests(graph: Graph) -> None:
+    graph.active(instruction="")
+    robot = graph.robot
+    robot.drive(lambda: False, timeout_s=0.5)
+    assert not any(robot.speeds)
+    assert wait_for(lambda: robot.status and "instruction" in robot.status.message)
+    robot.instruction.publish(String(data=INSTRUCTION))
+    assert robot.drive(lambda: robot.moving)
+
+
+# Life cycle
+
+
+def test_deactivation_ends_in_a_safe_command_and_silence(graph: Graph) -> None:
+    node = graph.active()
+    robot = graph.robot
+    for _ in range(2):
+        robot.twists.clear()
+        assert robot.drive(lambda: robot.moving)
+        assert node.trigger_deactivate() == SUCCESS
+        assert wait_for(lambda: not robot.moving, 1.0)
+        time.sleep(0.1)
+        count = len(robot.twists)
+        robot.drive(lambda: False, timeout_s=0.3)
+        assert len(robot.twists) == count and robot.speeds[-1] == 0
+        assert node.trigger_activate() == SUCCESS
+
+
+def test_node_can_be_configured_again_after_clean_up(graph: Graph) -> None:
+    node = graph.active()
+    robot = graph.robot
+    assert node.trigger_deactivate() == SUCCESS
+    assert node.trigger_cleanup() == SUCCESS
+    assert node.trigger_configure() == SUCCESS
+    assert node.trigger_activate() == SUCCESS
+    assert robot.drive(lambda: robot.moving)
+
+
+def test_missing_extrinsics_fail_configure_instead_of_being_guessed(graph: Graph) -> None:
+    node = graph.node(**{"extrinsics.translation": None, "extrinsics.rotation_xyzw": None})
+    assert node.trigger_configure() == FAILURE
+
+
+def test_cuda_asked_for_but_absent_fails_configure(graph: Graph) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    assert graph.node(device="cuda").trigger_configure() == FAILURE
+
+
+def test_unreadable_weights_fail_configure_with_one_message(
+    graph: Graph, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for file in graph.folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes()[: 100 if file.suffix == ".safetensors" else None])
+    assert graph.node(policy=str(tmp_path)).trigger_configure() == FAILURE
+    lines = [line for line in capfd.readouterr().err.splitlines() if "ERROR" in line]
+    assert len(lines) == 1 and "model.safetensors" in lines[0]
+
+
+def process(folder: Path, camera: CameraModel, **parameters: str) -> subprocess.Popen:
+    """The node as users start it."""
+    pose = camera.base_from_camera
+    values = {
+        "policy": str(folder),
+        "device": "cpu",
+        "extrinsics.translation": str(pose[:3, 3].tolist()),
+        "extrinsics.rotation_xyzw": str(Rotation.from_matrix(pose[:3, :3]).as_quat().tolist()),
+        "instruction": INSTRUCTION,
+    } | parameters
+    arguments = [part for name, value in values.items() for part in ("-p", f"{name}:={value}")]
+    return subprocess.Popen(
+        [sys.executable, "-m", "mvla_pruned_ros.ros.policy_node", "--ros-args", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+    )
+
+
+def test_missing_checkpoint_fails_configure_with_one_message(camera: Callable[..., CameraModel]) -> None:
+    child = process(Path("/nowhere"), camera(SIZE, SIZE))
+    error = child.communicate(timeout=30)[1]
+    assert child.returncode == 1
+    assert error.count("/nowhere") == 1 and "Traceback" not in error, error
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_in_one_safe_command_and_exit_code_0(graph: Graph, number: int) -> None:
+    child = process(graph.folder, graph.camera)
+    robot = graph.robot
+    try:
+        assert robot.drive(lambda: robot.moving, 30.0)
+        start = time.monotonic()
+        child.send_signal(number)
+        assert child.wait(5.0) == 0, child.stderr.read() if child.stderr else ""
+        assert time.monotonic() - start < 2.0
+        assert wait_for(lambda: not robot.moving, 1.0)
+    finally:
+        child.kill()
