@@ -21,7 +21,7 @@ from ..sim.tasks import Task
 from .child_process import ChildFailedError
 from .demo_session import DemoOptions, DemoSession, EpisodeLog
 
-GIF_SCALE = 2
+GIF_EDGE_PX = 384
 GIF_PERIOD_S = 0.1  # simulated time between pictures; played at half speed
 GIF_FRAME_MS = 200
 GIF_HOLD_FRAMES = 4  # the last picture of an episode stays for so many
@@ -70,7 +70,7 @@ class OverlayFilm:
         """Write the GIF; False when nothing was filmed."""
         pictures = []
         for pixels, caption in self._shots:
-            height, width = (GIF_SCALE * n for n in pixels.shape[:2])
+            height, width = (round(n * GIF_EDGE_PX / max(pixels.shape[:2])) for n in pixels.shape[:2])
             canvas = Picture.new("RGB", (width, height + 18), "black")
             canvas.paste(Picture.fromarray(pixels).resize((width, height), Picture.Resampling.BILINEAR))
             ImageDraw.Draw(canvas).text((6, height + 3), caption, fill="white")

@@ -29,8 +29,9 @@ from .environment import prepare_environment
 from .simulator_messages import simulated_camera_extrinsics
 from .simulator_node import LATCHED, RELIABLE
 
-# Measured on two cores: see docs/demo.md.
-DEFAULT_REAL_TIME_FACTOR = 1.0
+# On two cores busy with other work, at 1.0 one to three frames of a hundred were lost and observations were up to
+# 170 ms (simulated) old when their chunk of 200 ms was ready; at 0.5 none was lost and the age stayed below 135 ms.
+DEFAULT_REAL_TIME_FACTOR = 0.5
 
 SENSOR_REMAPS = {
     f"~/{name}": f"/simulator/{name}" for name in ("image", "depth", "points", "camera_info", "ee_pose", "gripper")

@@ -116,6 +116,7 @@ class SimulatorNode(Node):
         self.callbacks_failed = False
         self._achieved = 0.0
         self._running_s = 0.0
+        self._instruction_listeners = 0
         self._robot: SimulatedRobot | None = None
         self._cloud: messages.CloudMaker | None = None
 
@@ -204,6 +205,7 @@ class SimulatorNode(Node):
             if wanted is not None:
                 self._reset_answer = self._begin_episode()
                 wanted.set()
+                now = due = time.monotonic()  # loading a task is no simulated time
             if self._running:
                 self._step(values)
                 factor = values["real_time_factor"]
@@ -307,6 +309,11 @@ class SimulatorNode(Node):
 
     def _publish_status(self) -> None:
         robot = self._robot
+        # A policy node that came after the beginning of the episode has not heard what to do.
+        listeners = self._instruction.get_subscription_count()
+        if robot is not None and listeners > self._instruction_listeners:
+            self._instruction.publish(String(data=robot.task.instruction))
+        self._instruction_listeners = listeners
         status = {
             "state": "running" if self._running else "waiting",
             "episode": self._episode,
@@ -328,7 +335,12 @@ class SimulatorNode(Node):
 @functools.cache
 def _robot_for(task: str, image_size: int) -> SimulatedRobot:
     """One robot per task for the life of the process: OSMesa reads garbage when contexts come and go."""
-    return SimulatedRobot(task, image_size)
+    robot = SimulatedRobot(task, image_size)
+    # The first picture and the first step of a model take a second or more, which would be lag in the episode.
+    robot.reset(0)
+    robot.render()
+    robot.step(HOLD)
+    return robot
 
 
 def main(args: Sequence[str] | None = None) -> int:
