@@ -1,55 +1,60 @@
 """The policy node: camera, depth or cloud, pose and instruction in; velocity commands and diagnostics out.
 
 Threads: executor callbacks only store the newest messages or read the chunk in use; one inference worker
-(``ros/worker.py``) replaces chunks. Command timer, watchdog and inputs are in callback groups of their own, so that
-none waits for another. What they share is replaced by assignment (chunk, settings) or locked inside ``InputStore``.
+(``ros/worker.py``) replaces chunks. Command timer, inputs and services are in callback groups of their own, so that
+none waits for another; the watchdog has a thread of its own and needs neither executor nor worker. What they share is
+replaced by assignment (chunk, settings) or locked inside ``InputStore``; ``_output`` guards what is published to the
+robot, so that nothing follows the last safe command.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
+from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rclpy.time import Time
-from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState, PointCloud2
 from std_msgs.msg import Float64, Header, String
 from std_srvs.srv import Trigger
 
 from ..chunks import ChunkBuffer, limit_command
-from ..geometry import depth_to_points
 from ..models import policy_folder
 from ..overlay import draw_overlay
 from ..policy.inputs import square_image
 from ..policy.mvla import MVLAPolicy
 from ..pruning.methods import make_pruner
 from ..runtime import PolicyRuntime
-from ..types import CameraModel, Observation
+from ..types import Observation
 from . import conversions as convert
 from .diagnostics import call_json, inference_status
 from .environment import prepare_environment
 from .inputs import InputStore, MatchedMessages
+from .observations import base_from_camera, observe, warm_up
 from .parameters import ParameterSet, Settings
+from .watchdog import Watchdog
 from .worker import Result, Worker
 
 SENSOR_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 COMMAND_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-WATCHDOG_PERIOD_S = 0.02
+WATCHDOG_PERIOD_S = 0.05
 CLOCK_STOPPED_S = 0.5  # steady time without a tick of the command timer
 DIAGNOSTICS_PERIOD_S = 1.0
 
@@ -65,7 +70,8 @@ class PolicyNode(LifecycleNode):
         self._refused: str | None = None
         self._chunks = ChunkBuffer()
         self._last_result: Result | None = None
-        self._gripper = 0.0
+        self._gripper: float | None = None  # none sent yet, hence none to hold
+        self._output = threading.RLock()
         self._end_effector: np.ndarray | None = None
         self._counts = {"commands_sent": 0, "commands_clamped": 0, "safe_commands": 0, "safe_stops": 0}
         self._stopped = True  # the last command was a safe one
@@ -76,7 +82,6 @@ class PolicyNode(LifecycleNode):
 
         self._input_group = MutuallyExclusiveCallbackGroup()
         self._command_group = MutuallyExclusiveCallbackGroup()
-        self._watchdog_group = MutuallyExclusiveCallbackGroup()
         self._service_group = MutuallyExclusiveCallbackGroup()
         self._subscribe(settings)
         self._twist = self.create_publisher(TwistStamped, "~/command/twist", COMMAND_QOS)
@@ -89,7 +94,9 @@ class PolicyNode(LifecycleNode):
         self._timer_rate = 0.0
         self._command_timer: Any = None
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(WATCHDOG_PERIOD_S, self._watch, self._watchdog_group, clock=steady)
+        self._watchdog: Watchdog | None = None
+        self._drift_ns: int | None = None  # node clock minus steady clock at the last look
+        self._reported = (DiagnosticStatus.OK, "")
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._diagnose, self._service_group, clock=steady)
         threshold = JumpThreshold(
             min_forward=Duration(nanoseconds=round(settings["max_clock_jump_ms"] * 1e6)),
@@ -126,7 +133,10 @@ class PolicyNode(LifecycleNode):
         self._store.put(name, message, self.get_clock().now().nanoseconds, age_ns)
         if name == "ee_pose":
             p = message.pose.position
-            self._end_effector = np.array([p.x, p.y, p.z], np.float32)
+            position = np.array([p.x, p.y, p.z], np.float32)
+            # A pose without sense is refused with its observation; the workspace is checked with the last good one.
+            if message.header.frame_id == self._parameters_.settings["base_frame"] and np.isfinite(position).all():
+                self._end_effector = position
 
     def _instruct(self, message: String) -> None:
         result = self.set_parameters([Parameter("instruction", value=message.data)])[0]
@@ -140,27 +150,7 @@ class PolicyNode(LifecycleNode):
             self._policy.check_instruction(settings["instruction"])
 
     def _observe(self, matched: MatchedMessages, settings: Settings) -> Observation:
-        """Matched messages as an observation, on the worker's thread. Raises ConversionError."""
-        m = matched.messages
-        base, camera_frame, pose = settings["base_frame"], settings["camera_frame"], self._base_from_camera
-        compressed = settings["image_transport"] == "compressed"
-        image = (convert.compressed_to_rgb if compressed else convert.image_to_rgb)(m["image"])
-        camera = convert.camera_model(m["camera_info"], image.shape[1], image.shape[0], pose)
-        if "depth" in m:
-            frame = m["depth"].header.frame_id
-            if frame != camera_frame:
-                raise convert.ConversionError(
-                    f"depth image is in frame {frame!r}, not {camera_frame!r}: register it to the colour camera or set "
-                    "camera_frame and extrinsics.*"
-                )
-            depth = convert.depth_to_metres(m["depth"])
-            height, width = depth.shape
-            points = depth_to_points(depth, convert.camera_model(m["camera_info"], width, height, pose))
-        else:
-            points = convert.cloud_to_points(m["points"], base, camera_frame, pose)
-        position = convert.pose_to_position(m["ee_pose"], base)
-        proprio = np.append(position, np.float32(convert.gripper_opening(m["gripper"])))
-        return Observation(matched.stamp_ns, image, points, camera, proprio, settings["instruction"])
+        return observe(matched, settings, self._base_from_camera)
 
     # --- lifecycle ---------------------------------------------------------------------------------------------
 
@@ -168,7 +158,7 @@ class PolicyNode(LifecycleNode):
         """Load, check, warm up; on failure one message says what to do."""
         settings = self._parameters_.settings
         try:
-            self._base_from_camera = _extrinsics(settings)
+            self._base_from_camera = base_from_camera(settings)
             if settings["torch_threads"]:
                 import torch
 
@@ -179,9 +169,17 @@ class PolicyNode(LifecycleNode):
             runtime = PolicyRuntime(
                 policy, make_pruner(settings["method"], settings["keep_ratio"], settings.pruning, settings["seed"])
             )
-            warm_up_ms = _warm_up(runtime, settings)
+            if policy.action_dim != 4:
+                raise ValueError(
+                    f"policy {settings['policy']} gives {policy.action_dim} values per action; this node sends 4: "
+                    "velocity x, y, z and gripper"
+                )
+            warm_up_ms = warm_up(runtime, settings)
         except ValueError as error:
             self.get_logger().error(f"cannot configure: {error}")
+            return TransitionCallbackReturn.FAILURE
+        except Exception as error:  # rclpy would swallow it without a word
+            self.get_logger().error(f"cannot configure: {type(error).__name__}: {error}")
             return TransitionCallbackReturn.FAILURE
         self._policy, self._runtime = policy, runtime
         self.get_logger().info(f"policy {settings['policy']} on {policy.device_name}, first call {warm_up_ms:.0f} ms")
@@ -189,6 +187,9 @@ class PolicyNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start the worker and the commands."""
+        if self._worker is not None and self._worker.alive:
+            self.get_logger().error("cannot activate: the last policy call still hangs; restart the node")
+            return TransitionCallbackReturn.FAILURE
         self._chunks.flush()
         self._runtime.reset()
         self._worker = Worker(
@@ -197,6 +198,7 @@ class PolicyNode(LifecycleNode):
         self._worker.start()
         self._stopped, self._ticked_at, self._active = True, time.monotonic(), True
         self._set_command_timer(self._parameters_.settings["command_rate_hz"])
+        self._watchdog = Watchdog(WATCHDOG_PERIOD_S, self._watch)
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -213,16 +215,20 @@ class PolicyNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _halt(self) -> None:
-        if not self._active:
-            return
-        self._active = False
+        with self._output:  # what is being sent is sent first; then the safe command, and nothing after it
+            if not self._active:
+                return
+            self._active = False
+            self._chunks.flush()
+            self._safe_command()
         if self._command_timer is not None:
             self._command_timer.cancel()
-        if self._worker is not None and not self._worker.stop():
+        if self._watchdog is not None:
+            self._watchdog.stop()
+        if self._worker is not None and self._worker.stop():
+            self._worker = None
+        elif self._worker is not None:
             self.get_logger().error("the policy call hangs; it is left behind")
-        self._worker = None
-        self._chunks.flush()
-        self._safe_command()
 
     def close(self) -> None:
         """One safe command if active, whatever state the node is in. Called at exit."""
@@ -246,13 +252,16 @@ class PolicyNode(LifecycleNode):
         chunk = self._chunks.chunk
         stale = chunk is not None and now_ns - chunk.stamp_ns > settings["max_observation_age_ms"] * 1e6
         action = None if stale else self._chunks.action_at(now_ns)
-        if action is None:
-            self._safe_command()
-        else:
-            command, clamped = limit_command(action, settings.limits, self._end_effector)
-            self._counts["commands_clamped"] += clamped
-            self._stopped = False
-            self._send(command)
+        with self._output:
+            if not self._active:
+                return
+            if action is None:
+                self._safe_command()
+            else:
+                command, clamped = limit_command(action, settings.limits, self._end_effector)
+                self._counts["commands_clamped"] += clamped
+                self._stopped = False
+                self._send(command[:3], float(command[3]))
         if self._timer_rate != settings["command_rate_hz"]:
             self._set_command_timer(settings["command_rate_hz"])
 
@@ -261,32 +270,45 @@ class PolicyNode(LifecycleNode):
         self._counts["safe_commands"] += 1
         self._counts["safe_stops"] += not self._stopped
         self._stopped = True
-        self._send(np.array([0, 0, 0, self._gripper], np.float32))
+        self._send(np.zeros(3), self._gripper)
 
-    def _send(self, command: np.ndarray) -> None:
+    def _send(self, velocity: np.ndarray, gripper: float | None) -> None:
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._parameters_.settings["base_frame"])
         twist = TwistStamped(header=header)
         linear = twist.twist.linear
-        linear.x, linear.y, linear.z = (float(v) for v in command[:3])
-        self._gripper = float(command[3])
+        linear.x, linear.y, linear.z = (float(v) for v in velocity)
+        self._gripper = gripper
         try:
             self._twist.publish(twist)
-            self._gripper_command.publish(Float64(data=self._gripper))
+            if gripper is not None:
+                self._gripper_command.publish(Float64(data=gripper))
         except Exception as error:  # the context is gone: nobody listens any more
             print(f"policy: command not sent: {error}", file=sys.stderr)
             return
         self._counts["commands_sent"] += 1
 
     def _watch(self) -> None:
-        """On a steady clock, without the worker and without the node's clock: stop the arm when either is dead."""
-        if not self._active or self._stopped:
+        """On a thread of its own, by steady time: stop the arm when worker, executor or the node's clock is dead."""
+        self._look_for_drift()
+        with self._output:
+            worker = self._worker
+            if not self._active or self._stopped or worker is None:
+                return
+            limit_s = self._parameters_.settings["max_observation_age_ms"] / 1e3
+            if self._clock_stopped() or time.monotonic() - worker.used_at > limit_s:
+                self._chunks.flush()
+                self._safe_command()
+
+    def _look_for_drift(self) -> None:
+        """A system clock that was set is a jump too; rclpy only reports jumps of simulated time."""
+        if self.get_parameter("use_sim_time").value:
             return
-        limit_s = self._parameters_.settings["max_observation_age_ms"] / 1e3
-        last = self._worker.calls[-1] if self._worker is not None and self._worker.calls else -np.inf
-        now = time.monotonic()
-        if self._clock_stopped() or now - last > limit_s:
-            self._chunks.flush()
-            self._safe_command()
+        drift_ns = self.get_clock().now().nanoseconds - time.monotonic_ns()
+        limit_ns = self._parameters_.settings["max_clock_jump_ms"] * 1e6
+        if self._drift_ns is not None and abs(drift_ns - self._drift_ns) > limit_ns:
+            self.get_logger().warning("the system clock was set: episode forgotten")
+            self._forget()
+        self._drift_ns = drift_ns
 
     def _clock_stopped(self) -> bool:
         return time.monotonic() - self._ticked_at > CLOCK_STOPPED_S
@@ -352,85 +374,69 @@ class PolicyNode(LifecycleNode):
             commands=self._counts | {"clock_stopped": self._active and self._clock_stopped()},
             image_publishers=self.count_publishers(self._store.topics["image"]),
         )
+        self._report(status)
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 
-
-def _extrinsics(settings: Settings) -> np.ndarray:
-    """(4, 4) base_from_camera. Raises ValueError when it was not given: identity would be a guess."""
-    translation, rotation = settings["extrinsics.translation"], settings["extrinsics.rotation_xyzw"]
-    if not np.isfinite([*translation, *rotation]).all():
-        raise ValueError(
-            "extrinsics.translation and extrinsics.rotation_xyzw are not set: give the pose of the camera's optical "
-            "frame in the base frame (metres; quaternion x y z w)"
-        )
-    norm = float(np.linalg.norm(rotation))
-    if abs(norm - 1) > 1e-2:
-        raise ValueError(f"extrinsics.rotation_xyzw {list(rotation)} has length {norm:.3f}, a quaternion needs 1")
-    pose = np.eye(4)
-    pose[:3, :3] = Rotation.from_quat(rotation).as_matrix()
-    pose[:3, 3] = translation
-    return pose
+    def _report(self, status: DiagnosticStatus) -> None:
+        """One line in the log when a problem begins, one when it is over; the rest is on /diagnostics."""
+        level, text = self._reported
+        if status.level != level:
+            log = self.get_logger()
+            if status.level == DiagnosticStatus.OK:
+                log.info(f"running again after: {text}")
+            elif status.level == DiagnosticStatus.ERROR:
+                log.error(status.message)
+            else:
+                log.warning(status.message)
+            self._reported = (status.level, status.message)
 
 
-def _warm_up(runtime: PolicyRuntime, settings: Settings) -> float:
-    """Run the policy on made-up input, so that the first real call is not slow; milliseconds of the first call.
-
-    Kernels are chosen and memory is taken at the first call of a shape, so a pruned call is made as well.
-    """
-    policy = runtime.policy
-    assert isinstance(policy, MVLAPolicy)
-    config, rng = policy.config, np.random.default_rng(0)
-    size = config.image_size
-    points = rng.uniform(config.workspace_lower, config.workspace_upper, (4000, 3)).astype(np.float32)
-    pose = np.eye(4)
-    pose[:3, 3] = points.mean(0) - [0, 0, 1]
-    camera = CameraModel(size, size, size, size, size / 2, size / 2, pose)
-    image = rng.integers(0, 256, (size, size, 3), np.uint8)
-    proprio = np.append(points.mean(0), np.ones(config.proprio_dim - 3)).astype(np.float32)
-    instruction = settings["instruction"] or policy.tokenizer.words[0]
-    start = time.perf_counter()
-    first = 0.0
-    for _ in range(3):
-        runtime.infer(Observation(0, image, points, camera, proprio, instruction))
-        first = first or (time.perf_counter() - start) * 1e3
-    runtime.reset()
-    return first
-
-
-def main(args: Sequence[str] | None = None) -> int:
+def run(args: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; one safe command at the end. 1 when it could not be configured."""
     prepare_environment()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    stopping: list[int] = []
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
     try:
         node = PolicyNode()
-    except (ValueError, rclpy.exceptions.ParameterException) as error:
+    except (ValueError, ParameterException) as error:
         print(f"policy: {error}", file=sys.stderr)
         rclpy.try_shutdown()
         return 1
     executor = MultiThreadedExecutor(num_threads=4)
     executor.add_node(node)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda n, _: (stopping.append(n), executor.wake()))
-    code = 0
     try:
         if node.get_parameter("autostart").value:
             if node.trigger_configure() != TransitionCallbackReturn.SUCCESS:
                 return 1
-            node.trigger_activate()
-        while not stopping and rclpy.ok():
-            executor.spin_once(timeout_sec=0.2)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+            if not stopping.is_set() and node.trigger_activate() != TransitionCallbackReturn.SUCCESS:
+                return 1
+        while not stopping.is_set() and rclpy.ok():
+            try:
+                executor.spin_once(timeout_sec=0.1)
+            except ExternalShutdownException:
+                break
+            except Exception as error:  # one bad callback must not leave the arm without commands
+                node.get_logger().error(f"callback failed: {type(error).__name__}: {error}", throttle_duration_sec=1.0)
     finally:
         node.close()
         executor.shutdown(timeout_sec=0.5)
         node.destroy_node()
         rclpy.try_shutdown()
-    return code
+    return 0
+
+
+def main() -> None:
+    """Entry point of the executable ``policy_node``."""
+    code = run()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Everything is closed; what is left, unloading torch and Open3D, takes seconds on a busy computer.
+    os._exit(code)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

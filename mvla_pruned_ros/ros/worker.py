@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from ..chunks import ChunkBuffer
 from ..policy.inputs import NotReadyError
@@ -60,6 +62,7 @@ class Worker:
         self.calls: deque[float] = deque(maxlen=50)
         self.policy_ms: deque[float] = deque(maxlen=50)
         self.last: Result | None = None
+        self.used_at = -math.inf  # steady seconds when the image of the newest chunk arrived
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
 
     def start(self) -> None:
@@ -71,6 +74,11 @@ class Worker:
         self._store.interrupt()
         self._thread.join(JOIN_S)
         return not self._thread.is_alive()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread still runs."""
+        return self._thread.is_alive()
 
     def reset(self) -> None:
         """Forget the episode before the next call; also ends the wait after too many failures."""
@@ -104,7 +112,7 @@ class Worker:
                 if self._camera_shape is not None:
                     self._forget()
                 self._camera_shape = shape
-            inference = self._runtime.infer(observation)
+            inference = self._call(observation, settings)
         except ConversionError as error:
             self._store.count_drop("malformed")
             self.failure = f"message refused: {error}"
@@ -121,12 +129,27 @@ class Worker:
         if self._stop.is_set() or self._reset_wanted.is_set():
             return  # the episode this was meant for is over
         self.failure, self.failures = None, 0
+        self.used_at = matched.received_at
         self._chunks.put(inference.chunk)
         now = time.monotonic()
         self.calls.append(now)
         self.policy_ms.append(inference.policy_ms)
         self.last = Result(observation, inference, (now - matched.received_at) * 1e3)
         self._on_result(self.last)
+
+    def _call(self, observation: Observation, settings: Settings) -> Inference:
+        """The policy; when the device runs out of memory once more with half of the tokens.
+
+        The pruner keeps its memory for that: after a reset the call would be a full one.
+        """
+        try:
+            return self._runtime.infer(observation)
+        except torch.cuda.OutOfMemoryError:
+            self._store.count_drop("out of device memory, tried with fewer tokens")
+            torch.cuda.empty_cache()
+            pruner, self._applied = self._runtime.pruner, None
+            pruner.keep_ratio = settings["keep_ratio"] / 2
+            return self._runtime.infer(observation)
 
     def _apply(self, settings: Settings) -> None:
         """Bring changed parameters into force, between two calls."""
