@@ -5,12 +5,13 @@ ros2 launch mvla_pruned_ros demo.launch.py task:=push keep_ratio:=0.35
 
 from __future__ import annotations
 
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
+
+from launch import LaunchDescription
 
 PACKAGE = "mvla_pruned_ros"
 SENSORS = ("image", "depth", "points", "camera_info", "ee_pose", "gripper")

@@ -45,7 +45,9 @@ def draw_overlay(
         return np.repeat(np.repeat(patches, height // rows, 0), width // cols, 1)
 
     out = image * to_pixels(gain)[..., None] * (1 - to_pixels(mix)[..., None]) + to_pixels(tint * mix[..., None])
-    picture = Image.fromarray(out.clip(0, 255).astype(np.uint8)).resize((width * scale, height * scale), Image.BILINEAR)
+    picture = Image.fromarray(out.clip(0, 255).astype(np.uint8)).resize(
+        (width * scale, height * scale), Image.Resampling.BILINEAR
+    )
     if camera is not None and len(layout.point_positions):
         draw = ImageDraw.Draw(picture)
         uv, depth = camera.project(layout.point_positions)

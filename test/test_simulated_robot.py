@@ -10,8 +10,8 @@ import pytest
 os.environ.setdefault("MUJOCO_GL", "osmesa")
 pytest.importorskip("metaworld", reason="the simulator extra is not installed: pip install .[sim]")
 
-from mvla_pruned_ros.sim.robot import MAX_SPEED, STEP_S, SimulatedRobot  # noqa: E402
-from mvla_pruned_ros.sim.tasks import TASKS, task_named  # noqa: E402
+from mvla_pruned_ros.sim.robot import MAX_SPEED, STEP_S, SimulatedRobot
+from mvla_pruned_ros.sim.tasks import TASKS, task_named
 
 _robots: dict[str, SimulatedRobot] = {}
 

@@ -122,16 +122,16 @@ def test_folder_of_another_configuration_is_refused(data: Demonstrations, tmp_pa
         train(data, SMALL, dataclasses.replace(FAST, steps=2, learning_rate=1e-4), tmp_path)
 
 
-def test_next_phase_starts_from_the_policy_of_the_last(data: Demonstrations, tmp_path: Path) -> None:
-    train(data, SMALL, FAST, tmp_path / "first")
-    half = dataclasses.replace(data, actions=data.actions * 0.5)
-    still = dataclasses.replace(FAST, steps=1, learning_rate=0.0)
-    train(half, SMALL, still, tmp_path / "second", initial=tmp_path / "first")
-    first, second = weights_of(tmp_path / "first"), weights_of(tmp_path / "second")
-    for key in first:
-        torch.testing.assert_close(first[key], second[key])
-    name = "normalization.json"
-    assert (tmp_path / "first" / name).read_text() == (tmp_path / "second" / name).read_text()
+def test_emphasis_draws_an_instruction_more_often(data: Demonstrations) -> None:
+    tokenizer = loop.InstructionTokenizer.from_instructions(data.instruction, SMALL.instruction_length)
+    training = dataclasses.replace(FAST, batch_size=400, emphasis=(("close the faucet", 3.0),))
+    normalization = loop.ActionNormalization.of(data.actions)
+    ids = loop._Sampler(data, SMALL, training, normalization, tokenizer).draw(0)[0].instruction
+    share = float((ids == torch.from_numpy(tokenizer.encode("close the faucet"))).all(1).float().mean())
+    others = len(set(data.instruction.tolist())) - 1
+    assert abs(share - 3 / (3 + others)) < 0.08
+    with pytest.raises(ValueError, match="not in the data: \\['fly'\\]"):
+        loop._Sampler(data, SMALL, dataclasses.replace(FAST, emphasis=(("fly", 1.0),)), normalization, tokenizer)
 
 
 def test_batches_show_every_instruction_equally_often(data: Demonstrations) -> None:

@@ -71,7 +71,8 @@ def pruning_config(assignments: list[str]) -> TriStageConfig:
             value = json.loads(text.lower())
         except json.JSONDecodeError:
             raise ValueError(f"{word!r}: {text!r} is neither a number nor true or false") from None
-        kind = type(fields[name].default)
+        default: Any = fields[name].default
+        kind = type(default)
         if isinstance(value, bool) != (kind is bool) or (kind is int and not isinstance(value, int)):
             raise ValueError(f"{name} takes a {kind.__name__}, got {text!r}")
         values[name] = kind(value)
@@ -81,7 +82,14 @@ def pruning_config(assignments: list[str]) -> TriStageConfig:
 def run(args: argparse.Namespace) -> int:
     """Run the sweep, print the table, write the rows."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     from ..evaluation.sweep import Setting, row, run_sweep
     from ..models import policy_folder

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 EXAMPLES = """examples:
-  mvla train --preset small --out out/train/small          (how the shipped policy was made; two hours on two cores)
+  mvla train --preset small --out out/train/small          (how the shipped policy was made; an hour on two cores)
   mvla train --preset small --out out/train/quick --steps 200   (a look at how it goes)
 """
-
-POLICY_FILES = ("config.json", "model.safetensors", "normalization.json", "tokenizer.json")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -31,7 +28,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--preset", default="small", help="recipe (default small)")
     parser.add_argument("--out", type=Path, required=True, help="folder for data, checkpoints and the policy")
-    parser.add_argument("--steps", type=int, help="steps of every phase, instead of the recipe's")
+    parser.add_argument("--steps", type=int, help="instead of the recipe's")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
     parser.add_argument("--precision", choices=("bf16", "fp32"), help="instead of the recipe's")
     parser.add_argument(
@@ -42,7 +39,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Record, train, phase by phase; leaves the policy in ``--out``."""
+    """Record what is missing, train, leave the policy in ``--out``."""
     from rich.console import Console
 
     from ..policy.mvla import resolve_device
@@ -53,28 +50,26 @@ def run(args: argparse.Namespace) -> int:
 
     if args.preset not in RECIPES:
         raise ValueError(f"unknown preset {args.preset!r}: choose from {', '.join(RECIPES)}")
-    device = resolve_device(args.device).type
+    if args.steps is not None and args.steps < 1 or args.workers < 1:
+        raise ValueError(f"--steps and --workers must be at least 1, got {args.steps} and {args.workers}")
     recipe, console = RECIPES[args.preset], Console()
-    paths: list[Path] = []
-    previous: Path | None = None
-    for number, phase in enumerate(recipe.phases, 1):
-        folder = args.out / f"phase{number}"
-        training = replace(phase.training, device=device, compile=phase.training.compile and not args.no_compile)
-        if args.steps:
-            training = replace(training, steps=args.steps)
-        if args.precision:
-            training = replace(training, precision=args.precision)
-        console.print(f"phase {number} of {len(recipe.phases)}: {len(phase.shards)} shards of demonstrations")
-        paths += collect(
-            list(phase.shards), recipe.policy, args.out / "demonstrations", previous, args.workers,
-            lambda shard, episodes, frames: console.print(f"  {shard.name}: {episodes} solved, {frames} frames"),
-        )  # fmt: skip
-        data = Demonstrations.concatenate([Demonstrations.load(path) for path in paths])
-        console.print(f"phase {number}: {training.steps} steps on {len(data)} frames, checkpoints in {folder}")
-        train(data, recipe.policy, training, folder, previous)
-        previous = folder
-    assert previous is not None
-    for name in (*POLICY_FILES, "train.json"):
-        shutil.copy(previous / name, args.out / name)
+    training = replace(recipe.training, device=resolve_device(args.device).type)
+    if args.no_compile:
+        training = replace(training, compile=False)
+    if args.steps:
+        training = replace(training, steps=args.steps)
+    if args.precision:
+        training = replace(training, precision=args.precision)
+    console.print(f"{len(recipe.shards)} files of demonstrations in {args.out / 'demonstrations'}")
+    paths = collect(
+        recipe.shards,
+        recipe.policy,
+        args.out / "demonstrations",
+        args.workers,
+        lambda shard, episodes, frames: console.print(f"  {shard.name}: {episodes} solved, {frames} frames"),
+    )
+    data = Demonstrations.concatenate([Demonstrations.load(path) for path in paths])
+    console.print(f"{training.steps} steps on {len(data)} frames")
+    train(data, recipe.policy, training, args.out)
     console.print(f"policy in {args.out}; try it: mvla evaluate --policy {args.out} --tasks push --episodes 20")
     return 0

@@ -60,9 +60,7 @@ class _Worker:
         task = task_named(setting.task)
         instruction = TASKS[task.partner].instruction if setting.swap and task.partner else None
         runtime = PolicyRuntime(self.policies[setting.policy], pruner)
-        episode = run_episode(
-            self.robots[setting.task], runtime, seed, delay=setting.delay, instruction=instruction
-        )
+        episode = run_episode(self.robots[setting.task], runtime, seed, delay=setting.delay, instruction=instruction)
         return setting, episode
 
 

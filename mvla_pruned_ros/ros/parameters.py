@@ -72,8 +72,11 @@ SPECS: dict[str, Spec] = {
 
 @dataclass(frozen=True)
 class Settings:
-    """All parameters at one moment, checked together. ``values`` by name; ``pruning`` for the tri-stage pruner, ``limits`` for
-    commands."""
+    """All parameters at one moment, checked together.
+
+    Attributes:
+        values: by name. pruning: of the tri-stage pruner. limits: of commands.
+    """
 
     values: dict[str, Any]
     pruning: TriStageConfig
@@ -92,9 +95,7 @@ class Settings:
         for name, spec in SPECS.items():
             _check_one(name, values[name], spec)
         check_keep_ratio(values["keep_ratio"])
-        limits = Limits(
-            values["max_speed_m_s"], tuple(values["workspace_lower"]), tuple(values["workspace_upper"])
-        )
+        limits = Limits(values["max_speed_m_s"], tuple(values["workspace_lower"]), tuple(values["workspace_upper"]))
         pruning = {n[len(PRUNING) :]: v for n, v in values.items() if n.startswith(PRUNING)}
         return cls(dict(values), TriStageConfig(**pruning), limits)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -13,8 +12,6 @@ from ..policy.inputs import prepare
 from ..sim.robot import MAX_SPEED, SimulatedRobot
 
 OBSERVE_EVERY = 2  # steps between recorded frames
-# A driver steers the robot into states of its own making before the expert takes over: (robot, steps) -> None.
-Driver = Callable[[SimulatedRobot, int], None]
 
 
 @dataclass
@@ -70,32 +67,25 @@ class ActionNoise:
         return command + self._push
 
 
-def record_episode(
-    robot: SimulatedRobot, seed: int, config: MVLAConfig, *, noisy: bool, driver: Driver | None = None
-) -> Demonstrations | None:
+def record_episode(robot: SimulatedRobot, seed: int, config: MVLAConfig, *, noisy: bool) -> Demonstrations | None:
     """One episode under the expert's command.
 
     Args:
         robot: its task is done. seed: of the scene and the noise. noisy: push the arm about in bursts.
-        driver: steers first, for a random time; only what the expert does afterwards is recorded.
 
     Returns:
         The frames with the expert's actions, or None when the expert did not succeed.
     """
     rng = np.random.default_rng([seed, 1])
     robot.reset(seed)
-    if driver is not None:
-        driver(robot, int(rng.integers(4, 70)))
-    start, solved_at = robot.steps, None
+    solved_at = None
     noise = ActionNoise(rng)
     frames, labels = [], []
-    if robot.success:
-        return None
     while solved_at is None or robot.steps < solved_at + config.chunk_size + 4:
-        if robot.steps - start >= robot.task.max_steps:
+        if robot.steps >= robot.task.max_steps:
             return None
-        if (robot.steps - start) % OBSERVE_EVERY == 0 and (solved_at is None or robot.steps <= solved_at + 4):
-            frames.append((robot.steps - start, prepare(robot.observe(), config)))
+        if robot.steps % OBSERVE_EVERY == 0 and (solved_at is None or robot.steps <= solved_at + 4):
+            frames.append((robot.steps, prepare(robot.observe(), config)))
         command = robot.expert_command()
         labels.append(command)
         robot.step(noise(command) if noisy else command)

@@ -112,31 +112,21 @@ class _Sampler:
         return torch.from_numpy(kept).to(self._training.device)
 
 
-def train(data: Demonstrations, config: MVLAConfig, training: TrainingConfig, folder: Path,
-          initial: Path | None = None) -> None:  # fmt: skip
+def train(data: Demonstrations, config: MVLAConfig, training: TrainingConfig, folder: Path) -> None:
     """Train a policy and write it to ``folder``; continues from ``folder/training.pt`` when that is there.
 
     Args:
         data: what to learn. config: the network. training: how.
         folder: gets config.json, model.safetensors, normalization.json, tokenizer.json, log.csv, train.json.
-        initial: a policy folder whose weights, vocabulary and normalisation are the start.
 
     Raises:
         ValueError: the checkpoint in ``folder`` belongs to another configuration.
     """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(training.seed)
-    if initial is None:
-        tokenizer = InstructionTokenizer.from_instructions(np.unique(data.instruction), config.instruction_length)
-        normalization = ActionNormalization.of(data.actions)
-    else:
-        tokenizer = InstructionTokenizer.load(initial / "tokenizer.json", config.instruction_length)
-        normalization = ActionNormalization.load(initial / "normalization.json")
+    tokenizer = InstructionTokenizer.from_instructions(np.unique(data.instruction), config.instruction_length)
+    normalization = ActionNormalization.of(data.actions)
     model = MVLAModel(config, tokenizer.size).to(training.device)
-    if initial is not None:
-        from ..policy.checkpoint import load_weights
-
-        load_weights(model, initial / "model.safetensors")
     average = copy.deepcopy(model).requires_grad_(False)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=training.learning_rate, betas=(0.9, 0.95), weight_decay=training.weight_decay
