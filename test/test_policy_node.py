@@ -228,14 +228,21 @@ def test_commands_come_at_their_rate_whatever_the_camera_does(graph: Graph) -> N
     graph.active(command_rate_hz=50.0)
     robot = graph.robot
     assert robot.drive(lambda: robot.moving)
-    before, start = len(robot.twists), time.monotonic()
+    before, grippers, start = len(robot.twists), len(robot.grippers), time.monotonic()
     robot.drive(lambda: False, timeout_s=1.0)
     rate = (len(robot.twists) - before) / (time.monotonic() - start)
     assert 35 < rate < 60
     last = robot.twists[-1]
     assert last.header.frame_id == "base"
     assert abs(time.time_ns() - stamp_ns(last.header)) < 1e9
-    assert robot.speeds[-1] > 0 and len(robot.grippers) == pytest.approx(len(robot.twists), abs=2)
+    assert robot.speeds[-1] > 0 and len(robot.grippers) - grippers == pytest.approx(len(robot.twists) - before, abs=2)
+
+
+def test_nothing_is_said_to_the_gripper_before_the_first_action(graph: Graph) -> None:
+    graph.active(instruction="")
+    robot = graph.robot
+    assert wait_for(lambda: len(robot.twists) > 10)
+    assert not any(robot.speeds) and not robot.grippers
 
 
 def test_exhausted_chunk_stops_the_arm_and_holds_the_gripper(graph: Graph) -> None:
@@ -370,6 +377,29 @@ def test_failing_policy_is_retried_a_bounded_number_of_times_until_reset(
     assert future.result().success
 
 
+def test_out_of_device_memory_is_tried_once_more_with_fewer_tokens(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from mvla_pruned_ros.runtime import Inference, PolicyRuntime
+
+    graph.active(keep_ratio=0.5)
+    robot = graph.robot
+    infer = PolicyRuntime.infer
+
+    def tight(self: PolicyRuntime, observation: Any) -> Inference:
+        if self.pruner.keep_ratio > 0.3:
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        return infer(self, observation)
+
+    assert robot.drive(lambda: len(robot.calls) > 2)
+    monkeypatch.setattr(PolicyRuntime, "infer", tight)
+    assert robot.drive(lambda: robot.calls[-1]["keep_ratio"] < 0.3)
+    assert robot.drive(lambda: any("device memory" in key for key in robot.values()))
+    assert robot.moving
+
+
 def test_hung_policy_call_stops_the_arm_and_deactivation_is_bounded(
     graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -475,6 +505,11 @@ def test_without_an_instruction_the_arm_rests(graph: Graph) -> None:
     assert wait_for(lambda: robot.status and "instruction" in robot.status.message)
     robot.instruction.publish(String(data=INSTRUCTION))
     assert robot.drive(lambda: robot.moving)
+
+
+def test_misspelt_parameters_are_refused_at_start(graph: Graph) -> None:
+    with pytest.raises(ValueError, match="unknown parameter 'keep_ration': did you mean 'keep_ratio'"):
+        graph.node(keep_ration=0.25)
 
 
 # Life cycle

@@ -32,7 +32,9 @@ try:
 except Exception:  # a cv_bridge that was built against another numpy fails with more than ImportError
     pass
 with contextlib.suppress(ImportError):
-    from sensor_msgs_py.point_cloud2 import read_points as _installed_read_points
+    from sensor_msgs_py import point_cloud2
+
+    _installed_read_points = point_cloud2.read_points
 
 COLOUR_ENCODINGS = ("rgb8", "bgr8", "rgba8", "bgra8", "mono8")
 DEPTH_ENCODINGS = ("32FC1", "16UC1")

@@ -9,18 +9,19 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from .conversions import stamp_ns
 
 FUTURE_TOLERANCE_NS = 200_000_000  # clocks of two computers may differ by this much
-KEPT = 10  # messages per stream: poses arrive faster than images
+KEPT = 10  # images and clouds
+KEPT_SMALL = 500  # poses come at up to 1 kHz, and the one of an image must still be there when the image arrives
 
 
 @dataclass
 class _Stream:
-    messages: deque[tuple[int, Any]] = field(default_factory=lambda: deque(maxlen=KEPT))
+    messages: deque[tuple[int, Any]]
     last_stamp_ns: int = 0
     heard_at: float | None = None  # steady clock
 
@@ -59,7 +60,8 @@ class InputStore:
         self._clear()
 
     def _clear(self) -> None:
-        self._streams = {name: _Stream() for name in self.topics}
+        small = ("ee_pose", "gripper")
+        self._streams = {n: _Stream(deque(maxlen=KEPT_SMALL if n in small else KEPT)) for n in self.topics}
         self._used_stamp_ns = -1
 
     def flush(self) -> None:

@@ -31,7 +31,7 @@ POINT_TYPES = {
 def byte_array(data: np.ndarray) -> array:
     """The array's bytes in the only form that message fields take without a slow check of every element."""
     out = array("B")
-    out.frombytes(memoryview(np.ascontiguousarray(data)).cast("B"))
+    out.frombytes(np.ascontiguousarray(data).data.cast("B"))
     return out
 
 

@@ -9,6 +9,7 @@ robot, so that nothing follows the last safe command.
 
 from __future__ import annotations
 
+import difflib
 import os
 import signal
 import sys
@@ -29,6 +30,7 @@ from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.signals import SignalHandlerOptions
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState, PointCloud2
@@ -48,7 +50,7 @@ from .diagnostics import call_json, inference_status
 from .environment import prepare_environment
 from .inputs import InputStore, MatchedMessages
 from .observations import base_from_camera, observe, warm_up
-from .parameters import ParameterSet, Settings
+from .parameters import SPECS, ParameterSet, Settings
 from .watchdog import Watchdog
 from .worker import Result, Worker
 
@@ -78,6 +80,7 @@ class PolicyNode(LifecycleNode):
         self._ticked_at = 0.0
         self._last_now_ns = 0
         self._parameters_ = ParameterSet(self, self._check)
+        self._refuse_unknown_overrides()
         settings = self._parameters_.settings
 
         self._input_group = MutuallyExclusiveCallbackGroup()
@@ -106,6 +109,14 @@ class PolicyNode(LifecycleNode):
         # Kept, or the callback is dropped with its handle.
         self._jump = self.get_clock().create_jump_callback(threshold, post_callback=self._clock_jumped)
 
+    def _refuse_unknown_overrides(self) -> None:
+        """rclpy leaves out what it does not know: a misspelt limit would silently not hold."""
+        known = [*SPECS, "use_sim_time", "start_type_description_service"]
+        for name in self._parameter_overrides:
+            if name not in known and not name.startswith("qos_overrides."):
+                near = difflib.get_close_matches(name, known, 1)
+                raise ValueError(f"unknown parameter {name!r}" + (f": did you mean {near[0]!r}?" if near else ""))
+
     # --- inputs: store and return ------------------------------------------------------------------------------
 
     def _subscribe(self, settings: Settings) -> None:
@@ -121,7 +132,12 @@ class PolicyNode(LifecycleNode):
         topics = {}
         for name, (kind, topic) in kinds.items():
             subscription = self.create_subscription(
-                kind, topic, lambda m, n=name: self._take(n, m), SENSOR_QOS, callback_group=self._input_group
+                kind,
+                topic,
+                lambda m, n=name: self._take(n, m),
+                SENSOR_QOS,
+                callback_group=self._input_group,
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
             topics[name] = subscription.topic_name
         self._store = InputStore(topics, unstamped=("camera_info",))
@@ -382,7 +398,7 @@ class PolicyNode(LifecycleNode):
     def _report(self, status: DiagnosticStatus) -> None:
         """One line in the log when a problem begins, one when it is over; the rest is on /diagnostics."""
         level, text = self._reported
-        if status.level != level:
+        if self._active and status.level != level:
             log = self.get_logger()
             if status.level == DiagnosticStatus.OK:
                 log.info(f"running again after: {text}")
