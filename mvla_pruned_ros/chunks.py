@@ -82,7 +82,7 @@ class Limits:
                 raise ValueError(f"{name} must be three finite numbers, got {corner}")
         if not all(low < high for low, high in zip(self.workspace_lower, self.workspace_upper)):
             raise ValueError(
-                f"workspace_lower {self.workspace_lower} must be below workspace_upper {self.workspace_upper} on each axis"
+                f"workspace_lower {self.workspace_lower} must be below upper {self.workspace_upper} on each axis"
             )
 
 
