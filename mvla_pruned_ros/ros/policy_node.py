@@ -99,7 +99,7 @@ class PolicyNode(LifecycleNode):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._watchdog: Watchdog | None = None
         self._drift_ns: int | None = None  # node clock minus steady clock at the last look
-        self._reported = (DiagnosticStatus.OK, "")
+        self._reported_level = DiagnosticStatus.OK  # the last in the log
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._diagnose, self._service_group, clock=steady)
         threshold = JumpThreshold(
             min_forward=Duration(nanoseconds=round(settings["max_clock_jump_ms"] * 1e6)),
@@ -397,16 +397,16 @@ class PolicyNode(LifecycleNode):
 
     def _report(self, status: DiagnosticStatus) -> None:
         """One line in the log when a problem begins, one when it is over; the rest is on /diagnostics."""
-        level, text = self._reported
-        if self._active and status.level != level:
-            log = self.get_logger()
-            if status.level == DiagnosticStatus.OK:
-                log.info(f"running again after: {text}")
-            elif status.level == DiagnosticStatus.ERROR:
-                log.error(status.message)
-            else:
-                log.warning(status.message)
-            self._reported = (status.level, status.message)
+        if not self._active or status.level == self._reported_level:
+            return
+        self._reported_level = status.level
+        log, waiting = self.get_logger(), self._worker is None or self._worker.last is None
+        if status.level == DiagnosticStatus.OK:
+            log.info("running")
+        elif status.level == DiagnosticStatus.ERROR and not waiting:
+            log.error(status.message)
+        else:
+            log.warning(status.message)
 
 
 def run(args: Sequence[str] | None = None) -> int:
