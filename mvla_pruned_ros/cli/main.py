@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -41,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Only the module of the command given is imported: evaluating needs no rclpy, and help comes at once.
     given = arguments[0] if arguments and arguments[0] in COMMANDS else None
     args = _parser((given,) if given else COMMANDS).parse_args(arguments)
+    # As an exception, so that the nodes that were started are ended on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         return importlib.import_module(f".{args.command}", __package__).run(args)
     except KeyboardInterrupt:

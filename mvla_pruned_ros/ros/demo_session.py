@@ -6,8 +6,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,11 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.srv import SetParameters
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
@@ -100,24 +102,38 @@ class EpisodeLog:
     inferences: list[dict[str, Any]] = field(default_factory=list)  # messages of the policy node's ~/pruning
 
 
-@contextmanager
-def ros_graph(name: str, domain_id: int | None) -> Iterator[tuple[Node, dict[str, str]]]:
-    """A node in a graph that only this computer sees, and the environment that puts children into it.
+class Graph:
+    """A node in a ROS graph that only this computer sees, and what puts children into the same graph.
 
-    Args:
-        name: of the node. domain_id: None takes one that another run on this computer is unlikely to have.
+    Attributes:
+        node: served by ``spin_once``.
+        environment: for child processes.
     """
-    domain = 1 + os.getpid() % 100 if domain_id is None else domain_id
-    os.environ["ROS_DOMAIN_ID"] = str(domain)
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    prepare_environment()
-    rclpy.init(args=[], domain_id=domain)
-    node = Node(name)
-    try:
-        yield node, dict(os.environ)
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
+
+    def __init__(self, name: str, domain_id: int | None) -> None:
+        """Args: name: of the node. domain_id: None takes one that another run here is unlikely to have."""
+        domain = 1 + os.getpid() % 100 if domain_id is None else domain_id
+        # rclpy reads the range from our own environment too.
+        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+        prepare_environment()
+        self.environment = {**os.environ, "ROS_DOMAIN_ID": str(domain)}
+        self._context = Context()
+        rclpy.init(args=[], context=self._context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
+        self.node = Node(name, context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+
+    def spin_once(self, timeout_s: float) -> None:
+        """Serve one callback, waiting for it at most so long."""
+        self._executor.spin_once(timeout_sec=timeout_s)
+
+    def __enter__(self) -> Graph:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._executor.shutdown()
+        self.node.destroy_node()
+        rclpy.try_shutdown(context=self._context)
 
 
 def start_policy(options: DemoOptions, environment: dict[str, str], sensors: dict[str, str]) -> ChildNode:
@@ -162,8 +178,8 @@ class DemoSession:
     def __enter__(self) -> DemoSession:
         options = self.options
         options.out.mkdir(parents=True, exist_ok=True)
-        self._graph = ros_graph("demo", options.domain_id)
-        self.node, self._environment = self._graph.__enter__()
+        self._graph = Graph("demo", options.domain_id)
+        self.node, self._environment = self._graph.node, self._graph.environment
         try:
             self._start()
         except BaseException:
@@ -234,7 +250,7 @@ class DemoSession:
         """
         until = time.monotonic() + timeout_s
         while not done():
-            rclpy.spin_once(self.node, timeout_sec=0.05)
+            self._graph.spin_once(0.05)
             for child in self._children:
                 child.check()
             if time.monotonic() > until:

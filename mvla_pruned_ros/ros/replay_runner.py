@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TwistStamped
 from rclpy.node import Node
@@ -21,7 +20,7 @@ from std_msgs.msg import String
 
 from .bag import Bag, message_class
 from .child_process import ChildFailedError, ChildNode, end_all
-from .demo_session import SENSOR_REMAPS, DemoOptions, ros_graph, start_policy
+from .demo_session import SENSOR_REMAPS, DemoOptions, Graph, start_policy
 
 INSTRUCTION = "/policy/instruction"
 INPUTS = {"/clock", INSTRUCTION, *SENSOR_REMAPS.values()}
@@ -76,12 +75,12 @@ def run_replay(folder: Path, options: DemoOptions, rate: float = 1.0, console: C
         options.out.mkdir(parents=True, exist_ok=True)
         children: list[ChildNode] = []
         try:
-            with ros_graph("replay", options.domain_id) as (node, environment):
+            with Graph("replay", options.domain_id) as graph:
                 try:
-                    children.append(start_policy(options, environment, SENSOR_REMAPS))
-                    listener = _Listener(node)
-                    published = _play(bag, node, children[0], rate, console)
-                    _spin(node, children[0], AFTER_S)
+                    children.append(start_policy(options, graph.environment, SENSOR_REMAPS))
+                    listener = _Listener(graph.node)
+                    published = _play(bag, graph, children[0], rate, console)
+                    _spin(graph, children[0], AFTER_S)
                 finally:
                     end_all(children)
         except (ChildFailedError, TimeoutError) as error:
@@ -101,25 +100,25 @@ def run_replay(folder: Path, options: DemoOptions, rate: float = 1.0, console: C
     return 0
 
 
-def _spin(node: Node, child: ChildNode, seconds: float) -> None:
+def _spin(graph: Graph, child: ChildNode, seconds: float) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        rclpy.spin_once(node, timeout_sec=0.02)
+        graph.spin_once(0.02)
         child.check()
 
 
-def _play(bag: Bag, node: Node, child: ChildNode, rate: float, console: Console) -> dict[str, int]:
+def _play(bag: Bag, graph: Graph, child: ChildNode, rate: float, console: Console) -> dict[str, int]:
     """Publish the bag's inputs at their times; returns how many, by topic."""
     topics = sorted(INPUTS & set(bag.types))
     publishers = {}
     for topic in topics:
         sensor = topic.startswith("/simulator/")
         qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT if sensor else ReliabilityPolicy.RELIABLE)
-        publishers[topic] = node.create_publisher(message_class(bag.types[topic]), topic, qos)
+        publishers[topic] = graph.node.create_publisher(message_class(bag.types[topic]), topic, qos)
     with console.status("starting the policy node ..."):
         until = time.monotonic() + READY_TIMEOUT_S
         while any(publishers[topic].get_subscription_count() == 0 for topic in REQUIRED):
-            _spin(node, child, 0.05)
+            _spin(graph, child, 0.05)
             if time.monotonic() > until:
                 raise TimeoutError(f"the policy node did not subscribe within {READY_TIMEOUT_S:.0f} s:\n{child.tail()}")
     counts = dict.fromkeys(topics, 0)
@@ -130,8 +129,8 @@ def _play(bag: Bag, node: Node, child: ChildNode, rate: float, console: Console)
         for message in bag.messages(set(topics)):
             due = start + message.offset_ns / 1e9 / rate
             while (wait := due - time.monotonic()) > 0:
-                rclpy.spin_once(node, timeout_sec=min(wait, 0.02))
-            rclpy.spin_once(node, timeout_sec=0)
+                graph.spin_once(min(wait, 0.02))
+            graph.spin_once(0)
             publishers[message.topic].publish(message.data)
             counts[message.topic] += 1
             child.check()

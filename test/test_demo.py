@@ -1,0 +1,96 @@
+"""The `mvla` command, and its demo over real DDS with a policy of random weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mvla_pruned_ros.cli.main import COMMANDS, main
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("command", ["demo", "record", "replay"])
+def test_help_gives_examples_and_loads_nothing_heavy(command: str) -> None:
+    code = f"""
+import sys
+from mvla_pruned_ros.cli.main import main
+try:
+    main([{command!r}, "--help"])
+except SystemExit:
+    print([name for name in ("torch", "rclpy", "open3d", "numpy") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert f"  mvla {command} " in done.stdout and "examples:" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert all(f"mvla {command}" in text for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--tasks", "juggle"], "unknown task 'juggle': choose from button-press-topdown"),
+        (["--keep", "1.5"], "keep ratio 1.5 is outside (0, 1]"),
+        (["--method", "magic"], "unknown method 'magic': choose from none, random, tri_stage"),
+        (["--episodes", "0"], "episodes must be at least 1"),
+        (["--policy", "/nowhere"], "policy folder /nowhere does not exist"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line(
+    arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
+    assert main(["demo", "--out", str(tmp_path / "demo"), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert reason in error and error.startswith("mvla demo: error: ") and error.count("\n") == 1
+    assert not (tmp_path / "demo").exists()
+
+
+def demo(out: Path, policy: Path, *arguments: str) -> int:
+    pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
+    pytest.importorskip("metaworld", reason="the simulator (Meta-World) is not installed")
+    fixed = ["--out", str(out), "--policy", str(policy), "--domain-id", os.environ["ROS_DOMAIN_ID"]]
+    return main(["demo", *fixed, *arguments])
+
+
+def test_short_demo_reports_in_full_and_loses_no_frame(
+    tiny_policy_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--episodes", "1", "--tasks", "faucet-close", "--max-steps", "80", "--keep", "0.4", "--seed", "11"]
+    assert demo(tmp_path, tiny_policy_folder, *arguments) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    (episode,) = report["episodes"]
+    assert episode["task"] == "faucet-close" and episode["seed"] == 11
+    assert episode["success"] is False and episode["steps"] == 80
+    assert report["frames_sent"] == 20
+    assert report["frames_received"] >= 0.99 * report["frames_sent"]
+    # The first call of an episode keeps everything, all others 40 %.
+    assert report["keep_ratio"] == pytest.approx(0.4, abs=0.1) and report["keep_ratio_asked"] == 0.4
+    assert report["policy_ms_p50"] > 0 and report["inferences"] > 10
+    assert 0 < report["real_time_factor"] < 0.6
+    from PIL import Image
+
+    with Image.open(tmp_path / "demo.gif") as film:
+        assert film.n_frames > 5  # type: ignore[attr-defined]
+    text = capsys.readouterr().out
+    assert "0 / 1" in text and "frames lost" in text
+
+
+def test_a_node_that_fails_ends_the_demo_with_what_it_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = tmp_path / "empty"
+    policy.mkdir()
+    assert demo(tmp_path / "out", policy) == 1
+    error = capsys.readouterr().err
+    assert "policy node ended with exit code" in error and "config.json" in error

@@ -1,0 +1,262 @@
+"""The simulator node: its messages, its parameters, its time, and what it does with commands."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
+pytest.importorskip("metaworld", reason="the simulator (Meta-World) is not installed")
+
+from geometry_msgs.msg import PoseStamped, TwistStamped
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image, PointCloud2
+from std_msgs.msg import Float64, String
+from std_srvs.srv import Trigger
+
+from mvla_pruned_ros.geometry import depth_to_points
+from mvla_pruned_ros.pruning.config import TriStageConfig
+from mvla_pruned_ros.ros import conversions, simulator_messages
+from mvla_pruned_ros.ros.child_process import ChildNode, end_all
+from mvla_pruned_ros.ros.demo_session import Graph
+from mvla_pruned_ros.ros.parameters import SPECS, Settings
+from mvla_pruned_ros.ros.simulator_node import LATCHED, PARAMETERS
+from mvla_pruned_ros.types import CameraModel
+
+ROOT = Path(__file__).parent.parent
+MODULE = "mvla_pruned_ros.ros.simulator_node"
+
+
+def parameters_of(file: str, node: str) -> dict[str, Any]:
+    """Parameters of a node in a file of config/, nested names joined by dots."""
+
+    def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+        out = {}
+        for name, value in tree.items():
+            out |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        return out
+
+    return flat(yaml.safe_load((ROOT / "config" / file).read_text())[f"/**/{node}"]["ros__parameters"])
+
+
+def test_depth_and_cloud_messages_show_the_same_points(camera: Callable[..., CameraModel]) -> None:
+    model = camera(64, 48)
+    depth = np.random.default_rng(0).uniform(0.3, 2.0, (48, 64)).astype(np.float32)
+    depth[:5] = 0
+    stamp = conversions.time_message(12_000_000_345)
+    message = simulator_messages.depth_message(depth, stamp)
+    np.testing.assert_array_equal(conversions.depth_to_metres(message), depth)
+    expected = depth_to_points(depth, model)
+    cloud = simulator_messages.CloudMaker(model).message(depth, stamp)
+    points = conversions.cloud_to_points(
+        cloud, simulator_messages.BASE_FRAME, simulator_messages.CAMERA_FRAME, model.base_from_camera
+    )
+    assert not cloud.is_dense and len(points) == 43 * 64
+    np.testing.assert_allclose(points, expected, atol=2e-6)
+
+
+def test_camera_info_leads_back_to_the_camera(camera: Callable[..., CameraModel]) -> None:
+    model = camera(64, 48)
+    message = simulator_messages.camera_info_message(model, conversions.time_message(1))
+    back = conversions.camera_model(message, 64, 48, model.base_from_camera)
+    assert (back.fx, back.fy, back.cx, back.cy) == pytest.approx((model.fx, model.fy, model.cx, model.cy))
+
+
+def test_demo_configuration_has_the_extrinsics_of_the_simulated_camera() -> None:
+    translation, rotation = simulator_messages.simulated_camera_extrinsics()
+    values = parameters_of("demo.yaml", "policy")
+    assert values["extrinsics.translation"] == pytest.approx(translation, abs=1e-6)
+    assert values["extrinsics.rotation_xyzw"] == pytest.approx(rotation, abs=1e-6)
+
+
+def test_robot_configuration_has_every_parameter_and_asks_for_the_extrinsics() -> None:
+    values = parameters_of("robot.yaml", "policy")
+    assert set(values) == {*SPECS, "use_sim_time"}
+    assert values["device"] == "cuda" and values["use_sim_time"] is False
+    assert all(math.isnan(x) for x in values["extrinsics.translation"] + values["extrinsics.rotation_xyzw"])
+    for name, value in values.items():
+        if name in SPECS:
+            assert type(value) is type(SPECS[name].default), name
+    assert Settings.of(values).pruning == TriStageConfig()
+
+
+def test_demo_configuration_names_parameters_that_exist_with_the_right_types() -> None:
+    values = parameters_of("demo.yaml", "policy")
+    assert set(values) <= {*SPECS, "use_sim_time"}
+    Settings.of({name: values.get(name, spec.default) for name, spec in SPECS.items()})
+    simulator = parameters_of("demo.yaml", "simulator")
+    assert set(simulator) == set(PARAMETERS)
+    for name, value in simulator.items():
+        assert type(value) is type(PARAMETERS[name].default), name
+
+
+@pytest.mark.parametrize(
+    ("argument", "reason"),
+    [("task:=juggle", "choose from button-press-topdown, push"), ("real_time_factor:=-1.0", "real_time_factor")],
+)
+def test_a_wrong_parameter_is_refused_at_start_in_one_line(argument: str, reason: str) -> None:
+    command = [sys.executable, "-m", MODULE, "--ros-args", "-p", argument]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert done.returncode == 2
+    assert reason in done.stderr and "Traceback" not in done.stderr
+
+
+class Driver:
+    """A node that drives the simulator by hand."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph, node = graph, graph.node
+        self.status: dict[str, Any] = {}
+        self.clock_ns: list[int] = []
+        self.poses: list[np.ndarray] = []
+        self.images: list[Image] = []
+        self.subscribe(String, "/simulator/status", lambda m: self.status.update(json.loads(m.data)), LATCHED)
+        self.subscribe(Clock, "/clock", lambda m: self.clock_ns.append(m.clock.sec * 10**9 + m.clock.nanosec), 50)
+        self.twist = node.create_publisher(TwistStamped, "/simulator/command/twist", 1)
+        self.gripper = node.create_publisher(Float64, "/simulator/command/gripper", 1)
+        self._reset = node.create_client(Trigger, "/simulator/reset")
+        self._parameters = node.create_client(SetParameters, "/simulator/set_parameters")
+        sensor = sensor_qos()
+        self.subscribe(PoseStamped, "/simulator/ee_pose", self._take_pose, sensor)
+        self.subscribe(Image, "/simulator/image", self.images.append, sensor)
+
+    def subscribe(self, kind: type, topic: str, callback: Callable[[Any], Any], qos: Any) -> Any:
+        return self.graph.node.create_subscription(kind, topic, lambda m: (callback(m), None)[1], qos)
+
+    def _take_pose(self, message: PoseStamped) -> None:
+        p = message.pose.position
+        self.poses.append(np.array([p.x, p.y, p.z]))
+
+    def wait(self, done: Callable[[], Any], seconds: float = 30.0) -> None:
+        until = time.monotonic() + seconds
+        while not done():
+            self.graph.spin_once(0.02)
+            assert time.monotonic() < until, f"not within {seconds} s; status {self.status}"
+
+    def spin(self, simulated_s: float) -> None:
+        end = self.clock_ns[-1] + simulated_s * 1e9
+        self.wait(lambda: self.clock_ns[-1] >= end)
+
+    def reset(self) -> Any:
+        future = self._reset.call_async(Trigger.Request())
+        self.wait(future.done)
+        return future.result()
+
+    def set(self, **values: Any) -> Any:
+        parameters = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
+        future = self._parameters.call_async(SetParameters.Request(parameters=parameters))
+        self.wait(future.done)
+        return future.result().results[0]
+
+    def command(self, velocity: tuple[float, float, float], stamp_ns: int = 0) -> None:
+        message = TwistStamped()
+        message.header.stamp = conversions.time_message(stamp_ns)
+        message.twist.linear.x, message.twist.linear.y, message.twist.linear.z = velocity
+        self.twist.publish(message)
+
+
+def sensor_qos() -> Any:
+    from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+    return QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    folder = tmp_path_factory.mktemp("simulator")
+    with Graph("driver", int(os.environ["ROS_DOMAIN_ID"])) as graph:
+        parameters = {"task": "push", "auto_reset": False, "image_size": 64, "max_steps": 400}
+        child = ChildNode("simulator", MODULE, folder / "log", parameters, {}, graph.environment)
+        try:
+            driver = Driver(graph)
+            driver.wait(lambda: driver.status and driver._reset.service_is_ready(), 60.0)
+            driver.wait(lambda: driver.status["image_subscribers"] and driver.status["command_publishers"])
+            yield driver
+        finally:
+            end_all([child])
+    assert child.process.returncode == 0, child.tail()
+
+
+def test_time_stands_still_until_the_first_reset(driver: Driver) -> None:
+    driver.wait(lambda: len(driver.clock_ns) >= 3)
+    assert set(driver.clock_ns) == {1_000_000_000}
+    assert driver.status["state"] == "waiting" and driver.status["frames_sent"] == 0
+
+
+def test_frames_come_at_their_rate_of_simulated_time_with_equal_stamps(driver: Driver) -> None:
+    assert driver.reset().success
+    driver.images.clear()
+    driver.wait(lambda: len(driver.images) >= 6)
+    stamps = [conversions.stamp_ns(m.header) for m in driver.images]
+    assert set(np.diff(stamps)) == {50_000_000}
+    assert driver.images[0].header.frame_id == simulator_messages.CAMERA_FRAME
+    assert conversions.image_to_rgb(driver.images[0]).shape == (64, 64, 3)
+
+
+def test_a_command_is_held_and_times_out_in_simulated_time(driver: Driver) -> None:
+    driver.reset()
+    driver.spin(0.1)
+    before = driver.poses[-1]
+    driver.command((0.0, 0.0, -0.3))
+    driver.spin(0.2)
+    assert driver.poses[-1][2] < before[2] - 0.02
+    driver.spin(0.3)  # the command is now older than 0.25 s, and the arm has come to rest
+    rest = driver.poses[-1]
+    driver.spin(0.2)
+    assert np.linalg.norm(driver.poses[-1] - rest) < 0.01
+
+
+def test_a_command_of_the_episode_before_does_not_move_the_arm(driver: Driver) -> None:
+    driver.reset()
+    driver.spin(0.1)
+    start = driver.poses[-1]
+    for _ in range(5):
+        driver.command((0.0, 0.0, -0.3), stamp_ns=1_000_000_001)
+        driver.spin(0.03)
+    driver.spin(0.1)
+    assert np.linalg.norm(driver.poses[-1] - start) < 0.02  # obeyed, 75 mm
+
+
+def test_an_unknown_task_is_refused_with_the_list(driver: Driver) -> None:
+    result = driver.set(task="juggle")
+    assert not result.successful and "choose from button-press-topdown, push" in result.reason
+
+
+def test_the_next_episode_takes_task_and_seed_and_time_goes_on(driver: Driver) -> None:
+    assert driver.set(task="faucet-open", seed=7).successful
+    before = driver.clock_ns[-1]
+    answer = driver.reset()
+    assert answer.success and "faucet-open, seed 7" in answer.message
+    driver.spin(0.05)
+    assert driver.status["task"] == "faucet-open" and driver.status["seed"] == 7
+    assert min(np.diff(driver.clock_ns)) >= 0 and driver.clock_ns[-1] > before
+
+
+def test_points_are_published_only_while_somebody_listens(driver: Driver) -> None:
+    clouds: list[PointCloud2] = []
+    driver.reset()
+    subscription = driver.subscribe(PointCloud2, "/simulator/points", clouds.append, sensor_qos())
+    driver.wait(lambda: clouds)
+    driver.graph.node.destroy_subscription(subscription)
+    assert clouds[0].header.frame_id == simulator_messages.CAMERA_FRAME
+    assert clouds[0].width == 64 and clouds[0].height == 64
+
+
+def test_an_episode_without_success_ends_with_its_budget(driver: Driver) -> None:
+    assert driver.set(max_steps=8, real_time_factor=0.0).successful
+    driver.reset()
+    driver.wait(lambda: driver.status["state"] == "waiting" and driver.status["step"] == 8)
+    assert driver.status["success"] is False
