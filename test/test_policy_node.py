@@ -231,7 +231,7 @@ def test_commands_come_at_their_rate_whatever_the_camera_does(graph: Graph) -> N
     before, grippers, start = len(robot.twists), len(robot.grippers), time.monotonic()
     robot.drive(lambda: False, timeout_s=1.0)
     rate = (len(robot.twists) - before) / (time.monotonic() - start)
-    assert 35 < rate < 60
+    assert 25 < rate < 60  # a busy computer delays timers; the camera sends 20
     last = robot.twists[-1]
     assert last.header.frame_id == "base"
     assert abs(time.time_ns() - stamp_ns(last.header)) < 1e9
