@@ -24,7 +24,7 @@ from std_srvs.srv import Trigger
 
 from ..pruning.interface import check_keep_ratio
 from ..pruning.methods import METHODS
-from ..sim.robot import STEP_S
+from ..sim.robot import MAX_SPEED, STEP_S
 from ..sim.tasks import TASKS, Task, task_named
 from .child_process import ChildNode, end_all
 from .environment import prepare_environment
@@ -147,6 +147,7 @@ def start_policy(options: DemoOptions, environment: dict[str, str], sensors: dic
         "method": options.method,
         "keep_ratio": float(options.keep_ratio),
         "device": options.device,
+        "max_speed_m_s": MAX_SPEED,
         "extrinsics.translation": translation,
         "extrinsics.rotation_xyzw": rotation,
     }

@@ -59,7 +59,7 @@ SPECS: dict[str, Spec] = {
         60.0, "Largest difference of header stamps between image and each other stream of an observation.", 0.0, 1000.0
     ),
     "max_clock_jump_ms": Spec(2000.0, "A jump of the clock ahead beyond this forgets the episode.", 100.0, 600000.0),
-    "max_speed_m_s": Spec(1.0, "Limit of commanded velocity per axis, m/s.", 0.0, 10.0),
+    "max_speed_m_s": Spec(0.25, "Limit of commanded velocity per axis, m/s.", 0.0, 10.0),
     "slow_policy_ms": Spec(200.0, "A policy call longer than this is a warning, five in a row an error.", 1.0, 60000.0),
     "workspace_lower": Spec([-10.0] * 3, "Corner of the end effector's box, base frame, m."),
     "workspace_upper": Spec([10.0] * 3, "Opposite corner of the end effector's box, base frame, m."),
