@@ -5,7 +5,7 @@ ros2 launch mvla_pruned_ros demo.launch.py task:=push keep_ratio:=0.35
 
 from __future__ import annotations
 
-from launch.actions import DeclareLaunchArgument
+from launch.actions import DeclareLaunchArgument, Shutdown
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
@@ -67,6 +67,7 @@ def generate_launch_description() -> LaunchDescription:
                     ("~/instruction", "policy/instruction"),
                 ],
                 ros_arguments=log_level,
+                on_exit=Shutdown(),
             ),
             Node(
                 package=PACKAGE,
@@ -83,6 +84,7 @@ def generate_launch_description() -> LaunchDescription:
                 ],
                 remappings=[(f"~/{name}", f"simulator/{name}") for name in SENSORS],
                 ros_arguments=log_level,
+                on_exit=Shutdown(),
             ),
         ]
     )

@@ -22,9 +22,9 @@ from .child_process import ChildFailedError
 from .demo_session import DemoOptions, DemoSession, EpisodeLog
 
 GIF_EDGE_PX = 384
-GIF_PERIOD_S = 0.1  # simulated time between pictures; played at half speed
-GIF_FRAME_MS = 200
-GIF_HOLD_FRAMES = 4  # the last picture of an episode stays for so many
+GIF_PERIOD_S = 0.05  # simulated time between pictures; played at half speed
+GIF_FRAME_MS = 100
+GIF_HOLD_FRAMES = 8  # the last picture of an episode stays for so many
 
 
 class OverlayFilm:

@@ -42,6 +42,7 @@ STEP_NS = round(STEP_S * 1e9)
 START_NS = 1_000_000_000  # simulated time 0 would read as "no time yet" everywhere in ROS
 STATUS_PERIOD_S = 0.5  # wall time
 REPORT_PERIOD_S = 5.0  # wall time
+RESET_PATIENCE_S = 1.0  # wall time
 IDLE_PERIOD_S = 0.1  # wall time between repetitions of an unchanged /clock
 HOLD = np.zeros(4)
 
@@ -287,9 +288,17 @@ class SimulatorNode(Node):
         )
         self._publish_status()
         if values["auto_reset"]:
-            if self._policy_reset is not None and self._policy_reset.service_is_ready():
-                self._policy_reset.call_async(Trigger.Request())
+            self._tell_policy()
             self._begin_episode(self._seed + 1)
+
+    def _tell_policy(self) -> None:
+        """Let the policy node forget the episode before the next one begins; time stands still meanwhile."""
+        if self._policy_reset is None or not self._policy_reset.service_is_ready():
+            return
+        done = threading.Event()
+        self._policy_reset.call_async(Trigger.Request()).add_done_callback(lambda _: done.set())
+        if not done.wait(RESET_PATIENCE_S):
+            self.get_logger().warning(f"{self._policy_reset.srv_name} did not answer within {RESET_PATIENCE_S:g} s")
 
     def _publish_clock(self) -> None:
         self._clock_publisher.publish(Clock(clock=time_message(self._time_ns)))
