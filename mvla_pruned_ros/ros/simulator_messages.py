@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from ..sim.camera import POSITION, TARGET, _look_at
+from ..sim.camera import POSITION, TARGET, look_at
 from ..types import CameraModel
 from .message_fallback import byte_array
 
@@ -86,5 +86,5 @@ def gripper_message(opening: float, stamp: Time) -> JointState:
 
 def simulated_camera_extrinsics() -> tuple[list[float], list[float]]:
     """Translation (3, metres) and rotation (x, y, z, w) of the simulated camera's optical frame in the base frame."""
-    pose = _look_at(POSITION, TARGET)
+    pose = look_at(POSITION, TARGET)
     return pose[:3, 3].tolist(), Rotation.from_matrix(pose[:3, :3]).as_quat().tolist()

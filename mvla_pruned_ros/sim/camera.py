@@ -19,7 +19,7 @@ TARGET = np.array([-0.02, 0.72, 0.08])
 FIELD_OF_VIEW_DEG = 48.0
 
 
-def _look_at(position: np.ndarray, target: np.ndarray) -> np.ndarray:
+def look_at(position: np.ndarray, target: np.ndarray) -> np.ndarray:
     """(4, 4) base_from_camera of an upright optical frame at ``position`` that looks at ``target``."""
     forward = (target - position) / np.linalg.norm(target - position)
     right = np.cross(forward, [0.0, 0.0, 1.0])
@@ -47,7 +47,7 @@ class RgbdCamera:
     def __init__(self, model: mujoco.MjModel, size: int = 192) -> None:
         """Args: model: what to look at; its ``corner`` camera is moved. size: edge of the image in pixels."""
         self._model = model
-        pose = _look_at(POSITION, TARGET)
+        pose = look_at(POSITION, TARGET)
         camera_id = model.camera("corner").id
         model.cam_pos[camera_id] = POSITION
         model.cam_fovy[camera_id] = FIELD_OF_VIEW_DEG
