@@ -19,7 +19,9 @@ def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--policy", metavar="DIR", help="policy folder (default: the policy that is shipped)")
     parser.add_argument(
-        "--device", default="cpu", help="where the policy runs: cpu, cuda, cuda:N or auto (default: %(default)s)"
+        "--device",
+        default="auto",
+        help="where the policy runs: cpu, cuda, cuda:N, or auto (default: cuda if there is one)",
     )
 
 

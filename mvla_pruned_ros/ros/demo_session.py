@@ -54,7 +54,7 @@ class DemoOptions:
     keep_ratio: float = 0.5
     method: str = "tri_stage"
     policy: Path | None = None  # None: the policy that is shipped
-    device: str = "cpu"
+    device: str = "auto"
     seed: int = 0
     real_time_factor: float = DEFAULT_REAL_TIME_FACTOR
     max_steps: int = 0  # 0: each task's own
