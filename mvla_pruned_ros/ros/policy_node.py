@@ -59,6 +59,9 @@ COMMAND_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 WATCHDOG_PERIOD_S = 0.05
 CLOCK_STOPPED_S = 0.5  # steady time without a tick of the command timer
 DIAGNOSTICS_PERIOD_S = 1.0
+# How long the inference thread may hold the interpreter while a callback waits for it. Python's own 5 ms, several times
+# per callback, let frames be overwritten before they were taken.
+SWITCH_INTERVAL_S = 0.0005
 
 
 class PolicyNode(LifecycleNode):
@@ -412,6 +415,7 @@ class PolicyNode(LifecycleNode):
 def run(args: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; one safe command at the end. 1 when it could not be configured."""
     prepare_environment()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
