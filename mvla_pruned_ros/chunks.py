@@ -109,4 +109,5 @@ def limit_command(action: np.ndarray, limits: Limits, end_effector: np.ndarray |
         fastest_down = np.minimum((np.asarray(limits.workspace_lower) - end_effector) / LOOKAHEAD_S, 0)
         fastest_up = np.maximum((np.asarray(limits.workspace_upper) - end_effector) / LOOKAHEAD_S, 0)
         command[:3] = np.clip(command[:3], fastest_down, fastest_up)
-    return command, bool((command != action).any())
+    # An action at the limit, rounded to float32, is not a clamped one.
+    return command, bool((np.abs(command - action) > 1e-6).any())

@@ -21,7 +21,7 @@ KEPT_SMALL = 500  # poses come at up to 1 kHz, and the one of an image must stil
 
 @dataclass
 class _Stream:
-    messages: deque[tuple[int, Any]]
+    messages: deque[tuple[int, Any, float]]  # header stamp, message, steady seconds of arrival
     last_stamp_ns: int = 0
     heard_at: float | None = None  # steady clock
 
@@ -56,7 +56,6 @@ class InputStore:
         self._arrived = threading.Condition(self._lock)
         self.drops: Counter[str] = Counter()
         self.frames_received = 0
-        self._image_at = 0.0
         self._clear()
 
     def _clear(self) -> None:
@@ -85,9 +84,7 @@ class InputStore:
                 return
             stream.heard_at = time.monotonic()
             stream.last_stamp_ns = stamp
-            stream.messages.append((stamp, message))
-            if name == "image":
-                self._image_at = stream.heard_at
+            stream.messages.append((stamp, message, stream.heard_at))
             self._arrived.notify_all()
 
     def _refusal(self, name: str, stream: _Stream, stamp: int, now_ns: int, max_age_ns: int) -> str | None:
@@ -112,6 +109,8 @@ class InputStore:
     def wait(self, tolerance_ns: int, timeout_s: float) -> MatchedMessages | None:
         """The newest image that has not been used yet and has a partner in every stream, or None after a while.
 
+        The messages of one instant arrive one after another. So an image waits, for at most the tolerance, until no
+        stream can bring a closer partner any more: otherwise it would be matched with the depth of the frame before.
         An image that found no partners before the next image did is counted as unmatched.
         """
         until = time.monotonic() + timeout_s
@@ -123,29 +122,33 @@ class InputStore:
                 left = until - time.monotonic()
                 if left <= 0:
                     return None
-                self._arrived.wait(left)
+                self._arrived.wait(min(left, tolerance_ns * 1e-9 + 1e-3))
 
     def _match(self, tolerance_ns: int) -> MatchedMessages | None:
         images = self._streams["image"].messages
-        for stamp, image in reversed(images):
+        now = time.monotonic()
+        for stamp, image, arrived_at in reversed(images):
             if stamp <= self._used_stamp_ns:
                 return None
             found = {"image": image}
+            patient = now - arrived_at < tolerance_ns * 1e-9
             for name, stream in self._streams.items():
                 if name == "image" or not stream.messages:
                     continue
                 if name in self._unstamped:
                     found[name] = stream.messages[-1][1]
                     continue
-                difference, message = min(((abs(s - stamp), m) for s, m in stream.messages), key=lambda x: x[0])
+                if patient and stream.last_stamp_ns < stamp:
+                    continue
+                difference, message = min(((abs(s - stamp), m) for s, m, _ in stream.messages), key=lambda x: x[0])
                 if difference <= tolerance_ns:
                     found[name] = message
             if len(found) == len(self._streams):
-                skipped = sum(self._used_stamp_ns < s < stamp for s, _ in images)
+                skipped = sum(self._used_stamp_ns < s < stamp for s, _, _ in images)
                 if skipped:
                     self.drops["image: superseded or unmatched"] += skipped
                 self._used_stamp_ns = stamp
-                return MatchedMessages(stamp, found, self._image_at)
+                return MatchedMessages(stamp, found, arrived_at)
         return None
 
     def ages_s(self) -> dict[str, float | None]:

@@ -1,0 +1,83 @@
+"""Matching of messages by header time, without a graph."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: source ROS or pip install .[pip-ros]")
+
+from mvla_pruned_ros.ros.inputs import InputStore
+
+MS = 1_000_000
+TOLERANCE = 60 * MS
+
+
+def message(stamp_ms: int, label: str = "") -> SimpleNamespace:
+    stamp = SimpleNamespace(sec=stamp_ms // 1000, nanosec=stamp_ms % 1000 * MS)
+    return SimpleNamespace(header=SimpleNamespace(stamp=stamp), label=label or str(stamp_ms))
+
+
+def put(store: InputStore, name: str, stamp_ms: int) -> None:
+    store.put(name, message(stamp_ms), stamp_ms * MS, 500 * MS)
+
+
+@pytest.fixture
+def store() -> InputStore:
+    return InputStore({"image": "/image", "depth": "/depth", "camera_info": "/info"}, unstamped=("camera_info",))
+
+
+def test_image_waits_for_the_depth_of_its_own_instant(store: InputStore) -> None:
+    put(store, "camera_info", 1)
+    put(store, "depth", 1000)
+    put(store, "image", 1050)  # the depth of 1000 is within the tolerance, but that of 1050 is on its way
+    assert store.wait(TOLERANCE, 0.005) is None
+    put(store, "depth", 1050)
+    matched = store.wait(TOLERANCE, 0.005)
+    assert matched is not None and matched.stamp_ns == 1050 * MS
+    assert matched.messages["depth"].label == "1050"
+
+
+def test_after_the_tolerance_the_nearest_depth_is_taken(store: InputStore) -> None:
+    put(store, "camera_info", 1)
+    put(store, "depth", 1000)
+    put(store, "image", 1020)
+    start = time.monotonic()
+    matched = store.wait(TOLERANCE, 1.0)
+    assert matched is not None and matched.messages["depth"].label == "1000"
+    assert 0.05 < time.monotonic() - start < 0.5
+
+
+def test_depth_beyond_the_tolerance_never_matches(store: InputStore) -> None:
+    put(store, "camera_info", 1)
+    put(store, "depth", 1000)
+    put(store, "image", 1100)
+    assert store.wait(TOLERANCE, 0.1) is None
+
+
+def test_newest_complete_set_wins_and_older_images_are_counted(store: InputStore) -> None:
+    put(store, "camera_info", 1)
+    for stamp in (1000, 1050, 1100):
+        put(store, "image", stamp)
+        put(store, "depth", stamp)
+    matched = store.wait(TOLERANCE, 0.0)
+    assert matched is not None and matched.stamp_ns == 1100 * MS
+    assert store.drops["image: superseded or unmatched"] == 2
+    assert store.wait(TOLERANCE, 0.0) is None, "a set is used once"
+
+
+@pytest.mark.parametrize(
+    "stamp_ms, now_ms, cause",
+    [(0, 1000, "zero stamp"), (1500, 1000, "stamp in the future"), (1000, 2000, "stale")],
+)
+def test_absurd_stamps_are_dropped_and_counted(store: InputStore, stamp_ms: int, now_ms: int, cause: str) -> None:
+    store.put("depth", message(stamp_ms), now_ms * MS, 500 * MS)
+    assert store.drops == {f"depth: {cause}": 1}
+
+
+def test_duplicates_and_late_messages_are_dropped_and_counted(store: InputStore) -> None:
+    for stamp in (1000, 1000, 950):
+        put(store, "depth", stamp)
+    assert store.drops == {"depth: duplicate": 1, "depth: out of order": 1}
