@@ -25,7 +25,7 @@ DOMAIN = ["--domain-id", os.environ["ROS_DOMAIN_ID"]]
 @pytest.fixture(scope="module")
 def bag_folder(tiny_policy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("record") / "bag"
-    arguments = ["--out", str(folder), "--seconds", "2", "--policy", str(tiny_policy_folder), "--tasks", "push"]
+    arguments = ["--out", str(folder), "--seconds", "4", "--policy", str(tiny_policy_folder), "--tasks", "push"]
     assert main(["record", *arguments, *DOMAIN]) == 0
     return folder
 

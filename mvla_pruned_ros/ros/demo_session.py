@@ -196,7 +196,7 @@ class DemoSession:
         node = self.node
         self._children = [self.start_simulator(), start_policy(self.options, self._environment, SENSOR_REMAPS)]
         node.create_subscription(String, "/simulator/status", self._take_status, LATCHED)
-        node.create_subscription(String, "/policy/pruning", self._take_pruning, RELIABLE)
+        node.create_subscription(String, "/policy/pruning", self._take_pruning, 50)
         node.create_subscription(DiagnosticArray, "/diagnostics", self._take_diagnostics, 10)
         self._instruction = node.create_publisher(String, "/policy/instruction", RELIABLE)
         self._parameters = node.create_client(SetParameters, "/simulator/set_parameters")

@@ -56,6 +56,7 @@ from .worker import Result, Worker
 
 SENSOR_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 COMMAND_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+REPORT_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)  # every call counts in a report
 WATCHDOG_PERIOD_S = 0.05
 CLOCK_STOPPED_S = 0.5  # steady time without a tick of the command timer
 DIAGNOSTICS_PERIOD_S = 1.0
@@ -93,7 +94,7 @@ class PolicyNode(LifecycleNode):
         self._twist = self.create_publisher(TwistStamped, "~/command/twist", COMMAND_QOS)
         self._gripper_command = self.create_publisher(Float64, "~/command/gripper", COMMAND_QOS)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._pruning = self.create_publisher(String, "~/pruning", COMMAND_QOS)
+        self._pruning = self.create_publisher(String, "~/pruning", REPORT_QOS)
         self._overlay = self.create_publisher(Image, "~/overlay", SENSOR_QOS)
         self._kept_points = self.create_publisher(PointCloud2, "~/kept_points", SENSOR_QOS)
         self.create_service(Trigger, "~/reset", self._reset_service, callback_group=self._service_group)
