@@ -75,14 +75,12 @@ class PolicyNode(LifecycleNode):
         self._active = False
         self._refused: str | None = None
         self._chunks = ChunkBuffer()
-        self._last_result: Result | None = None
         self._gripper: float | None = None  # none sent yet, hence none to hold
         self._output = threading.RLock()
         self._end_effector: np.ndarray | None = None
         self._counts = {"commands_sent": 0, "commands_clamped": 0, "safe_commands": 0, "safe_stops": 0}
         self._stopped = True  # the last command was a safe one
         self._ticked_at = 0.0
-        self._last_now_ns = 0
         self._parameters_ = ParameterSet(self, self._check)
         self._refuse_unknown_overrides()
         settings = self._parameters_.settings
