@@ -54,7 +54,7 @@ def run_calls(pruner: TriStagePruner, calls: int) -> list[Selection]:
     return selections
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m != "none"])
+@pytest.mark.parametrize("method", ["random", "uniform", "tri_stage"])
 @pytest.mark.parametrize("keep", [0.5, 0.35, 0.25, 0.125])
 def test_first_call_is_full_and_later_calls_keep_the_budget_exactly(method: str, keep: float) -> None:
     pruner = make_pruner(method, keep)
@@ -76,7 +76,7 @@ def test_keep_ratio_outside_its_bounds_is_refused_with_the_value(method: str, ke
 
 
 def test_unknown_method_is_refused_with_the_list() -> None:
-    with pytest.raises(ValueError, match="unknown method 'magic': choose from none, random, tri_stage"):
+    with pytest.raises(ValueError, match="unknown method 'magic': choose from none, random, uniform"):
         make_pruner("magic", 0.5)
 
 

@@ -6,6 +6,7 @@ at the chosen layers and leaves everything else to the fused kernel. No copy of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,11 +25,13 @@ class AttentionRows:
     Attributes:
         layers: which layers to read.
         rows: how many of the last query rows.
-        collected: one (B, keys) tensor per layer read, mean over heads and rows.
+        per_row: keep the rows apart.
+        collected: one (B, keys) tensor per layer read, mean over heads and rows; (B, rows, keys) with ``per_row``.
     """
 
     layers: tuple[int, ...]
     rows: int
+    per_row: bool = False
     collected: list[Tensor] = field(default_factory=list)
 
     def mean(self) -> Tensor:
@@ -44,7 +47,7 @@ def _causal_attention(
     attention_mask: Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
-    attention_rows: AttentionRows | None = None,
+    attention_rows: Sequence[AttentionRows] = (),
     **_: Any,
 ) -> tuple[Tensor, None]:
     groups = query.shape[1] // key.shape[1]
@@ -56,12 +59,15 @@ def _causal_attention(
     else:  # the first keys come from a prefix cache
         mask = torch.ones(queries, keys, dtype=torch.bool, device=query.device).tril(keys - queries)
         out = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
-    if attention_rows is not None and module.layer_idx in attention_rows.layers:
-        n = attention_rows.rows
+    for reader in attention_rows:
+        if module.layer_idx not in reader.layers:
+            continue
+        n = reader.rows
         scores = query[:, :, -n:] @ key.transpose(2, 3) * (scaling or query.shape[-1] ** -0.5)
         future = torch.ones(n, keys, dtype=torch.bool, device=query.device).triu(keys - n + 1)
         scores = scores.masked_fill(future, float("-inf"))
-        attention_rows.collected.append(scores.float().softmax(-1).mean((1, 2)))
+        mean_over = 1 if reader.per_row else (1, 2)
+        reader.collected.append(scores.float().softmax(-1).mean(mean_over))
     return out.transpose(1, 2), None
 
 

@@ -29,10 +29,12 @@ class PolicyOutput:
     Attributes:
         actions: (chunk, A) float32, physical units, the first for the stamp of the observation.
         evidence: of the visual tokens that were kept, in the order of the selection.
+        selection: as it was carried out: the one that was given, after its rule, if it has one, has chosen.
     """
 
     actions: np.ndarray
     evidence: Evidence
+    selection: Selection
 
 
 @dataclass
@@ -74,7 +76,11 @@ class Policy(Protocol):
         """Make an observation ready (``PreparedInput``); raises NotReadyError when it cannot be acted on."""
 
     def act(self, prepared: Any, selection: Selection, instruction: str, timer: StageTimer) -> PolicyOutput:
-        """Encode the tokens the selection keeps, and no others, and predict the actions."""
+        """Encode the tokens the selection keeps, and no others, and predict the actions.
+
+        Raises:
+            ValueError: the selection has a rule and this policy cannot prune inside the call.
+        """
 
     def memory_mb(self) -> float:
         """Device memory in use, MB; 0 where it is not known."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, LlamaConfig, LlamaModel
 
+from ..pruning.in_call import CallView, FixedChoice, InCallRule
 from .attention import NAME, AttentionRows
 from .config import MVLAConfig
 from .tokenizers import Fourier, ImageTokenizer, PointTokenizer
@@ -41,21 +42,34 @@ class Prefix:
     Attributes:
         tokens: (B, T, width) embeddings. positions: (B, T) int64, those of the unpruned sequence.
         visual: (M2 + M3,) int64 indices into T of the visual tokens, image first.
+        num_image: M2.
     """
 
     tokens: Tensor
     positions: Tensor
     visual: Tensor
+    num_image: int
+
+    def keep_visual(self, chosen: Tensor) -> tuple[Prefix, Tensor]:
+        """This prefix with the visual tokens of (M,) ascending ``chosen`` only, and the indices into T that stay."""
+        stays = torch.ones(self.tokens.shape[1], dtype=torch.bool, device=chosen.device)
+        stays[self.visual] = False
+        stays[self.visual[chosen]] = True
+        kept = stays.nonzero()[:, 0]
+        visual = (stays.cumsum(0) - 1)[self.visual[chosen]]
+        num_image = int((chosen < self.num_image).sum())
+        return Prefix(self.tokens[:, kept], self.positions[:, kept], visual, num_image), kept
 
 
 @dataclass
 class BackboneOutput:
     """hidden: (B, Q, width) of the action segment, after the final norm; norm, attention: (B, M2 + M3) evidence,
-    None unless asked for."""
+    None unless asked for; chosen: (M,) visual tokens that a rule left, None without a rule."""
 
     hidden: Tensor
     norm: Tensor | None = None
     attention: Tensor | None = None
+    chosen: Tensor | None = None
 
 
 def cosine_alphas(steps: int) -> Tensor:
@@ -143,7 +157,7 @@ class MVLAModel(nn.Module):
             spans[segment] = torch.arange(length, length + tokens.shape[1], device=device)
             length += tokens.shape[1]
         visual = torch.cat([spans["image"], spans["points"]])
-        return Prefix(torch.cat(pieces, 1), torch.cat(positions, 1), visual)
+        return Prefix(torch.cat(pieces, 1), torch.cat(positions, 1), visual, len(spans["image"]))
 
     def _proprio_features(self, proprio: Tensor) -> Tensor:
         return self.proprio_fourier(proprio.float()).to(self.proprio_embedder[0].weight.dtype)
@@ -154,7 +168,8 @@ class MVLAModel(nn.Module):
         return torch.arange(start, start + self.config.segment_length("action"), device=device).expand(batch_size, -1)
 
     def run_backbone(
-        self, prefix: Prefix, action: Tensor, *, evidence: bool = False, cache: DynamicCache | None = None
+        self, prefix: Prefix, action: Tensor, *, evidence: bool = False, cache: DynamicCache | None = None,
+        rule: InCallRule | None = None,
     ) -> BackboneOutput:
         """Prefix and action tokens through the backbone.
 
@@ -164,25 +179,51 @@ class MVLAModel(nn.Module):
             cache: prefix cache of this call. Empty: it is filled with the prefix. Filled: only the action tokens
                 run, with the same result within float tolerance; then there is no norm evidence, and it is left
                 as it was found.
+            rule: drops visual tokens after its layer (batch 1); not with a filled cache, which holds the choice.
         """
-        cfg = self.config
+        cfg, queries = self.config, action.shape[1]
         action_positions = self.action_positions(len(action), action.device)
         filled = cache.get_seq_length() if cache is not None else 0
-        tokens = action if filled else torch.cat([prefix.tokens, action], 1)
+        hidden = action if filled else torch.cat([prefix.tokens, action], 1)
         positions = action_positions if filled else torch.cat([prefix.positions, action_positions], 1)
         rows = AttentionRows(cfg.evidence_layers, cfg.chunk_size) if evidence else None
-        extra = {} if rows is None else {"attention_rows": rows}
-        hidden = self.backbone(
-            inputs_embeds=tokens, position_ids=positions, past_key_values=cache, use_cache=cache is not None, **extra
-        ).last_hidden_state
+        rope, chosen = self.backbone.rotary_emb(hidden, positions), None
+        # The loop of LlamaModel.forward, less what a pruned sequence has no use for.
+        for index, layer in enumerate(self.backbone.layers):
+            readers = [] if rows is None else [rows]
+            if rule is not None and index + 1 == rule.layer:
+                readers.append(rule_rows := AttentionRows((index,), queries, per_row=True))
+            hidden = layer(hidden, position_embeddings=rope, past_key_values=cache, use_cache=cache is not None,
+                           attention_rows=readers)  # fmt: skip
+            if rule is not None and index + 1 == rule.layer:
+                attention = rule_rows.collected[0][0][:, prefix.visual]
+                chosen = rule.choose(self.call_view(prefix, attention))
+                prefix, kept = prefix.keep_visual(chosen)
+                ends = torch.arange(-queries, 0, device=kept.device) + hidden.shape[1]
+                kept = torch.cat([kept, ends])
+                hidden, rope = hidden[:, kept], (rope[0][:, kept], rope[1][:, kept])
         if cache is not None:
-            cache.crop(-action.shape[1])
-        queries = action.shape[1]
-        out = BackboneOutput(self.final_norm(hidden[:, -queries:]))
+            cache.crop(-queries)
+        out = BackboneOutput(self.final_norm(hidden[:, -queries:]), chosen=chosen)
         if rows is not None:
             out.attention = rows.mean()[:, prefix.visual]
             out.norm = None if filled else hidden[:, prefix.visual].abs().mean(-1).float()
         return out
+
+    def call_view(self, prefix: Prefix, attention: Tensor | None = None) -> CallView:
+        """What a rule may look at (batch 1). prefix: as it enters the backbone. attention: see ``CallView``."""
+        start = self.config.segment_start("instruction")
+        is_text = (prefix.positions[0] >= start) & (prefix.positions[0] < start + self.config.instruction_length)
+        text = prefix.tokens[0, is_text]
+        visual = prefix.tokens[0, prefix.visual]
+
+        def text_scores() -> Tensor:
+            first = self.backbone.layers[0]
+            query = first.self_attn.q_proj(first.input_layernorm(text)).unflatten(-1, (self.config.heads, -1))
+            key = first.self_attn.k_proj(first.input_layernorm(visual)).unflatten(-1, (self.config.heads, -1))
+            return torch.einsum("lhd,nhd->n", query.float(), key.float()) / (len(text) * self.config.heads)
+
+        return CallView(visual, prefix.num_image, text, attention, text_scores)
 
     def predict(
         self, batch: Batch, *, evidence: bool = False, noise: Tensor | None = None
@@ -197,16 +238,22 @@ class MVLAModel(nn.Module):
             return self.decode_l1(prefix, evidence=evidence)
         return self.decode_ddim(prefix, evidence=evidence, noise=noise)
 
-    def decode_l1(self, prefix: Prefix, *, evidence: bool = False) -> tuple[Tensor, BackboneOutput]:
+    def decode_l1(
+        self, prefix: Prefix, *, evidence: bool = False, rule: InCallRule | None = None
+    ) -> tuple[Tensor, BackboneOutput]:
         """One pass, one query token per action."""
         queries = self.action_queries.expand(len(prefix.tokens), -1, -1)
-        out = self.run_backbone(prefix, queries, evidence=evidence)
+        out = self.run_backbone(prefix, queries, evidence=evidence, rule=rule)
         return self.action_head(out.hidden), out
 
     def decode_ddim(
-        self, prefix: Prefix, *, evidence: bool = False, noise: Tensor | None = None, reuse_prefix: bool = True
+        self, prefix: Prefix, *, evidence: bool = False, noise: Tensor | None = None, reuse_prefix: bool = True,
+        rule: InCallRule | None = None,
     ) -> tuple[Tensor, BackboneOutput]:
-        """DDIM, eta 0. Everything before the timestep token is the same at every step, so it runs once (exact)."""
+        """DDIM, eta 0. Everything before the timestep token is the same at every step, so it runs once (exact).
+
+        A rule chooses in the first step; the others keep its choice.
+        """
         cfg = self.config
         shape = (len(prefix.tokens), cfg.chunk_size, cfg.action_dim)
         sample = torch.randn(shape, device=prefix.tokens.device) if noise is None else noise
@@ -218,8 +265,11 @@ class MVLAModel(nn.Module):
                 self._noisy_tokens(sample, torch.full((shape[0],), t, device=sample.device)),
                 evidence=evidence and first is None,
                 cache=cache,
+                rule=rule,
             )
             first = first or out
+            if rule is not None and out.chosen is not None:
+                rule = None if reuse_prefix else FixedChoice(rule.layer, out.chosen)
             noise_hat = self.action_head(out.hidden[:, 1:]).float()
             alpha, alpha_after = self.alphas[t], self.alphas[after] if after >= 0 else torch.ones(())
             clean = (sample - (1 - alpha).sqrt() * noise_hat) / alpha.sqrt()

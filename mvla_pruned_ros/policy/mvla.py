@@ -78,25 +78,34 @@ class MVLAPolicy:
     @torch.inference_mode()
     def act(self, prepared: PolicyInput, selection: Selection, instruction: str, timer: StageTimer) -> PolicyOutput:
         """See ``Policy.act``. A full selection runs the very same way as no pruning."""
+        rule, chosen = selection.rule, None
+        if rule is not None and rule.layer > min(self.config.evidence_layers):
+            raise ValueError(
+                f"the rule cuts after layer {rule.layer}, but attention is read from layer "
+                f"{min(self.config.evidence_layers)} on (evidence_layers {self.config.evidence_layers})"
+            )
         with timer.stage("tokenize"):
             batch = self._batch(prepared, selection, instruction)
             prefix = self.model.tokenize(batch)
-        if self.config.head == "l1":
-            with timer.stage("backbone"):
-                queries = self.model.action_queries.expand(1, -1, -1)
-                out = self.model.run_backbone(prefix, queries, evidence=True)
-            with timer.stage("head"):
-                chunk = self.model.action_head(out.hidden)
-        else:
-            with timer.stage("backbone"):
+        if rule is not None and rule.layer == 0:
+            with timer.stage("select"):
+                chosen, rule = rule.choose(self.model.call_view(prefix)), None
+                prefix, _ = prefix.keep_visual(chosen)
+        with timer.stage("backbone"):
+            if self.config.head == "l1":
+                chunk, out = self.model.decode_l1(prefix, evidence=True, rule=rule)
+            else:
                 shape = (1, self.chunk_size, self.action_dim)
                 noise = torch.randn(shape, generator=self._noise).to(self.device)
-                chunk, out = self.model.decode_ddim(prefix, evidence=True, noise=noise)
+                chunk, out = self.model.decode_ddim(prefix, evidence=True, noise=noise, rule=rule)
         with timer.stage("head"):
             actions = self.normalization.denormalize(chunk[0].float().cpu().numpy())
             assert out.norm is not None and out.attention is not None
             evidence = Evidence(out.norm[0].cpu().numpy(), out.attention[0].float().cpu().numpy())
-        return PolicyOutput(actions, evidence)
+            chosen = out.chosen if chosen is None else chosen
+            if chosen is not None:
+                selection = selection.after_rule(chosen.cpu().numpy())
+        return PolicyOutput(actions, evidence, selection)
 
     def _batch(self, prepared: PolicyInput, selection: Selection, instruction: str) -> Batch:
         def tensor(x: np.ndarray) -> torch.Tensor:

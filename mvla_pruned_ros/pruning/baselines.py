@@ -1,4 +1,4 @@
-"""Selection rules without learning: keep everything, keep a random part."""
+"""Selection rules that look at nothing: everything, a random part, an evenly spaced part."""
 
 from __future__ import annotations
 
@@ -48,6 +48,33 @@ class RandomPruning:
         count = token_budget(layout, self.keep_ratio)
         reason[self._rng.choice(layout.num_visual, count, replace=False)] = Reason.CHOSEN
         return Selection(reason, layout.num_image)
+
+    def observe(self, layout: TokenLayout, selection: Selection, evidence: Evidence) -> None:
+        self._first = False
+
+
+class UniformPruning:
+    """Evenly spaced patches in reading order and evenly spaced point groups in the order they were drawn, each
+    modality by its share. The first call is full, as it is for every method."""
+
+    name = "uniform"
+
+    def __init__(self, keep_ratio: float) -> None:
+        self.keep_ratio = check_keep_ratio(keep_ratio)
+        self.reset()
+
+    def reset(self) -> None:
+        self._first = True
+
+    def select(self, layout: TokenLayout) -> Selection:
+        if self._first or self.keep_ratio == 1:
+            return Selection.full(layout)
+        reason = np.full(layout.num_visual, Reason.DROPPED, np.int8)
+        budget, n2 = token_budget(layout, self.keep_ratio), layout.num_image
+        image = round(budget * n2 / layout.num_visual)
+        for start, total, count in ((0, n2, image), (n2, layout.num_points, budget - image)):
+            reason[start + (np.arange(count) * total) // max(1, count)] = Reason.CHOSEN
+        return Selection(reason, n2)
 
     def observe(self, layout: TokenLayout, selection: Selection, evidence: Evidence) -> None:
         self._first = False

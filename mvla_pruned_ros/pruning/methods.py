@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from .baselines import NoPruning, RandomPruning
+from .baselines import NoPruning, RandomPruning, UniformPruning
 from .config import TriStageConfig
+from .dart import DartPruner
+from .divprune import DivPrunePruner
+from .fastv import FastVPruner
 from .interface import Pruner
 from .tri_stage import TriStagePruner
+from .vla_adp import VlaAdpPruner
+from .vla_pruner import VlaPrunerPruner
 
-METHODS = ("none", "random", "tri_stage")
+METHODS = ("none", "random", "uniform", "fastv", "divprune", "dart", "vla_pruner", "vla_adp", "tri_stage")
 
 
 def make_pruner(method: str, keep_ratio: float, config: TriStageConfig | None = None, seed: int = 0) -> Pruner:
@@ -20,10 +25,23 @@ def make_pruner(method: str, keep_ratio: float, config: TriStageConfig | None = 
     Raises:
         ValueError: unknown method or keep ratio outside (0, 1].
     """
-    if method == "none":
-        return NoPruning()
-    if method == "random":
-        return RandomPruning(keep_ratio, seed)
-    if method == "tri_stage":
-        return TriStagePruner(keep_ratio, config or TriStageConfig(), seed)
+    match method:
+        case "none":
+            return NoPruning()
+        case "random":
+            return RandomPruning(keep_ratio, seed)
+        case "uniform":
+            return UniformPruning(keep_ratio)
+        case "fastv":
+            return FastVPruner(keep_ratio)
+        case "divprune":
+            return DivPrunePruner(keep_ratio)
+        case "dart":
+            return DartPruner(keep_ratio)
+        case "vla_pruner":
+            return VlaPrunerPruner(keep_ratio)
+        case "vla_adp":
+            return VlaAdpPruner(keep_ratio)
+        case "tri_stage":
+            return TriStagePruner(keep_ratio, config or TriStageConfig(), seed)
     raise ValueError(f"unknown method {method!r}: choose from {', '.join(METHODS)}")

@@ -7,9 +7,11 @@ everything that covers both.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+
+from .in_call import InCallRule
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Selection:
         sets: (N2 + N3,) int8 of ``SemanticSet``, or None when stage II did not run.
         salience: (N2 + N3,) float32, predicted share of attention, or None when nothing was predicted.
         image_share: alpha of stage I, salience of 2D over that of 2D and 3D; NaN when unknown.
+        rule: drops more tokens inside the call; None once that has been done, or when there is nothing to do.
     """
 
     reason: np.ndarray
@@ -86,6 +89,7 @@ class Selection:
     sets: np.ndarray | None = None
     salience: np.ndarray | None = None
     image_share: float = float("nan")
+    rule: InCallRule | None = None
 
     @property
     def kept(self) -> np.ndarray:
@@ -110,6 +114,12 @@ class Selection:
     @property
     def is_full(self) -> bool:
         return bool(self.kept.all())
+
+    def after_rule(self, chosen: np.ndarray) -> Selection:
+        """This selection once its rule has chosen. chosen: indices into the tokens that were kept so far."""
+        reason = np.full(len(self.reason), Reason.DROPPED, np.int8)
+        reason[np.flatnonzero(self.kept)[chosen]] = Reason.CHOSEN
+        return replace(self, reason=reason, rule=None)
 
     @classmethod
     def full(cls, layout: TokenLayout, **details: object) -> Selection:

@@ -11,7 +11,7 @@ import numpy as np
 from ..geometry import depth_to_points
 from ..types import CameraModel, Observation
 from .camera import RgbdCamera, mujoco
-from .tasks import Task, task_named
+from .tasks import BallOnRay, Task, task_named
 
 STEP_S = 0.0125  # Meta-World: 5 MuJoCo steps of 2.5 ms
 MAX_SPEED = 0.01 / STEP_S  # m/s; Meta-World clips each axis to 1 cm a step
@@ -21,7 +21,7 @@ def _metaworld_class(task: Task, kind: str) -> type:
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS
     from metaworld.policies import ENV_POLICY_MAP
 
-    return {"environment": ALL_V3_ENVIRONMENTS, "expert": ENV_POLICY_MAP}[kind][f"{task.name}-v3"]
+    return {"environment": ALL_V3_ENVIRONMENTS, "expert": ENV_POLICY_MAP}[kind][f"{task.environment}-v3"]
 
 
 class SimulatedRobot:
@@ -46,6 +46,9 @@ class SimulatedRobot:
         if self.task.object_range is not None:
             space = self._env._random_reset_space
             space.low[0], space.high[0] = -self.task.object_range, self.task.object_range
+        if self.task.ball is not None:
+            self._env.hand_init_pos = np.array(self.task.ball.start)
+            self._env.goal_space.low[:], self._env.goal_space.high[:] = -1, 1  # observed goals are clipped to it
         model = self._env.model
         for site in range(model.nsite):
             if model.site(site).name != self.task.goal_site:
@@ -85,6 +88,8 @@ class SimulatedRobot:
         # without these two the first picture shows the scene of the episode before.
         for name, position in self._env._target_site_config:
             self._env.model.site(name).pos = position
+        if self.task.ball is not None:
+            self._place_ball(self.task.ball)
         mujoco.mj_forward(self._env.model, self._env.data)
         self._env._prev_obs = self._env._get_curr_obs_combined_no_goal()
         self._state = self._env._get_obs()
@@ -99,7 +104,22 @@ class SimulatedRobot:
         self._env.curr_path_length = 0
         self._state, _, _, _, info = self._env.step(np.clip(action, -1, 1).astype(np.float32))
         self.steps += 1
-        self._success = self._success or bool(info["success"])
+        done = bool(info["success"])
+        if self.task.ball is not None:
+            done = bool(np.linalg.norm(self._state[:3] - self._env._target_pos) <= self.task.ball.touch_m)
+        self._success = self._success or done
+
+    def _place_ball(self, ball: BallOnRay) -> None:
+        rng = np.random.default_rng([self._seed, 2])
+        pose = self.camera.base_from_camera
+        mean = 0.5 * (ball.nearest_m + ball.farthest_m)
+        across = rng.uniform(-ball.spread_m, ball.spread_m, 2)
+        ray = pose[:3, :3] @ np.array([across[0], across[1], mean])
+        distance = rng.uniform(ball.nearest_m, ball.farthest_m)
+        centre = pose[:3, 3] + distance * ray / np.linalg.norm(ray)
+        site = self._env.model.site("goal")
+        site.pos, site.size = centre, ball.radius_m * distance / mean
+        self._env._target_pos = centre
 
     def expert_command(self) -> np.ndarray:
         """(4,) float32: what the scripted expert, which sees the true state, would command now."""

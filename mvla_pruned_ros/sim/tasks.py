@@ -6,6 +6,29 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class BallOnRay:
+    """A ball whose size grows with its distance from the camera, so that the picture cannot tell how far it is.
+
+    Where it appears on the picture and how far it is are drawn independently; nothing holds it up and nothing casts
+    a shadow. Only the point cloud tells the distance.
+
+    Attributes:
+        nearest_m, farthest_m: distance of the centre from the camera.
+        spread_m: half width of the square of rays, measured across the view at the mean distance.
+        radius_m: at the mean distance; proportional to distance.
+        touch_m: the task is done when the end effector is nearer than this to the ball's centre.
+        start: end-effector position at the start, base frame, metres: clear of the ball.
+    """
+
+    nearest_m: float = 0.80
+    farthest_m: float = 1.06
+    spread_m: float = 0.08
+    radius_m: float = 0.022
+    touch_m: float = 0.03
+    start: tuple[float, float, float] = (0.0, 0.5, 0.32)
+
+
+@dataclass(frozen=True)
 class Task:
     """One task.
 
@@ -18,6 +41,8 @@ class Task:
         object_range: half width in metres of the object's x positions, where it must be narrowed to make the
             scene that of its partner.
         max_steps: an episode that has not succeeded by then has failed.
+        environment: Meta-World's name where it is not the task's own.
+        ball: a floating ball that replaces the environment's goal.
     """
 
     name: str
@@ -26,6 +51,12 @@ class Task:
     partner: str | None = None
     object_range: float | None = None
     max_steps: int = 250
+    environment: str = ""
+    ball: BallOnRay | None = None
+
+    def __post_init__(self) -> None:
+        if not self.environment:
+            object.__setattr__(self, "environment", self.name)
 
 
 TASKS: dict[str, Task] = {
@@ -35,6 +66,13 @@ TASKS: dict[str, Task] = {
         Task("push", "push the puck to the goal", goal_site="goal"),
         Task("faucet-open", "open the faucet", partner="faucet-close", object_range=0.05),
         Task("faucet-close", "close the faucet", partner="faucet-open", object_range=0.05),
+        Task("pick-place", "lift the puck to the goal", goal_site="goal"),
+        Task("coffee-push", "push the mug under the coffee machine"),
+        Task("peg-unplug-side", "pull the plug out of the wall"),
+        Task("drawer-open", "open the drawer"),
+        Task("handle-press", "press the handle down"),
+        Task("plate-slide", "slide the plate into the goal"),
+        Task("touch-ball", "touch the ball", goal_site="goal", environment="reach", ball=BallOnRay()),
     )
 }
 

@@ -35,6 +35,13 @@ class Recipe:
     policy: MVLAConfig = field(default_factory=MVLAConfig)
 
 
+_PRECISION = ("push", "pick-place", "coffee-push", "peg-unplug-side")
+_TWELVE = (
+    *(Shard(task, first, 150) for task in _PRECISION for first in (1_000_000, 1_000_150)),
+    Shard("touch-ball", 1_000_000, 200),
+    *(Shard(task, 1_000_000, 150) for task in ("faucet-open", "faucet-close")),
+    *(Shard(task, 1_000_000, 120) for task in ("button-press-topdown", "drawer-open", "handle-press", "plate-slide")),
+)
 RECIPES: dict[str, Recipe] = {
     # Two CPU cores, about an hour. Evaluation uses seeds below 1 000 000.
     "small": Recipe(
