@@ -176,7 +176,7 @@ def test_learning_rate_warms_up_and_decays_to_zero() -> None:
 
 def test_demonstrations_are_read_back(data: Demonstrations, tmp_path: Path) -> None:
     data.save(tmp_path / "shard.npz")
-    again = Demonstrations.load(tmp_path / "shard.npz")
+    again = Demonstrations.load([tmp_path / "shard.npz"])
     for field in dataclasses.fields(data):
         np.testing.assert_array_equal(getattr(again, field.name), getattr(data, field.name))
     assert len(Demonstrations.concatenate([data, again])) == 48

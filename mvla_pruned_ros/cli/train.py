@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         args.workers,
         lambda shard, episodes, frames: console.print(f"  {shard.name}: {episodes} solved, {frames} frames"),
     )
-    data = Demonstrations.concatenate([Demonstrations.load(path) for path in paths])
+    data = Demonstrations.load(paths)
     console.print(f"{training.steps} steps on {len(data)} frames")
     train(data, recipe.policy, training, args.out)
     console.print(f"policy in {args.out}; try it: mvla evaluate --policy {args.out} --tasks push --episodes 20")

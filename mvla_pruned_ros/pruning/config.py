@@ -4,8 +4,12 @@ parameters from them."""
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+CALIBRATION_FILE = "pruning.json"
 
 
 def _param(default: Any, text: str, low: float | None = None, high: float | None = None) -> Any:
@@ -57,6 +61,31 @@ class TriStageConfig:
         0.0,
         1.0,
     )
+
+    @classmethod
+    def load(cls, path: Path) -> TriStageConfig:
+        """Read what ``mvla calibrate`` wrote.
+
+        Raises:
+            ValueError: not such a file, or a value is unknown, of a wrong type or out of bounds; names file and value.
+        """
+        try:
+            values = json.loads(path.read_text())["tri_stage"]
+            fields = {f.name: type(f.default) for f in dataclasses.fields(cls)}
+            for name, value in values.items():
+                if name not in fields:
+                    raise ValueError(f"unknown parameter {name!r}: choose from {', '.join(fields)}")
+                if type(value) is not fields[name] and not (fields[name] is float and type(value) is int):
+                    raise ValueError(f"{name} is {value!r}, must be a {fields[name].__name__}")
+            return cls(**values)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} is not a calibration file of `mvla calibrate`: {error}") from error
+
+    @classmethod
+    def of_policy(cls, folder: Path) -> TriStageConfig:
+        """The calibration that lies in a policy folder (``pruning.json``), or the defaults where there is none."""
+        path = folder / CALIBRATION_FILE
+        return cls.load(path) if path.is_file() else cls()
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):

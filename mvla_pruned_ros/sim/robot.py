@@ -6,6 +6,8 @@ appear nowhere else.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from ..geometry import depth_to_points
@@ -160,3 +162,9 @@ class SimulatedRobot:
         theirs.data.qpos[:], theirs.data.qvel[:] = mine.data.qpos, 0
         mujoco.mj_forward(theirs.model, theirs.data)
         return bool(theirs.evaluate_state(theirs._get_obs(), np.zeros(4, np.float32))[1]["success"])
+
+
+@functools.cache
+def robot_of(task: str, image_size: int = 192) -> SimulatedRobot:
+    """The one robot of this process for a task: see ``SimulatedRobot`` on keeping them alive."""
+    return SimulatedRobot(task, image_size)

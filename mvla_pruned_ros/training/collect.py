@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from ..evaluation.sweep import run_jobs
 from ..policy.config import MVLAConfig
 from .demonstrations import Demonstrations, record_episode
 from .recipes import Shard
-
-_robots: dict[str, Any] = {}  # of this process: see SimulatedRobot on keeping them alive
 
 
 def _start() -> None:
@@ -21,14 +18,12 @@ def _start() -> None:
 
 
 def _record(job: tuple[Shard, MVLAConfig, Path]) -> tuple[Shard, int, int]:
-    from ..sim.robot import SimulatedRobot
+    from ..sim.robot import robot_of
 
     shard, config, path = job
-    if shard.task not in _robots:
-        _robots[shard.task] = SimulatedRobot(shard.task, config.image_size)
-    episodes = []
+    robot, episodes = robot_of(shard.task, config.image_size), []
     for seed in range(shard.first_seed, shard.first_seed + shard.episodes):
-        episode = record_episode(_robots[shard.task], seed, config, noisy=seed % 2 == 1)
+        episode = record_episode(robot, seed, config, noisy=seed % 2 == 1)
         if episode is not None:
             episodes.append(episode)
     if not episodes:

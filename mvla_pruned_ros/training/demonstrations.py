@@ -46,9 +46,23 @@ class Demonstrations:
         partial.rename(path)  # a file that exists is whole
 
     @classmethod
-    def load(cls, path: Path) -> Demonstrations:
-        with np.load(path, allow_pickle=False) as file:
-            return cls(*(file[f.name] for f in fields(cls)))
+    def load(cls, paths: list[Path]) -> Demonstrations:
+        """All frames of some files, each file copied into place in turn: pictures fill gigabytes, once is enough."""
+        names = [f.name for f in fields(cls)]
+        lengths, arrays = [], {}
+        for path in paths:
+            with np.load(path, allow_pickle=False) as file:
+                lengths.append(len(file["proprio"]))
+        for i, path in enumerate(paths):
+            with np.load(path, allow_pickle=False) as file:
+                for name in names:
+                    part = file[name]
+                    if name == "instruction":
+                        part = part.astype("U128")  # as wide as any instruction
+                    if i == 0:
+                        arrays[name] = np.empty((sum(lengths), *part.shape[1:]), part.dtype)
+                    arrays[name][sum(lengths[:i]) : sum(lengths[: i + 1])] = part
+        return cls(*(arrays[name] for name in names))
 
 
 class ActionNoise:

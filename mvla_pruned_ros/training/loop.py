@@ -9,6 +9,7 @@ import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,9 @@ class TrainingConfig:
     """How a policy is trained.
 
     Attributes:
-        steps, batch_size, learning_rate, weight_decay, warmup_steps: AdamW with a cosine decay to zero.
+        steps, batch_size, learning_rate, weight_decay, warmup_steps: cosine decay to zero.
+        matrix_rate: learning rate of the backbone's matrices, which Muon trains, as a multiple of that of all other
+            weights, which AdamW trains.
         ema_decay: of the averaged weights, which are the ones that are saved.
         keep_ratios, keep_weights: token dropout: each batch keeps one of these ratios of visual tokens, drawn
             with these weights. (1.0,) and (1.0,) train on all tokens.
@@ -42,6 +45,7 @@ class TrainingConfig:
     batch_size: int = 64
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
+    matrix_rate: float = 2.0
     warmup_steps: int = 300
     ema_decay: float = 0.999
     keep_ratios: tuple[float, ...] = (1.0, 0.5, 0.25)
@@ -65,6 +69,37 @@ class TrainingConfig:
             return self.learning_rate * (step + 1) / self.warmup_steps
         done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+class _Optimizers:
+    """Muon (orthogonalised momentum, Jordan et al. 2024) for the matrices of the backbone, AdamW for the rest."""
+
+    def __init__(self, model: MVLAModel, training: TrainingConfig) -> None:
+        matrices = [p for p in model.backbone.layers.parameters() if p.ndim == 2]
+        taken = {id(p) for p in matrices}
+        others = [p for p in model.parameters() if id(p) not in taken]
+        decay, rate = training.weight_decay, training.learning_rate
+        self.all: dict[str, torch.optim.Optimizer] = {
+            # Scaled so that its updates are as large as AdamW's (Liu et al. 2025).
+            "muon": torch.optim.Muon(matrices, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
+            "adamw": torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.95), weight_decay=decay),
+        }
+        self._factors = {"muon": training.matrix_rate, "adamw": 1.0}
+
+    def step(self, rate: float) -> None:
+        """One step at learning rate ``rate``; gradients are set to none after it."""
+        for name, optimizer in self.all.items():
+            for group in optimizer.param_groups:
+                group["lr"] = rate * self._factors[name]
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: optimizer.state_dict() for name, optimizer in self.all.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, optimizer in self.all.items():
+            optimizer.load_state_dict(state[name])
 
 
 class _Sampler:
@@ -128,9 +163,7 @@ def train(data: Demonstrations, config: MVLAConfig, training: TrainingConfig, fo
     normalization = ActionNormalization.of(data.actions)
     model = MVLAModel(config, tokenizer.size).to(training.device)
     average = copy.deepcopy(model).requires_grad_(False)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=training.learning_rate, betas=(0.9, 0.95), weight_decay=training.weight_decay
-    )
+    optimizers = _Optimizers(model, training)
     sampler = _Sampler(data, config, training, normalization, tokenizer)
     checkpoint, settings = folder / "training.pt", {"training": asdict(training), "policy": asdict(config)}
     step = 0
@@ -140,13 +173,13 @@ def train(data: Demonstrations, config: MVLAConfig, training: TrainingConfig, fo
             raise ValueError(f"{checkpoint} was made with other settings: choose another folder or delete it")
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
+        optimizers.load_state_dict(state["optimizers"])
         step = state["step"]
     loss_fn = torch.compile(model.loss) if training.compile else model.loss
 
     def save() -> None:
         state = {"model": model.state_dict(), "average": average.state_dict(),
-                 "optimizer": optimizer.state_dict(), "step": step, "settings": settings}  # fmt: skip
+                 "optimizers": optimizers.state_dict(), "step": step, "settings": settings}  # fmt: skip
         torch.save(state, checkpoint.with_suffix(".partial"))
         checkpoint.with_suffix(".partial").rename(checkpoint)
         save_policy(folder, average, tokenizer, normalization)
@@ -162,15 +195,12 @@ def train(data: Demonstrations, config: MVLAConfig, training: TrainingConfig, fo
         bar = progress.add_task("", total=training.steps, completed=step, loss=float("nan"))
         recent, began = [], time.monotonic()
         while step < training.steps:
-            for group in optimizer.param_groups:
-                group["lr"] = training.rate_at(step)
             batch, target = sampler.draw(step)
             with autocast:
                 loss = loss_fn(batch, target)
-            optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
+            optimizers.step(training.rate_at(step))
             step += 1
             decay = min(training.ema_decay, (1 + step) / (10 + step))
             with torch.no_grad():

@@ -1,0 +1,103 @@
+"""``mvla calibrate``: fit the parameters of tri-stage pruning to a policy, on named tasks.
+
+The policy drives the simulated robot unpruned; then every setting is judged by how far pruning moves the actions of
+those very observations. The file goes into the policy folder, where evaluation and the node find it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ..pruning.config import CALIBRATION_FILE, TriStageConfig
+from ..pruning.interface import check_keep_ratio
+from ..sim.tasks import CALIBRATION_TASKS, TASKS, task_named
+
+EXAMPLES = f"""examples:
+  mvla calibrate                                        the shipped policy, on {', '.join(CALIBRATION_TASKS)}
+  mvla calibrate --policy out/train/mine --tasks push --keep 0.35 --out out/train/mine/{CALIBRATION_FILE}
+
+Held-out tasks stay out of it: evaluate them afterwards to see whether the settings transfer.
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the subcommand."""
+    parser = subparsers.add_parser(
+        "calibrate",
+        help="fit the pruning parameters to a policy",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--policy", default="small", help="policy folder or the name of a shipped one (default small)")
+    parser.add_argument(
+        "--tasks", nargs="+", default=list(CALIBRATION_TASKS), metavar="TASK", help=f"of: {', '.join(TASKS)}"
+    )
+    parser.add_argument("--episodes", type=int, default=8, help="recorded per task (default 8)")
+    parser.add_argument(
+        "--seed", type=int, default=500_000, help="first seed; evaluation uses 0 and up (default 500000)"
+    )
+    parser.add_argument(
+        "--keep", type=float, nargs="+", default=[0.5, 0.25], help="keep ratios to fit at (default 0.5 0.25)"
+    )
+    parser.add_argument("--rounds", type=int, default=2, help="at most so many rounds over all parameters (default 2)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out") / CALIBRATION_FILE, metavar="FILE",
+        help=f"default out/{CALIBRATION_FILE}; the file of that name in a policy folder is the one that is used",
+    )  # fmt: skip
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fit, print the steps, write the file."""
+    from rich.console import Console
+
+    from ..evaluation.calibration_sweep import CalibrationSweep
+    from ..models import policy_folder
+
+    for task in args.tasks:
+        task_named(task)
+    for keep in args.keep:
+        if check_keep_ratio(keep) == 1:
+            raise ValueError("--keep 1 prunes nothing, so there is nothing to fit: give ratios below 1")
+    for name in ("episodes", "rounds", "workers"):
+        if getattr(args, name) < 1:
+            raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
+    console, folder = Console(), policy_folder(args.policy)
+    with CalibrationSweep(folder, args.tasks, args.seed, args.episodes, tuple(args.keep), args.workers) as sweep:
+        console.print(f"recording {args.episodes} episodes of {', '.join(args.tasks)}")
+        sweep.record()
+        before = sweep.relative_errors("tri_stage", TriStageConfig())
+        console.print(f"defaults: {_mean(before):.4f} of the action error of random pruning")
+        best, error = sweep.fit(
+            TriStageConfig(), args.rounds,
+            lambda name, config, value: console.print(f"  {name} = {getattr(config, name)}: {value:.4f}"),
+        )  # fmt: skip
+        after = sweep.relative_errors("tri_stage", best)
+    entry = {
+        "tri_stage": dataclasses.asdict(best),
+        "fitted": {
+            "policy": args.policy,
+            "tasks": args.tasks,
+            "episodes": args.episodes,
+            "first_seed": args.seed,
+            "keep_ratios": args.keep,
+            "measure": "mean absolute change of the next 8 actions, relative to random pruning at the same keep ratio",
+            "defaults": before,
+            "calibrated": after,
+        },
+    }
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(entry, indent=1) + "\n")
+    console.print(f"{_mean(before):.4f} -> {error:.4f}; written to {args.out}")
+    return 0
+
+
+def _mean(errors: dict[str, float]) -> float:
+    return sum(errors.values()) / len(errors)

@@ -1,0 +1,144 @@
+"""Fitting of the tri-stage parameters: least change of the policy's actions on recorded episodes.
+
+Success in closed loop needs hundreds of episodes to tell two settings apart. How far pruning moves the actions of the
+very same observations is a number without that noise, and a recording from a real robot gives it just as well.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..policy.interface import Policy, StageTimer
+from ..pruning.baselines import NoPruning
+from ..pruning.config import TriStageConfig
+from ..pruning.interface import Pruner
+from ..pruning.types import Selection
+from ..runtime import PolicyRuntime
+from .rollout import REPLAN_STEPS, DelayedControl
+
+HORIZON = 2 * REPLAN_STEPS  # actions that may be executed before the next chunk is there
+
+# What is tried for each parameter; coordinate descent in this order.
+GRID: dict[str, tuple[Any, ...]] = {
+    "return_share": (0.0, 0.05, 0.1, 0.15, 0.25, 0.35),
+    "smoothing": (0.2, 0.35, 0.5, 0.75, 1.0),
+    "protected_share": (0.0, 0.3, 0.5, 0.7, 0.9),
+    "robot_radius_m": (0.05, 0.08, 0.1, 0.15),
+    "object_threshold": (0.5, 1.0, 1.5, 2.0, 3.0),
+    "background_share": (0.0, 0.05, 0.1),
+    "overlap_discount": (0.0, 0.25, 0.5, 0.75),
+    "segment_threshold": (0.2, 0.35, 0.5, 1.0),
+    "modality_floor": (0.0, 0.2, 0.5, 0.8),
+    "window": (1, 2, 4, 8),
+    "stage_modality": (True, False),
+}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One episode of an unpruned policy.
+
+    Attributes:
+        task: name. instruction: words. prepared: what the policy was given at each call.
+        actions: (calls, HORIZON, A) what it answered, physical units.
+    """
+
+    task: str
+    instruction: str
+    prepared: tuple[Any, ...]
+    actions: np.ndarray
+
+
+class _Tap:
+    """A policy that keeps what passes through it."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self.prepared: list[Any] = []
+        self.actions: list[np.ndarray] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._policy, name)
+
+    def act(self, prepared: Any, selection: Selection, instruction: str, timer: StageTimer) -> Any:
+        output = self._policy.act(prepared, selection, instruction, timer)
+        self.prepared.append(prepared)
+        self.actions.append(output.actions[:HORIZON])
+        return output
+
+
+def record_unpruned(robot: Any, policy: Policy, seed: int) -> Recording:
+    """Let the unpruned policy drive the simulated robot for one episode."""
+    tap = _Tap(policy)
+    robot.reset(seed)
+    control = DelayedControl(PolicyRuntime(tap, NoPruning()))
+    while robot.steps < robot.task.max_steps and not robot.success:
+        control.step(robot)
+    return Recording(robot.task.name, robot.task.instruction, tuple(tap.prepared), np.stack(tap.actions))
+
+
+def action_error(policy: Policy, recording: Recording, pruner: Pruner, scale: np.ndarray) -> float:
+    """How far pruning moves the actions of a recording.
+
+    The pruner goes through the episode as it would live, with its own memory. Its first call is full and not counted.
+
+    Args:
+        policy: that made the recording. recording: at least two calls. pruner: is reset.
+        scale: (A,) what counts as one, per action dimension.
+
+    Returns:
+        Mean absolute difference to the unpruned actions, in units of ``scale``.
+    """
+    pruner.reset()
+    errors = []
+    for prepared, actions in zip(recording.prepared, recording.actions):
+        selection = pruner.select(prepared.layout)
+        output = policy.act(prepared, selection, recording.instruction, StageTimer())
+        pruner.observe(prepared.layout, output.selection, output.evidence)
+        errors.append(float(np.abs((output.actions[:HORIZON] - actions) / scale).mean()))
+    return float(np.mean(errors[1:]))
+
+
+def neighbours(config: TriStageConfig, grid: dict[str, tuple[Any, ...]] = GRID) -> Iterator[tuple[str, TriStageConfig]]:
+    """Settings that differ from ``config`` in one parameter, with its name."""
+    for name, values in grid.items():
+        for value in values:
+            if value != getattr(config, name):
+                yield name, dataclasses.replace(config, **{name: value})
+
+
+def descend(
+    evaluate: Callable[[list[TriStageConfig]], Iterable[float]],
+    start: TriStageConfig,
+    rounds: int,
+    on_better: Callable[[str, TriStageConfig, float], None],
+    grid: dict[str, tuple[Any, ...]] = GRID,
+) -> tuple[TriStageConfig, float]:
+    """Coordinate descent: parameter by parameter the best value of its list, for some rounds or until nothing helps.
+
+    Args:
+        evaluate: errors of a list of settings. start: where to begin. rounds: through all parameters.
+        on_better: told of each step that was taken.
+
+    Returns:
+        The best settings and their error.
+    """
+    best = start
+    (error,) = evaluate([best])
+    for _ in range(rounds):
+        before = error
+        for name in grid:
+            tried = [config for changed, config in neighbours(best, {name: grid[name]}) if changed == name]
+            errors = list(evaluate(tried))
+            least = int(np.argmin(errors))
+            if errors[least] < error:
+                best, error = tried[least], errors[least]
+                on_better(name, best, error)
+        if error == before:
+            break
+    return best, error
