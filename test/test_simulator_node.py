@@ -32,7 +32,7 @@ from mvla_pruned_ros.pruning.config import TriStageConfig
 from mvla_pruned_ros.ros import conversions, simulator_messages
 from mvla_pruned_ros.ros.child_process import ChildNode, end_all
 from mvla_pruned_ros.ros.demo_session import Graph
-from mvla_pruned_ros.ros.parameters import SPECS, Settings
+from mvla_pruned_ros.ros.parameters import PRUNING, SPECS, Settings
 from mvla_pruned_ros.ros.simulator_node import LATCHED, PARAMETERS
 from mvla_pruned_ros.types import CameraModel
 
@@ -84,13 +84,19 @@ def test_demo_configuration_has_the_extrinsics_of_the_simulated_camera() -> None
 
 def test_robot_configuration_has_every_parameter_and_asks_for_the_extrinsics() -> None:
     values = parameters_of("robot.yaml", "policy")
-    assert set(values) == {*SPECS, "use_sim_time"}
+    assert set(values) == {*(n for n in SPECS if not n.startswith(PRUNING)), "use_sim_time"}
     assert values["device"] == "cuda" and values["use_sim_time"] is False
     assert all(math.isnan(x) for x in values["extrinsics.translation"] + values["extrinsics.rotation_xyzw"])
     for name, value in values.items():
         if name in SPECS:
             assert type(value) is type(SPECS[name].default), name
-    assert Settings.of(values).pruning == TriStageConfig()
+    Settings.of({**{name: spec.default for name, spec in SPECS.items()}, **values})
+
+
+def test_robot_configuration_explains_the_pruning_parameters_and_leaves_them_to_the_calibration() -> None:
+    text = (ROOT / "config" / "robot.yaml").read_text()
+    block = text[text.index("    # pruning:") :].replace("    # ", "")
+    assert TriStageConfig(**yaml.safe_load(block)["pruning"]) == TriStageConfig()
 
 
 def test_demo_configuration_names_parameters_that_exist_with_the_right_types() -> None:

@@ -13,6 +13,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from ..chunks import Limits
+from ..models import policy_folder
 from ..pruning.config import TriStageConfig
 from ..pruning.interface import check_keep_ratio
 from ..pruning.methods import METHODS
@@ -129,6 +130,15 @@ def _descriptor(spec: Spec) -> ParameterDescriptor:
     return descriptor
 
 
+def _calibrated_defaults(policy: str) -> dict[str, Any]:
+    """Values of ``pruning.*`` for a policy: those fitted to it, where its folder has some."""
+    try:
+        config = TriStageConfig.of_policy(policy_folder(policy))
+    except ValueError:  # configure fails on the same error and says so
+        config = TriStageConfig()
+    return {PRUNING + name: value for name, value in dataclasses.asdict(config).items()}
+
+
 class ParameterSet:
     """Declares the parameters of a node and keeps ``settings``, the last set that was accepted whole.
 
@@ -138,8 +148,11 @@ class ParameterSet:
     def __init__(self, node: Node, check: Callable[[Settings], None]) -> None:
         """Args: check: raises ValueError for what only the node can know (an instruction the policy cannot follow)."""
         self._check = check
+        node.declare_parameter("policy", SPECS["policy"].default, _descriptor(SPECS["policy"]))
+        defaults = _calibrated_defaults(node.get_parameter("policy").value)
         for name, spec in SPECS.items():
-            node.declare_parameter(name, spec.default, _descriptor(spec))
+            if name != "policy":
+                node.declare_parameter(name, defaults.get(name, spec.default), _descriptor(spec))
         self.settings = Settings.of({name: node.get_parameter(name).value for name in SPECS})
         self._accepted = self.settings
         node.add_on_set_parameters_callback(self._on_set)

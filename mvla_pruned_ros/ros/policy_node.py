@@ -42,6 +42,7 @@ from ..models import policy_folder
 from ..overlay import draw_overlay
 from ..policy.inputs import square_image
 from ..policy.mvla import MVLAPolicy
+from ..pruning.config import TriStageConfig
 from ..pruning.methods import make_pruner
 from ..runtime import PolicyRuntime
 from ..types import Observation
@@ -181,7 +182,9 @@ class PolicyNode(LifecycleNode):
                 import torch
 
                 torch.set_num_threads(settings["torch_threads"])
-            policy = MVLAPolicy.load(policy_folder(settings["policy"]), settings["device"])
+            folder = policy_folder(settings["policy"])
+            policy = MVLAPolicy.load(folder, settings["device"])
+            TriStageConfig.of_policy(folder)  # the declared defaults; a broken file must not pass unseen
             if settings["instruction"]:
                 policy.check_instruction(settings["instruction"])
             runtime = PolicyRuntime(
