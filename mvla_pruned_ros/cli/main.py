@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 # Each is a module of this package with add_parser(subparsers), and run(args) that returns the exit code.
-COMMANDS = ("demo", "record", "replay", "train", "evaluate")
+COMMANDS = ("demo", "record", "replay", "train", "evaluate", "calibrate", "bench")
 
 DESCRIPTION = """\
 Token-pruned multi-visual-modal VLA policies: try, measure and train them.

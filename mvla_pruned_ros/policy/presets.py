@@ -1,0 +1,26 @@
+"""Configurations by name."""
+
+from __future__ import annotations
+
+from .config import MVLAConfig
+
+PRESETS: dict[str, MVLAConfig] = {
+    # 144 image + 64 point tokens: what two CPU cores can train.
+    "small": MVLAConfig(),
+    # The token counts of MLA at a width that one GPU can train.
+    "base": MVLAConfig(
+        image_size=256, num_groups=256, group_size=32, width=384, depth=12, heads=6, mlp_width=1024, head="ddim",
+        evidence_layers=(3, 6, 9),
+    ),
+}  # fmt: skip
+
+
+def preset(name: str) -> MVLAConfig:
+    """The configuration called ``name``.
+
+    Raises:
+        ValueError: there is none; the message lists those there are.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}: choose from {', '.join(PRESETS)}")
+    return PRESETS[name]
