@@ -71,7 +71,9 @@ class PolicyRuntime:
             self.reset()
             raise NonFiniteActionError("the policy returned actions that are not finite; its chunk was discarded")
         if output.selection.rule is not None:
-            raise ValueError(f"the policy ignored the rule of method {self.pruner.name!r}, which prunes inside the call")
+            raise ValueError(
+                f"the policy ignored the rule of method {self.pruner.name!r}, which prunes inside the call"
+            )
         selection = output.selection
         with timer.stage("select"):
             self.pruner.observe(prepared.layout, selection, output.evidence)

@@ -84,6 +84,30 @@ def test_first_picture_shows_the_goal_marker_where_the_goal_is() -> None:
     assert g > r + 40 and g > b + 40, f"no green marker at ({u:.0f}, {v:.0f}): {r, g, b}"
 
 
+def test_picture_of_the_ball_does_not_tell_how_far_it_is() -> None:
+    robot = robot_for("touch-ball")
+    camera, site = robot.camera, robot._env.model.site("goal")
+    pixels, distances, sizes = [], [], []
+    for seed in range(60):
+        robot.reset(seed)
+        uv, _ = camera.project(np.array(site.pos)[None])
+        pixels.append(uv[0])
+        distances.append(np.linalg.norm(site.pos - camera.base_from_camera[:3, 3]))
+        sizes.append(site.size[0] / distances[-1])
+    assert np.ptp(sizes) < 1e-9 and np.ptp(distances) > 0.2
+    for axis in range(2):
+        assert abs(np.corrcoef(np.array(pixels)[:, axis], distances)[0, 1]) < 0.3
+
+
+def test_point_cloud_tells_where_the_ball_is() -> None:
+    robot = robot_for("touch-ball")
+    for seed in range(5):
+        robot.reset(seed)
+        centre, radius = np.array(robot._env._target_pos), robot._env.model.site("goal").size[0]
+        away = np.linalg.norm(robot.observe().points - centre, axis=1)
+        assert np.sum(np.abs(away - radius) < 0.003) > 20
+
+
 def test_command_is_a_velocity_in_metres_per_second() -> None:
     robot = robot_for("push")
     robot.reset(0)

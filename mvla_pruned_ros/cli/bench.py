@@ -89,7 +89,9 @@ def _table(rows: list[dict[str, Any]]) -> Any:
     from rich.table import Table
 
     first = rows[0]
-    title = f"{first['preset']}: width {first['width']}, {first['depth']} layers, {first['visual_tokens']} visual tokens"
+    title = (
+        f"{first['preset']}: width {first['width']}, {first['depth']} layers, {first['visual_tokens']} visual tokens"
+    )
     table = Table(title=f"{title}; medians of {first['rounds']} interleaved calls, ms")
     for name in ("method", "keep", "tokens", "policy", "p99", "backbone", "selection", "share", "speed-up"):
         table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)

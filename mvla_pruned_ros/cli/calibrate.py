@@ -18,7 +18,7 @@ from ..pruning.interface import check_keep_ratio
 from ..sim.tasks import CALIBRATION_TASKS, TASKS, task_named
 
 EXAMPLES = f"""examples:
-  mvla calibrate                                        the shipped policy, on {', '.join(CALIBRATION_TASKS)}
+  mvla calibrate                                        the shipped policy, on {", ".join(CALIBRATION_TASKS)}
   mvla calibrate --policy out/train/mine --tasks push --keep 0.35 --out out/train/mine/{CALIBRATION_FILE}
 
 Held-out tasks stay out of it: evaluate them afterwards to see whether the settings transfer.

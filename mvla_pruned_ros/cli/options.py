@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from ..pruning.methods import METHODS
+from ..sim.tasks import DEMO_TASKS, TASKS
+
 
 def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
     """--keep, --method, --policy, --device."""
@@ -15,7 +18,7 @@ def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
         help="share of the visual tokens (image and points) that stay, (0, 1] (default: %(default)s)",
     )
     parser.add_argument(
-        "--method", default="tri_stage", help="pruning rule: tri_stage, random or none (default: %(default)s)"
+        "--method", default="tri_stage", help=f"pruning rule: {', '.join(METHODS)} (default: %(default)s)"
     )
     parser.add_argument("--policy", metavar="DIR", help="policy folder (default: the policy that is shipped)")
     parser.add_argument(
@@ -28,7 +31,10 @@ def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
 def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
     """What sets the simulated robot up: --tasks, --seed, --real-time-factor, --domain-id, --max-steps."""
     parser.add_argument(
-        "--tasks", nargs="+", metavar="TASK", help="tasks in this order (default: all; an unknown name lists them)"
+        "--tasks",
+        nargs="+",
+        metavar="TASK",
+        help=f"tasks in this order (default: {' '.join(DEMO_TASKS)}; of: {', '.join(TASKS)})",
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of the first episode of each task, then + 1 (default: %(default)s)"

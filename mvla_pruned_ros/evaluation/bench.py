@@ -65,7 +65,10 @@ def simulated_observations(task: str, image_size: int, calls: int, replan_steps:
 
 
 def measure(
-    policy: MVLAPolicy, variants: Sequence[Variant], observations: Sequence[Observation], rounds: int,
+    policy: MVLAPolicy,
+    variants: Sequence[Variant],
+    observations: Sequence[Observation],
+    rounds: int,
     on_round: Callable[[], Any] = lambda: None,
 ) -> dict[Variant, Timings]:
     """Time every variant on the same episode.

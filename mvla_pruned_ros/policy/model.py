@@ -168,7 +168,12 @@ class MVLAModel(nn.Module):
         return torch.arange(start, start + self.config.segment_length("action"), device=device).expand(batch_size, -1)
 
     def run_backbone(
-        self, prefix: Prefix, action: Tensor, *, evidence: bool = False, cache: DynamicCache | None = None,
+        self,
+        prefix: Prefix,
+        action: Tensor,
+        *,
+        evidence: bool = False,
+        cache: DynamicCache | None = None,
         rule: InCallRule | None = None,
     ) -> BackboneOutput:
         """Prefix and action tokens through the backbone.
@@ -247,7 +252,12 @@ class MVLAModel(nn.Module):
         return self.action_head(out.hidden), out
 
     def decode_ddim(
-        self, prefix: Prefix, *, evidence: bool = False, noise: Tensor | None = None, reuse_prefix: bool = True,
+        self,
+        prefix: Prefix,
+        *,
+        evidence: bool = False,
+        noise: Tensor | None = None,
+        reuse_prefix: bool = True,
         rule: InCallRule | None = None,
     ) -> tuple[Tensor, BackboneOutput]:
         """DDIM, eta 0. Everything before the timestep token is the same at every step, so it runs once (exact).

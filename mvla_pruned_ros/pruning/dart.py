@@ -45,7 +45,10 @@ class LeastDuplicated:
         image_budget = round(self.budget * n2 / total)
         text = view.text[view.text.abs().sum(-1).topk(min(PIVOTS, len(view.text))).indices]
         parts = []
-        for tokens, budget in ((view.embeddings[:n2], image_budget), (view.embeddings[n2:], self.budget - image_budget)):
+        for tokens, budget in (
+            (view.embeddings[:n2], image_budget),
+            (view.embeddings[n2:], self.budget - image_budget),
+        ):
             pivots = tokens.abs().sum(-1).topk(min(PIVOTS, budget)).indices
             taken = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device).index_fill(0, pivots, True)
             parts.append(least_similar(tokens, torch.cat([tokens[pivots], text]), taken, budget - len(pivots)))

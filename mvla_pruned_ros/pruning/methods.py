@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from .baselines import NoPruning, RandomPruning, UniformPruning
 from .config import TriStageConfig
-from .dart import DartPruner
-from .divprune import DivPrunePruner
-from .fastv import FastVPruner
 from .interface import Pruner
-from .tri_stage import TriStagePruner
-from .vla_adp import VlaAdpPruner
-from .vla_pruner import VlaPrunerPruner
 
 METHODS = ("none", "random", "uniform", "fastv", "divprune", "dart", "vla_pruner", "vla_adp", "tri_stage")
 
@@ -25,6 +18,15 @@ def make_pruner(method: str, keep_ratio: float, config: TriStageConfig | None = 
     Raises:
         ValueError: unknown method or keep ratio outside (0, 1].
     """
+    # Imported here: names are wanted where torch and scipy are not, for help on the command line.
+    from .baselines import NoPruning, RandomPruning, UniformPruning
+    from .dart import DartPruner
+    from .divprune import DivPrunePruner
+    from .fastv import FastVPruner
+    from .tri_stage import TriStagePruner
+    from .vla_adp import VlaAdpPruner
+    from .vla_pruner import VlaPrunerPruner
+
     match method:
         case "none":
             return NoPruning()

@@ -25,7 +25,7 @@ from std_srvs.srv import Trigger
 from ..pruning.interface import check_keep_ratio
 from ..pruning.methods import METHODS
 from ..sim.robot import MAX_SPEED, STEP_S
-from ..sim.tasks import TASKS, Task, task_named
+from ..sim.tasks import DEMO_TASKS, Task, task_named
 from .child_process import ChildNode, end_all
 from .environment import prepare_environment
 from .simulator_messages import simulated_camera_extrinsics
@@ -50,7 +50,7 @@ class DemoOptions:
     """
 
     out: Path
-    tasks: tuple[Task, ...] = tuple(TASKS.values())
+    tasks: tuple[Task, ...] = tuple(task_named(name) for name in DEMO_TASKS)
     keep_ratio: float = 0.5
     method: str = "tri_stage"
     policy: Path | None = None  # None: the policy that is shipped
@@ -79,7 +79,7 @@ class DemoOptions:
         factor = args.real_time_factor
         return cls(
             out=args.out,
-            tasks=tuple(task_named(name) for name in args.tasks or TASKS),
+            tasks=tuple(task_named(name) for name in args.tasks or DEMO_TASKS),
             keep_ratio=args.keep,
             method=args.method,
             policy=Path(args.policy) if args.policy else None,

@@ -79,6 +79,9 @@ TASKS: dict[str, Task] = {
 # What pruning is tuned on. The other tasks are held out: they are evaluated, never fitted to.
 CALIBRATION_TASKS = ("button-press-topdown", "push", "faucet-open", "coffee-push", "drawer-open")
 
+# A look at what the policy does, in a few minutes.
+DEMO_TASKS = ("button-press-topdown", "push", "faucet-open", "faucet-close")
+
 
 def task_named(name: str) -> Task:
     """The task called ``name``.
