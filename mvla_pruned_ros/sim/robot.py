@@ -13,17 +13,20 @@ import numpy as np
 from ..geometry import depth_to_points
 from ..types import CameraModel, Observation
 from .camera import RgbdCamera, mujoco
+from .experts import OWN_EXPERTS
 from .tasks import BallOnRay, Task, task_named
 
 STEP_S = 0.0125  # Meta-World: 5 MuJoCo steps of 2.5 ms
 MAX_SPEED = 0.01 / STEP_S  # m/s; Meta-World clips each axis to 1 cm a step
 
 
-def _metaworld_class(task: Task, kind: str) -> type:
+def _classes(task: Task) -> tuple[type, type]:
+    """Environment and expert of a task."""
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS
     from metaworld.policies import ENV_POLICY_MAP
 
-    return {"environment": ALL_V3_ENVIRONMENTS, "expert": ENV_POLICY_MAP}[kind][f"{task.environment}-v3"]
+    name = f"{task.environment}-v3"
+    return ALL_V3_ENVIRONMENTS[name], OWN_EXPERTS.get(task.name) or ENV_POLICY_MAP[name]
 
 
 class SimulatedRobot:
@@ -38,8 +41,8 @@ class SimulatedRobot:
     def __init__(self, task: str | Task, image_size: int = 192) -> None:
         """Args: task: a name out of ``TASKS`` or a task. image_size: edge of the picture in pixels."""
         self.task = task_named(task) if isinstance(task, str) else task
-        self._env = _metaworld_class(self.task, "environment")()
-        self._expert = _metaworld_class(self.task, "expert")()
+        environment, expert = _classes(self.task)
+        self._env, self._expert = environment(), expert()
         self._env._set_task_called = True
         self._env._freeze_rand_vec = False
         self._env.seeded_rand_vec = True
