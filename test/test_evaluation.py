@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ os.environ.setdefault("MUJOCO_GL", "osmesa")
 pytest.importorskip("metaworld", reason="the simulator extra is not installed: pip install .[sim]")
 
 from mvla_pruned_ros.cli.main import main
+from mvla_pruned_ros.evaluation.fingerprint import policy_fingerprint
 from mvla_pruned_ros.evaluation.rollout import DelayedControl, run_episode
+from mvla_pruned_ros.evaluation.sweep import Setting, run_sweep
 from mvla_pruned_ros.policy.mvla import MVLAPolicy
 from mvla_pruned_ros.pruning.methods import make_pruner
 from mvla_pruned_ros.runtime import PolicyRuntime
@@ -35,12 +39,17 @@ def runtime(method: str, keep: float) -> PolicyRuntime:
 def test_shipped_policy_solves_a_task_it_was_trained_on_with_half_of_the_tokens(robot: SimulatedRobot) -> None:
     episode = run_episode(robot, runtime("tri_stage", 0.5), seed=1)
     assert episode.success
-    assert episode.keep_ratios[0] == 1.0 and set(episode.keep_ratios[1:]) == {104 / 208}
+    calls = len(episode.policy_ms)
+    assert calls == len(episode.select_ms) > 1
+    assert episode.keep_ratio == pytest.approx((1 + (calls - 1) * 104 / 208) / calls), "the first call is full"
+    assert all(0 < select < policy for select, policy in zip(episode.select_ms, episode.policy_ms))
 
 
 def test_same_seed_gives_the_same_episode(robot: SimulatedRobot) -> None:
     a, b = (run_episode(robot, runtime("tri_stage", 0.25), seed=2) for _ in range(2))
-    assert (a.success, a.steps, a.keep_ratios) == (b.success, b.steps, b.keep_ratios)
+    timeless = {"policy_ms": (), "select_ms": ()}
+    assert dataclasses.replace(a, **timeless) == dataclasses.replace(b, **timeless)
+    assert len(a.policy_ms) == len(b.policy_ms)
 
 
 def test_keep_ratio_one_drives_exactly_as_no_pruning(robot: SimulatedRobot) -> None:
@@ -75,6 +84,7 @@ def test_late_chunk_joins_at_the_action_that_is_due(robot: SimulatedRobot) -> No
             class Answer:
                 chunk = ActionChunk(observation.stamp_ns, 0.0125, actions)
                 policy_ms = 0.0
+                stage_ms = {"select": 0.0}
 
                 class selection:
                     keep_ratio = 1.0
@@ -106,18 +116,67 @@ def test_delay_longer_than_a_chunk_can_bridge_is_refused() -> None:
         DelayedControl(runtime("none", 1.0), delay=13)
 
 
+def evaluate(file: Path, *arguments: str) -> list[dict[str, Any]]:
+    """Rows of ``file`` after ``mvla evaluate`` on one task."""
+    words = ["evaluate", "--tasks", "button-press-topdown", "--workers", "1", "--json", str(file), *arguments]
+    assert main(words) == 0
+    return json.loads(file.read_text())["rows"]
+
+
 def test_evaluate_writes_rows_that_say_what_was_measured(tmp_path: Path) -> None:
-    file = tmp_path / "rows.json"
-    arguments = ["evaluate", "--tasks", "button-press-topdown", "--episodes", "2", "--keep", "0.5", "--method",
-                 "random", "tri_stage", "--workers", "1", "--json", str(file)]  # fmt: skip
-    assert main(arguments) == 0
-    rows = json.loads(file.read_text())["rows"]
+    rows = evaluate(tmp_path / "rows.json", "--episodes", "2", "--keep", "0.5", "--method", "random", "tri_stage")
     assert [r["method"] for r in rows] == ["random", "tri_stage"]
     for row in rows:
         assert row["task"] == "button-press-topdown" and row["keep_asked"] == 0.5 and row["episodes"] == 2
         assert 0.5 < row["keep_measured"] < 0.6, "the full first call is counted"
         assert row["interval"][0] <= row["successes"] / 2 <= row["interval"][1]
-        assert row["policy_ms_p50"] > 0
+        assert row["policy_ms_p50"] > row["selection_ms_p50"] > 0
+        assert row["policy"] == {"name": "small", "fingerprint": policy_fingerprint(SMALL)}
+        assert row["command"] == (
+            "mvla evaluate --policy small --tasks button-press-topdown --episodes 2 --seed 0 "
+            "--method random tri_stage --keep 0.5"
+        )
+        assert {"cpu", "cores", "torch", "python"} <= row["machine"].keys()
+
+
+def test_evaluate_goes_on_where_it_was_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Half of the episodes are there, the last line is torn: the rest is run, and the rows are those of one run."""
+    whole = evaluate(tmp_path / "whole.json", "--episodes", "3", "--keep", "0.25", "--method", "none", "tri_stage")
+    lines = (tmp_path / "whole.episodes.jsonl").read_text().splitlines(keepends=True)
+    assert len(lines) == 6
+    # A mark that only a line that was read again can bring into the result.
+    first = json.loads(lines[0]) | {"steps": 7}
+    resumed = tmp_path / "resumed.episodes.jsonl"
+    resumed.write_text(json.dumps(first) + "\n" + "".join(lines[1:4]) + lines[4][:50])
+    arguments = ("--episodes", "3", "--keep", "0.25", "--method", "none", "tri_stage")
+    rows = evaluate(tmp_path / "resumed.json", *arguments)
+    assert [r["success_by_seed"] for r in rows] == [r["success_by_seed"] for r in whole]
+    assert [r["keep_measured"] for r in rows] == [r["keep_measured"] for r in whole]
+    written = resumed.read_text().splitlines()
+    assert len(written) == 6 and all(json.loads(line)["task"] for line in written)
+    assert rows[0]["steps_median"] == sorted(json.loads(line)["steps"] for line in written[:3])[1]
+    # A third run runs nothing and changes nothing.
+    assert evaluate(tmp_path / "resumed.json", *arguments) == rows
+    assert resumed.read_text().splitlines() == written
+    # Other settings join the file; the same setting with more seeds takes the place of its row.
+    more = evaluate(tmp_path / "resumed.json", "--episodes", "2", "--keep", "0.5", "--set", "window=2")
+    assert more[:2] == rows and more[2]["pruning"] == {"window": 2} and more[2]["tri_stage"]["window"] == 2
+    fewer = evaluate(tmp_path / "resumed.json", "--episodes", "1", "--method", "none")
+    assert [r["episodes"] for r in fewer] == [1, 3, 2] and fewer[1:] == more[1:]
+    assert len(resumed.read_text().splitlines()) == 8, "seed 0 of `none` was known"
+
+
+def test_evaluate_refuses_a_file_of_another_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "rows.json"
+    file.write_text('{"rows": [{"task": "push", "policy": "small"}]}')
+    assert main(["evaluate", "--json", str(file)]) == 2
+    assert "rows.json is not a file of `mvla evaluate --json`, or of an older format" in capsys.readouterr().err
+
+
+def test_policy_that_changed_under_the_sweep_is_noticed() -> None:
+    setting = Setting("push", str(SMALL), "0" * 16, "none", 1.0)
+    with pytest.raises(ValueError, match="is another policy than when the sweep began"):
+        run_sweep([setting], range(1), 1, lambda *_: None)
 
 
 @pytest.mark.parametrize(

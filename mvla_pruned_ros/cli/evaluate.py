@@ -1,11 +1,19 @@
-"""``mvla evaluate``: success of a policy in the simulated robot, closed loop, without ROS."""
+"""``mvla evaluate``: success of a policy in the simulated robot, closed loop, without ROS.
+
+With --json FILE every finished episode is written at once to FILE with the suffix .episodes.jsonl. The same command
+again skips what is there, so a sweep that was stopped goes on where it was. Episodes are known by the policy's weights,
+task, method, settings and seed, so different sweeps may share one FILE: rows of the same setting are replaced, all
+others stay. After a change of this package's code, give another FILE.
+"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +56,19 @@ def add_parser(subparsers: Any) -> None:
         help="give each task the instruction of its partner; counts whose goal is reached",
     )
     parser.add_argument(
-        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="tri_stage parameters, e.g. return_share=0.2"
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="tri_stage parameters that differ from the policy's own (its pruning.json, or the defaults)",
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows here")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="add the rows to this file")
     parser.set_defaults(run=run)
 
 
-def pruning_config(assignments: list[str]) -> TriStageConfig:
-    """A configuration from NAME=VALUE words.
+def pruning_config(assignments: list[str], own: TriStageConfig) -> TriStageConfig:
+    """A policy's own configuration, changed by NAME=VALUE words.
 
     Raises:
         ValueError: unknown name or unfit value.
@@ -76,7 +88,7 @@ def pruning_config(assignments: list[str]) -> TriStageConfig:
         if isinstance(value, bool) != (kind is bool) or (kind is int and not isinstance(value, int)):
             raise ValueError(f"{name} takes a {kind.__name__}, got {text!r}")
         values[name] = kind(value)
-    return TriStageConfig(**values)
+    return dataclasses.replace(own, **values)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -91,7 +103,11 @@ def run(args: argparse.Namespace) -> int:
         TimeRemainingColumn,
     )
 
-    from ..evaluation.sweep import Setting, row, run_sweep
+    from ..evaluation.episode_log import EpisodeLog
+    from ..evaluation.fingerprint import policy_fingerprint
+    from ..evaluation.machine import machine
+    from ..evaluation.rows import merge, read_rows, row, write_rows
+    from ..evaluation.sweep import Setting, run_sweep
     from ..models import policy_folder
 
     for task in args.tasks:
@@ -103,19 +119,29 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"unknown method {method!r}: choose from {', '.join(METHODS)}")
     if args.episodes < 1 or args.workers < 1:
         raise ValueError(f"--episodes and --workers must be at least 1, got {args.episodes} and {args.workers}")
-    pruning = pruning_config(args.set)
-    policy = str(policy_folder(args.policy))
+    folder = policy_folder(args.policy)
+    own, fingerprint = TriStageConfig.of_policy(folder), policy_fingerprint(folder)
+    pruning = pruning_config(args.set, own)
     settings = [
-        Setting(task, policy, method, 1.0 if method == "none" else keep, pruning, args.delay, args.swap_instructions)
+        Setting(
+            task, str(folder), fingerprint, method, 1.0 if method == "none" else keep,
+            pruning if method == "tri_stage" else own, args.delay, args.swap_instructions,
+        )
         for task in args.tasks
         for method in args.method
         for keep in args.keep
-    ]
+    ]  # fmt: skip
     settings = list(dict.fromkeys(settings))  # `none` is one row, whatever the keep ratios
+    old = read_rows(args.json) if args.json and args.json.is_file() else []
     console = Console(width=max(100, Console().width))  # a table in a log file is not cut
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=console) as progress:
+    with contextlib.ExitStack() as stack:
+        log = None
+        if args.json:
+            log = stack.enter_context(EpisodeLog(args.json.with_suffix(".episodes.jsonl")))
+            console.print(f"every finished episode goes to {log.path}; if this is stopped, run it again to go on")
+        progress = stack.enter_context(Progress(*columns, console=console))
         bar = progress.add_task("episodes", total=len(settings) * args.episodes)
         results = run_sweep(
             settings,
@@ -124,14 +150,25 @@ def run(args: argparse.Namespace) -> int:
             lambda setting, _: progress.update(
                 bar, advance=1, description=f"{setting.task} {setting.method} {setting.keep:g}"
             ),
+            log,
         )
-    rows = [row(setting, episodes) for setting, episodes in results.items()]
+    made_by = {"command": _command(args), "machine": machine()}
+    rows = [row(setting, episodes, own) | made_by for setting, episodes in results.items()]
     console.print(_table(rows))
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+        write_rows(args.json, merge(old, rows))
         console.print(f"rows written to {args.json}")
     return 0
+
+
+def _command(args: argparse.Namespace) -> str:
+    """What decides the rows, with defaults spelled out, to be run again."""
+    words = ["mvla", "evaluate", "--policy", args.policy, "--tasks", *args.tasks, "--episodes", args.episodes]
+    words += ["--seed", args.seed, "--method", *args.method, "--keep", *args.keep]
+    words += ["--delay", args.delay] if args.delay else []
+    words += ["--swap-instructions"] if args.swap_instructions else []
+    words += ["--set", *args.set] if args.set else []
+    return shlex.join(str(w) for w in words)
 
 
 def _table(rows: list[dict[str, Any]]) -> Any:
@@ -140,7 +177,7 @@ def _table(rows: list[dict[str, Any]]) -> Any:
     table = Table(title="closed loop, paired seeds, 95 % Wilson intervals")
     for name in ("task", "method", "keep", "measured", "success", "interval", "steps", "policy ms"):
         table.add_column(name, justify="left" if name in ("task", "method") else "right", no_wrap=True)
-    swapped = any("partner_successes" in r for r in rows)
+    swapped = any(r["instruction_of"] for r in rows)
     if swapped:
         table.add_column("partner's goal", justify="right")
     for r in rows:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..policy.inputs import NotReadyError
 from ..runtime import PolicyRuntime
-from ..sim.robot import SimulatedRobot
 from ..types import ActionChunk
+
+if TYPE_CHECKING:  # what only reads episodes needs no simulator
+    from ..sim.robot import SimulatedRobot
 
 REPLAN_STEPS = 4  # a camera of 20 Hz beside control steps of 12.5 ms
 
@@ -21,7 +24,8 @@ class Episode:
     Attributes:
         task, seed: which one. success: goal reached within the task's steps. steps: until then, or all.
         partner_success: the partner task's goal was reached (only looked at with exchanged instructions).
-        keep_ratios: of every policy call. policy_ms: of every call.
+        keep_ratio: mean over the policy calls; None when the policy was never ready to answer.
+        policy_ms, select_ms: milliseconds of every call, and of its stage ``select``, to the microsecond.
     """
 
     task: str
@@ -29,8 +33,9 @@ class Episode:
     success: bool
     steps: int
     partner_success: bool
-    keep_ratios: tuple[float, ...]
+    keep_ratio: float | None
     policy_ms: tuple[float, ...]
+    select_ms: tuple[float, ...]
 
 
 class DelayedControl:
@@ -59,6 +64,7 @@ class DelayedControl:
         self._gripper = 0.0
         self.keep_ratios: list[float] = []
         self.policy_ms: list[float] = []
+        self.select_ms: list[float] = []
         runtime.reset()
 
     def step(self, robot: SimulatedRobot) -> None:
@@ -69,6 +75,7 @@ class DelayedControl:
                 self._pending.append((robot.steps + self._delay, inference.chunk))
                 self.keep_ratios.append(inference.selection.keep_ratio)
                 self.policy_ms.append(inference.policy_ms)
+                self.select_ms.append(inference.stage_ms["select"])
             except NotReadyError:
                 pass  # the old chunk goes on until it is exhausted
         while self._pending and self._pending[0][0] <= robot.steps:
@@ -103,6 +110,7 @@ def run_episode(
         success=robot.success,
         steps=robot.steps,
         partner_success=partner_success,
-        keep_ratios=tuple(control.keep_ratios),
-        policy_ms=tuple(control.policy_ms),
+        keep_ratio=float(np.mean(control.keep_ratios)) if control.keep_ratios else None,
+        policy_ms=tuple(round(ms, 3) for ms in control.policy_ms),
+        select_ms=tuple(round(ms, 3) for ms in control.select_ms),
     )

@@ -1,45 +1,61 @@
-"""Many episodes on several processes, summed up as one row per task and setting."""
+"""Many episodes on several processes."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from ..pruning.config import TriStageConfig
 from ..sim.tasks import TASKS, task_named
+from .episode_log import EpisodeLog
+from .fingerprint import policy_fingerprint
 from .rollout import Episode
-from .statistics import wilson_interval
+from .workers import worker_pool
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One row of a table.
+    """What an episode is run with, its seed apart.
 
     Attributes:
-        task: name. policy: folder. method, keep: pruning. pruning: of tri_stage. delay: steps.
+        task: name. policy: folder. fingerprint: of that policy, see ``policy_fingerprint``.
+        method, keep: pruning. pruning: of tri_stage. delay: steps.
         swap: give the task the instruction of its partner.
     """
 
     task: str
     policy: str
+    fingerprint: str
     method: str
     keep: float
     pruning: TriStageConfig = field(default_factory=TriStageConfig)
     delay: int = 0
     swap: bool = False
 
+    @property
+    def tri_stage(self) -> dict[str, Any] | None:
+        """All parameters of the pruner, None for methods that have none."""
+        return dataclasses.asdict(self.pruning) if self.method == "tri_stage" else None
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides the outcome of a seed, for JSON. Where the policy lies does not."""
+        return {
+            "policy": self.fingerprint,
+            "task": self.task,
+            "method": self.method,
+            "keep": self.keep,
+            "tri_stage": self.tri_stage,
+            "delay": self.delay,
+            "swap": self.swap,
+        }
+
 
 class _Worker:
-    """What a process keeps between episodes: one robot per task, one runtime per policy and pruning."""
+    """What a process keeps between episodes: its policies. (Robots are kept by ``robot_of``.)"""
 
     def __init__(self) -> None:
-        self.robots: dict[str, Any] = {}
         self.policies: dict[str, Any] = {}
 
     def run(self, job: tuple[Setting, int]) -> tuple[Setting, Episode]:
@@ -47,21 +63,22 @@ class _Worker:
         from ..policy.mvla import MVLAPolicy
         from ..pruning.methods import make_pruner
         from ..runtime import PolicyRuntime
-        from ..sim.robot import SimulatedRobot
+        from ..sim.robot import robot_of
         from .rollout import run_episode
 
         setting, seed = job
-        if setting.task not in self.robots:
-            self.robots[setting.task] = SimulatedRobot(setting.task)
         if setting.policy not in self.policies:
             self.policies[setting.policy] = MVLAPolicy.load(setting.policy)
+            if policy_fingerprint(setting.policy) != setting.fingerprint:
+                raise ValueError(f"{setting.policy} is another policy than when the sweep began: start it again")
+        policy = self.policies[setting.policy]
         # The pruner's own draws follow the episode: the same episode gives the same result in any order of work.
         pruner = make_pruner(setting.method, setting.keep, setting.pruning, seed)
         task = task_named(setting.task)
         instruction = TASKS[task.partner].instruction if setting.swap and task.partner else None
-        runtime = PolicyRuntime(self.policies[setting.policy], pruner)
-        episode = run_episode(self.robots[setting.task], runtime, seed, delay=setting.delay, instruction=instruction)
-        return setting, episode
+        robot = robot_of(setting.task, policy.config.image_size)
+        runtime = PolicyRuntime(policy, pruner)
+        return setting, run_episode(robot, runtime, seed, delay=setting.delay, instruction=instruction)
 
 
 _worker: _Worker | None = None
@@ -82,26 +99,23 @@ def _run_in_worker(job: tuple[Setting, int]) -> tuple[Setting, Episode]:
 
 def run_jobs(jobs: Iterable[Any], function: Callable[[Any], Any], start: Callable[[], None], workers: int) -> Iterator:
     """Results of ``function`` over jobs, in order, on ``workers`` spawned processes of one thread each."""
-    # Before the children import torch and numpy.
-    environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    saved = {k: os.environ.get(k) for k in environment}
-    os.environ.update(environment)
-    try:
-        with multiprocessing.get_context("spawn").Pool(workers, start) as pool:
-            yield from pool.imap(function, jobs)
-    finally:
-        for k, v in saved.items():
-            os.environ.pop(k, None) if v is None else os.environ.__setitem__(k, v)
+    with worker_pool(workers, start) as pool:
+        yield from pool.imap(function, jobs)
 
 
 def run_sweep(
-    settings: list[Setting], seeds: range, workers: int, on_episode: Callable[[Setting, Episode], None]
+    settings: list[Setting],
+    seeds: range,
+    workers: int,
+    on_episode: Callable[[Setting, Episode], None],
+    log: EpisodeLog | None = None,
 ) -> dict[Setting, list[Episode]]:
     """Every setting on every seed.
 
     Args:
         settings: rows to be. seeds: the same for every setting, so that rows are paired. workers: processes.
         on_episode: called after each episode, for a progress bar.
+        log: episodes in it are not run again; every finished one is written to it at once.
 
     Returns:
         Episodes of each setting in the order of the seeds.
@@ -110,37 +124,25 @@ def run_sweep(
         task = task_named(setting.task)
         if setting.swap and task.partner is None:
             raise ValueError(f"task {task.name!r} has no partner whose instruction it could be given")
-        if not (Path(setting.policy) / "config.json").is_file():
-            raise ValueError(f"no policy folder at {setting.policy}: give a folder with config.json")
-    results: dict[Setting, list[Episode]] = {setting: [] for setting in settings}
-    jobs = ((setting, seed) for setting in settings for seed in seeds)
-    for setting, episode in run_jobs(jobs, _run_in_worker, _start_worker, workers):
-        results[setting].append(episode)
+    done: dict[tuple[Setting, int], Episode] = {}
+
+    def finished(setting: Setting, episode: Episode) -> None:
+        done[setting, episode.seed] = episode
         on_episode(setting, episode)
-    return results
 
-
-def row(setting: Setting, episodes: list[Episode]) -> dict[str, Any]:
-    """One row of the result file: a table's line, with the 95 % Wilson interval of its success rate."""
-    successes = sum(e.success for e in episodes)
-    calls = [k for e in episodes for k in e.keep_ratios]
-    times = [t for e in episodes for t in e.policy_ms]
-    solved = [e.steps for e in episodes if e.success]
-    result = {
-        "task": setting.task,
-        "method": setting.method,
-        "keep_asked": setting.keep,
-        "keep_measured": round(float(np.mean(calls)), 4) if calls else None,
-        "episodes": len(episodes),
-        "successes": successes,
-        "interval": [round(x, 4) for x in wilson_interval(successes, len(episodes))],
-        "steps_median": float(np.median(solved)) if solved else None,
-        "policy_ms_p50": round(float(np.median(times)), 3) if times else None,
-        "delay": setting.delay,
-        "first_seed": episodes[0].seed,
-        "success_by_seed": [int(e.success) for e in episodes],
-    }
-    if setting.swap:
-        result["instruction_of"] = task_named(setting.task).partner
-        result["partner_successes"] = sum(e.partner_success for e in episodes)
-    return result
+    jobs = []
+    for setting in settings:
+        for seed in seeds:
+            known = log.find(setting.identity(), seed) if log else None
+            if known is None:
+                jobs.append((setting, seed))
+            else:
+                finished(setting, known)
+    if jobs:
+        with worker_pool(min(workers, len(jobs)), _start_worker) as pool:
+            # Unordered: an episode is on disk when it is over, not when those before it are.
+            for setting, episode in pool.imap_unordered(_run_in_worker, jobs):
+                if log:
+                    log.add(setting.identity(), episode)
+                finished(setting, episode)
+    return {setting: [done[setting, seed] for seed in seeds] for setting in settings}
