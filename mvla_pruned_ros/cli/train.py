@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 EXAMPLES = """examples:
-  mvla train --preset small --out out/train/small          (how the shipped policy was made; an hour on two cores)
+  mvla train --preset small --out out/train/small          (how the shipped policy was made)
   mvla train --preset small --out out/train/quick --steps 200   (a look at how it goes)
+  mvla train --preset small-aware --out out/train/small-aware --data out/train/small/demonstrations
 """
 
 
@@ -28,6 +29,9 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--preset", default="small", help="recipe (default small)")
     parser.add_argument("--out", type=Path, required=True, help="folder for data, checkpoints and the policy")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="demonstrations, recorded where missing (default: OUT/demonstrations)"
+    )
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
     parser.add_argument("--precision", choices=("bf16", "fp32"), help="instead of the recipe's")
@@ -42,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     """Record what is missing, train, leave the policy in ``--out``."""
     from rich.console import Console
 
+    from ..models import policy_folder
     from ..policy.mvla import resolve_device
     from ..training.collect import collect
     from ..training.demonstrations import Demonstrations
@@ -60,16 +65,17 @@ def run(args: argparse.Namespace) -> int:
         training = replace(training, steps=args.steps)
     if args.precision:
         training = replace(training, precision=args.precision)
-    console.print(f"{len(recipe.shards)} files of demonstrations in {args.out / 'demonstrations'}")
+    folder = args.data or args.out / "demonstrations"
+    console.print(f"{len(recipe.shards)} files of demonstrations in {folder}")
     paths = collect(
         recipe.shards,
         recipe.policy,
-        args.out / "demonstrations",
+        folder,
         args.workers,
         lambda shard, episodes, frames: console.print(f"  {shard.name}: {episodes} solved, {frames} frames"),
     )
     data = Demonstrations.load(paths)
     console.print(f"{training.steps} steps on {len(data)} frames")
-    train(data, recipe.policy, training, args.out)
+    train(data, recipe.policy, training, args.out, policy_folder(recipe.start) if recipe.start else None)
     console.print(f"policy in {args.out}; try it: mvla evaluate --policy {args.out} --tasks push --episodes 20")
     return 0

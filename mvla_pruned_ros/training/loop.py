@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..policy.checkpoint import save_policy
+from ..policy.checkpoint import load_policy_parts, save_policy
 from ..policy.config import MVLAConfig
 from ..policy.instruction import InstructionTokenizer
 from ..policy.model import Batch, MVLAModel
@@ -147,21 +147,31 @@ class _Sampler:
         return torch.from_numpy(kept).to(self._training.device)
 
 
-def train(data: Demonstrations, config: MVLAConfig, training: TrainingConfig, folder: Path) -> None:
+def train(
+    data: Demonstrations, config: MVLAConfig, training: TrainingConfig, folder: Path, start: Path | None = None
+) -> None:
     """Train a policy and write it to ``folder``; continues from ``folder/training.pt`` when that is there.
 
     Args:
         data: what to learn. config: the network. training: how.
         folder: gets config.json, model.safetensors, normalization.json, tokenizer.json, log.csv, train.json.
+        start: policy folder whose weights, words and normalisation are the beginning; None begins with random ones.
 
     Raises:
-        ValueError: the checkpoint in ``folder`` belongs to another configuration.
+        ValueError: the checkpoint in ``folder`` belongs to another configuration, or the policy in ``start`` does.
     """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(training.seed)
-    tokenizer = InstructionTokenizer.from_instructions(np.unique(data.instruction), config.instruction_length)
-    normalization = ActionNormalization.of(data.actions)
-    model = MVLAModel(config, tokenizer.size).to(training.device)
+    if start is not None:
+        model, tokenizer, normalization = load_policy_parts(start)
+        if model.config != config:
+            raise ValueError(f"the policy in {start} has another configuration than the one to be trained")
+        model.train().requires_grad_(True)
+    else:
+        tokenizer = InstructionTokenizer.from_instructions(np.unique(data.instruction), config.instruction_length)
+        normalization = ActionNormalization.of(data.actions)
+        model = MVLAModel(config, tokenizer.size)
+    model.to(training.device)
     average = copy.deepcopy(model).requires_grad_(False)
     optimizers = _Optimizers(model, training)
     sampler = _Sampler(data, config, training, normalization, tokenizer)
