@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaModel
 
 from mvla_pruned_ros.policy.config import MVLAConfig
-from mvla_pruned_ros.policy.model import Batch, MVLAModel, cosine_alphas, ddim_timesteps
+from mvla_pruned_ros.policy.model import Batch, MVLAModel, Prefix, cosine_alphas, ddim_timesteps
 from mvla_pruned_ros.policy.mvla import MVLAPolicy, resolve_device
 from mvla_pruned_ros.pruning.methods import make_pruner
 from mvla_pruned_ros.runtime import NonFiniteActionError, PolicyRuntime
@@ -184,6 +184,20 @@ def test_reusing_the_prefix_equals_recomputing_it_at_every_denoising_step(order:
     assert evidence.attention is not None and slow_evidence.attention is not None
     torch.testing.assert_close(evidence.attention, slow_evidence.attention, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(evidence.norm, slow_evidence.norm, atol=1e-5, rtol=1e-5)
+
+
+def test_encoding_again_at_each_denoising_step_as_upstream_does_changes_nothing() -> None:
+    model = make_model(head="ddim")
+    batch, noise, encoded = make_batch(pruned=True), torch.randn(2, 5, 4), []
+
+    def tokenize() -> Prefix:
+        encoded.append(model.tokenize(batch))
+        return encoded[-1]
+
+    quick, _ = model.decode_ddim(model.tokenize(batch), noise=noise)
+    slow, _ = model.decode_ddim(tokenize(), noise=noise, reuse_prefix=False, retokenize=tokenize)
+    assert len(encoded) == model.config.ddim_steps
+    assert (quick - slow).abs().max() <= 1e-5 * slow.abs().max()
 
 
 def test_denoising_recovers_the_sample_when_the_noise_is_predicted_exactly() -> None:

@@ -1,6 +1,8 @@
 """``mvla bench``: how long policy calls take, and what of it goes into choosing tokens.
 
-Weights are random: they do not change the time. All variants run interleaved in one process on the same observations.
+Weights are random: they do not change the time. All variants run interleaved in one process on the same observations:
+`upstream` encodes and runs every token again at each denoising step; `cached` runs what stands before the actions once;
+`pruned` and `pruned_cached` are those two with fewer tokens. Speed-ups are relative to the first row.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from ..evaluation.bench import Variant, bench_row, measure, random_policy, simulated_observations, total_rounds
+    from ..evaluation.bench import Variant, bench_row, measure, random_policies, simulated_observations, total_rounds
     from ..evaluation.machine import machine
 
     for method in args.method:
@@ -67,19 +69,20 @@ def run(args: argparse.Namespace) -> int:
         changes["evidence_layers"] = tuple(sorted({min(args.depth - 1, i * quarter) for i in (1, 2, 3)}))
     config = dataclasses.replace(preset(args.preset), **changes)
     torch.set_num_threads(args.threads)
-    none = Variant("none", 1.0)
-    variants = [none] + [Variant(m, k) for m in args.method if m != "none" for k in args.keep]
+    again = (True, False) if config.head == "ddim" else (False,)
+    variants = [Variant("none", 1.0, r) for r in again]
+    variants += [Variant(m, k, r) for m in args.method if m != "none" for k in args.keep for r in again]
     console = Console(width=max(100, Console().width))
     observations = simulated_observations("push", config.image_size, 12)
-    policy = random_policy(config, observations[0].instruction, args.device)
+    policies = random_policies(config, observations[0].instruction, args.device)
     with Progress(console=console) as progress:
         bar = progress.add_task("calls", total=total_rounds(observations, args.rounds))
-        timings = measure(policy, variants, observations, args.rounds, lambda: progress.advance(bar))
-    rows = [bench_row(args.preset, config, v, t, timings[none]) for v, t in timings.items()]
+        timings = measure(policies, variants, observations, args.rounds, lambda: progress.advance(bar))
+    rows = [bench_row(args.preset, config, v, t, timings[variants[0]]) for v, t in timings.items()]
     console.print(_table(rows))
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        entry = {"machine": {**machine(), "device": policy.device_name, "threads": args.threads}, "rows": rows}
+        entry = {"machine": {**machine(), "device": policies[False].device_name, "threads": args.threads}, "rows": rows}
         args.json.write_text(json.dumps(entry, indent=1) + "\n")
         console.print(f"rows written to {args.json}")
     return 0
@@ -93,11 +96,11 @@ def _table(rows: list[dict[str, Any]]) -> Any:
         f"{first['preset']}: width {first['width']}, {first['depth']} layers, {first['visual_tokens']} visual tokens"
     )
     table = Table(title=f"{title}; medians of {first['rounds']} interleaved calls, ms")
-    for name in ("method", "keep", "tokens", "policy", "p99", "backbone", "selection", "share", "speed-up"):
-        table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
+    for name in ("variant", "keep", "tokens", "policy", "p99", "backbone", "selection", "share", "speed-up"):
+        table.add_column(name, justify="left" if name == "variant" else "right", no_wrap=True)
     for r in rows:
         table.add_row(
-            r["method"], f"{r['keep_ratio']:g}", str(r["tokens"]), f"{r['policy_ms_p50']:.1f}",
+            r["variant"], f"{r['keep_ratio']:g}", str(r["tokens"]), f"{r['policy_ms_p50']:.1f}",
             f"{r['policy_ms_p99']:.1f}", f"{r['backbone_ms_p50']:.1f}", f"{r['selection_ms_p50']:.2f}",
             f"{100 * r['selection_share']:.1f} %", f"{r['speed_up']:.2f}",
         )  # fmt: skip

@@ -21,10 +21,24 @@ from ..types import Observation
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to run the policy. method, keep: see ``make_pruner``."""
+    """One way to run the policy.
+
+    Attributes:
+        method, keep: see ``make_pruner``. recompute: see ``MVLAPolicy``; a policy of one pass has nothing to reuse.
+    """
 
     method: str
     keep: float
+    recompute: bool = False
+
+    @property
+    def name(self) -> str:
+        """``upstream`` for everything every time, ``cached`` for the prefix once, ``pruned`` and ``pruned_cached``
+        with fewer tokens; other methods than tri_stage by their own name in the place of ``pruned``."""
+        if self.method == "none":
+            return "upstream" if self.recompute else "cached"
+        pruned = "pruned" if self.method == "tri_stage" else self.method
+        return pruned if self.recompute else f"{pruned}_cached"
 
 
 @dataclass
@@ -42,12 +56,13 @@ class Timings:
     tokens: list[int] = field(default_factory=list)
 
 
-def random_policy(config: MVLAConfig, instruction: str, device: str, seed: int = 0) -> MVLAPolicy:
-    """A policy with random weights, which is enough to measure time."""
+def random_policies(config: MVLAConfig, instruction: str, device: str, seed: int = 0) -> dict[bool, MVLAPolicy]:
+    """Policies on the same random weights, which are enough to measure time: by whether they recompute."""
     torch.manual_seed(seed)
     tokenizer = InstructionTokenizer.from_instructions([instruction], config.instruction_length)
     limits = np.ones(config.action_dim, np.float32)
-    return MVLAPolicy(MVLAModel(config, tokenizer.size), tokenizer, ActionNormalization(-limits, limits), device)
+    model, normalization = MVLAModel(config, tokenizer.size), ActionNormalization(-limits, limits)
+    return {again: MVLAPolicy(model, tokenizer, normalization, device, recompute=again) for again in (False, True)}
 
 
 def simulated_observations(task: str, image_size: int, calls: int, replan_steps: int = 4) -> list[Observation]:
@@ -65,7 +80,7 @@ def simulated_observations(task: str, image_size: int, calls: int, replan_steps:
 
 
 def measure(
-    policy: MVLAPolicy,
+    policies: dict[bool, MVLAPolicy],
     variants: Sequence[Variant],
     observations: Sequence[Observation],
     rounds: int,
@@ -76,7 +91,7 @@ def measure(
     A round is one call of each variant on the next observation, so that a slow moment of the machine hits all. The
     first episode warms up; an episode's first call is full for every method and not counted.
     """
-    runtimes = {v: PolicyRuntime(policy, make_pruner(v.method, v.keep)) for v in variants}
+    runtimes = {v: PolicyRuntime(policies[v.recompute], make_pruner(v.method, v.keep)) for v in variants}
     timings = {v: Timings() for v in variants}
     for counted, observation, first in _schedule(observations, rounds):
         for variant, runtime in runtimes.items():
@@ -110,10 +125,11 @@ def _schedule(observations: Sequence[Observation], rounds: int) -> Iterator[tupl
         episode += 1
 
 
-def bench_row(preset: str, config: MVLAConfig, variant: Variant, timings: Timings, none: Timings) -> dict[str, Any]:
-    """One row of the result file. none: timings of the unpruned variant of the same run."""
+def bench_row(preset: str, config: MVLAConfig, variant: Variant, timings: Timings, first: Timings) -> dict[str, Any]:
+    """One row of the result file. first: timings of the variant of the same run that speed-ups are relative to."""
     policy = float(np.median(timings.policy))
     return {
+        "variant": variant.name,
         "preset": preset,
         "width": config.width,
         "depth": config.depth,
@@ -126,6 +142,6 @@ def bench_row(preset: str, config: MVLAConfig, variant: Variant, timings: Timing
         "backbone_ms_p50": round(float(np.median(timings.backbone)), 3),
         "selection_ms_p50": round(float(np.median(timings.select)), 3),
         "selection_share": round(float(np.median(np.array(timings.select) / np.array(timings.policy))), 4),
-        "speed_up": round(float(np.median(none.policy)) / policy, 3),
+        "speed_up": round(float(np.median(first.policy)) / policy, 3),
         "rounds": len(timings.policy),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -259,10 +260,15 @@ class MVLAModel(nn.Module):
         noise: Tensor | None = None,
         reuse_prefix: bool = True,
         rule: InCallRule | None = None,
+        retokenize: Callable[[], Prefix] | None = None,
     ) -> tuple[Tensor, BackboneOutput]:
         """DDIM, eta 0. Everything before the timestep token is the same at every step, so it runs once (exact).
 
         A rule chooses in the first step; the others keep its choice.
+
+        Args:
+            retokenize: with ``reuse_prefix`` off, called before every step but the first: upstream encodes its inputs
+                anew at each.
         """
         cfg = self.config
         shape = (len(prefix.tokens), cfg.chunk_size, cfg.action_dim)
@@ -270,6 +276,8 @@ class MVLAModel(nn.Module):
         cache = DynamicCache(config=self.backbone.config) if reuse_prefix else None
         first: BackboneOutput | None = None
         for t, after in zip(self.timesteps, [*self.timesteps[1:], -1]):
+            if retokenize is not None and first is not None:
+                prefix = retokenize()
             out = self.run_backbone(
                 prefix,
                 self._noisy_tokens(sample, torch.full((shape[0],), t, device=sample.device)),

@@ -13,7 +13,7 @@ from .checkpoint import load_policy_parts
 from .inputs import PolicyInput, prepare
 from .instruction import InstructionTokenizer
 from .interface import PolicyOutput, StageTimer
-from .model import Batch, MVLAModel
+from .model import Batch, MVLAModel, Prefix
 from .normalization import ActionNormalization
 
 
@@ -49,8 +49,14 @@ class MVLAPolicy:
         normalization: ActionNormalization,
         device: str = "cpu",
         seed: int = 0,
+        recompute: bool = False,
     ) -> None:
-        """Args: device: see ``resolve_device``. seed: of the ddim head's noise."""
+        """
+        Args:
+            device: see ``resolve_device``. seed: of the ddim head's noise.
+            recompute: encode and run everything again at each denoising step, as upstream does; slower, with the same
+                result within float tolerance. It is there to be compared with.
+        """
         self.device = resolve_device(device)
         self.model = model.to(self.device).eval()
         self.config = model.config
@@ -58,6 +64,7 @@ class MVLAPolicy:
         self.chunk_size, self.action_dim = self.config.chunk_size, self.config.action_dim
         self.step_s = self.config.step_s
         self.device_name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
+        self._recompute = recompute
         self._noise = torch.Generator().manual_seed(seed)
 
     @classmethod
@@ -90,14 +97,26 @@ class MVLAPolicy:
         if rule is not None and rule.layer == 0:
             with timer.stage("select"):
                 chosen, rule = rule.choose(self.model.call_view(prefix)), None
-                prefix, _ = prefix.keep_visual(chosen)
+                prefix = prefix.keep_visual(chosen)[0]
+
+        def retokenize() -> Prefix:
+            again = self.model.tokenize(batch)
+            return again if chosen is None else again.keep_visual(chosen)[0]
+
         with timer.stage("backbone"):
             if self.config.head == "l1":
                 chunk, out = self.model.decode_l1(prefix, evidence=True, rule=rule)
             else:
                 shape = (1, self.chunk_size, self.action_dim)
                 noise = torch.randn(shape, generator=self._noise).to(self.device)
-                chunk, out = self.model.decode_ddim(prefix, evidence=True, noise=noise, rule=rule)
+                chunk, out = self.model.decode_ddim(
+                    prefix,
+                    evidence=True,
+                    noise=noise,
+                    rule=rule,
+                    reuse_prefix=not self._recompute,
+                    retokenize=retokenize if self._recompute else None,
+                )
         with timer.stage("head"):
             actions = self.normalization.denormalize(chunk[0].float().cpu().numpy())
             assert out.norm is not None and out.attention is not None
