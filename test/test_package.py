@@ -24,6 +24,7 @@ THIRD_PARTY = {
     "mujoco": ("mujoco", None),
     "numpy": ("numpy", "python3-numpy"),
     "open3d": ("open3d", None),
+    "plotly": ("plotly", None),
     "rich": ("rich", "python3-rich"),
     "rosbags": ("rosbags", None),
     "safetensors": ("safetensors", None),

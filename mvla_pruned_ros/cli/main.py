@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 # Each is a module of this package with add_parser(subparsers), and run(args) that returns the exit code.
-COMMANDS = ("demo", "record", "replay", "train", "evaluate", "calibrate", "bench")
+COMMANDS = ("demo", "record", "replay", "train", "evaluate", "calibrate", "bench", "analyze")
 
 DESCRIPTION = """\
 Token-pruned multi-visual-modal VLA policies: try, measure and train them.
@@ -18,6 +18,7 @@ Token-pruned multi-visual-modal VLA policies: try, measure and train them.
   mvla evaluate --help                 success and latency of pruning methods in simulation
   mvla record --out my_bag             the demo's topics as a rosbag2
   mvla replay my_bag --keep 0.35       a bag played into a policy node
+  mvla analyze --task push             2D and 3D salience over an episode or a bag, as a page
   mvla train --help                    train the small policy from scripted experts
 """
 

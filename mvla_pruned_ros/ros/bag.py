@@ -1,23 +1,22 @@
-"""Topics to rosbag2 and back, as the bytes that went over the wire: nothing is decoded on the way."""
+"""Topics to rosbag2, as the bytes that went over the wire: nothing is decoded on the way. Reading needs no ROS and is
+in ``bag_reader``."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
-from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys import get_typestore
 
-# Message definitions and type hashes of the distribution the rclpy wheels come from; the types used here have
-# not changed since Humble.
-STORE = Stores.ROS2_KILTED
+from ..bag_reader import STORE
+
 BAG_VERSION = 9
 
 
@@ -103,45 +102,3 @@ class BagRecorder:
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._writer.close()
-
-
-@dataclass(frozen=True)
-class BagMessage:
-    """One recorded message: when it arrived, in nanoseconds after the bag's beginning, and its CDR bytes."""
-
-    topic: str
-    offset_ns: int
-    data: bytes
-
-
-class Bag:
-    """A recorded bag, read only. Use as a context manager.
-
-    Attributes:
-        types: by topic.
-        duration_s: wall time it covers.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        """Raises ValueError: no readable rosbag2 there."""
-        if not folder.exists():
-            raise ValueError(f"bag {folder} does not exist")
-        try:
-            self._reader = AnyReader([folder], default_typestore=get_typestore(STORE))
-            self._reader.open()
-        except (AnyReaderError, OSError) as error:
-            raise ValueError(f"{folder} is not a readable bag: {error}") from None
-        self.types = {c.topic: c.msgtype for c in self._reader.connections}
-        self.duration_s = self._reader.duration / 1e9
-
-    def __enter__(self) -> Bag:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._reader.close()
-
-    def messages(self, topics: set[str]) -> Iterator[BagMessage]:
-        """The messages of some topics in the order of their arrival."""
-        connections = [c for c in self._reader.connections if c.topic in topics]
-        for connection, time_ns, data in self._reader.messages(connections):
-            yield BagMessage(connection.topic, time_ns - self._reader.start_time, bytes(data))

@@ -18,7 +18,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from std_msgs.msg import String
 
-from .bag import Bag, message_class
+from ..bag_reader import Bag
+from .bag import message_class
 from .child_process import ChildFailedError, ChildNode, end_all
 from .demo_session import SENSOR_REMAPS, DemoOptions, Graph, start_policy
 

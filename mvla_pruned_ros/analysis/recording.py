@@ -1,0 +1,93 @@
+"""Unpruned policy calls, kept with everything they showed."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from ..policy.inputs import square_image
+from ..policy.interface import Policy
+from ..pruning.baselines import NoPruning
+from ..pruning.types import Evidence, Selection, TokenLayout
+from ..runtime import Inference, PolicyRuntime
+from ..types import CameraModel, Observation
+
+PICTURE_PX = 288  # about this many pixels along an edge of a kept picture
+
+
+@dataclass(frozen=True)
+class Call:
+    """One policy call.
+
+    Attributes:
+        episode: 0 for the first. stamp_ns: of the observation. instruction: words.
+        layout, evidence: of all visual tokens; the call was unpruned.
+        jpeg: the square that the policy saw, a whole number of pixels per patch. camera: its model.
+    """
+
+    episode: int
+    stamp_ns: int
+    instruction: str
+    layout: TokenLayout
+    evidence: Evidence
+    jpeg: bytes
+    camera: CameraModel
+
+    @property
+    def picture(self) -> np.ndarray:
+        """(S, S, 3) uint8 RGB."""
+        return np.asarray(Image.open(io.BytesIO(self.jpeg)).convert("RGB"))
+
+
+class _KeepEvidence(NoPruning):
+    """Prunes nothing and keeps the evidence of the last call."""
+
+    evidence: Evidence | None = None
+
+    def observe(self, layout: TokenLayout, selection: Selection, evidence: Evidence) -> None:
+        super().observe(layout, selection, evidence)
+        self.evidence = evidence
+
+
+class RecordingRuntime(PolicyRuntime):
+    """A runtime that prunes nothing and keeps its calls until they are taken. A reset begins a new episode."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._keep = _KeepEvidence()
+        super().__init__(policy, self._keep)
+        self._episode = -1
+        self._calls: list[Call] = []
+
+    def reset(self) -> None:
+        super().reset()
+        self._episode += 1
+
+    def infer(self, observation: Observation) -> Inference:
+        """See ``PolicyRuntime.infer``."""
+        inference = super().infer(observation)
+        assert self._keep.evidence is not None
+        layout = inference.layout
+        size = max(1, PICTURE_PX // layout.grid[0]) * layout.grid[0]
+        picture, camera = square_image(observation.image, observation.camera, size)
+        jpeg = io.BytesIO()  # a recording of minutes would fill the memory with plain pixels
+        Image.fromarray(np.ascontiguousarray(picture)).save(jpeg, "JPEG", quality=90)
+        self._calls.append(
+            Call(
+                episode=max(0, self._episode),
+                stamp_ns=observation.stamp_ns,
+                instruction=observation.instruction,
+                layout=layout,
+                evidence=self._keep.evidence,
+                jpeg=jpeg.getvalue(),
+                camera=camera,
+            )
+        )
+        return inference
+
+    def take(self) -> list[Call]:
+        """The calls since the last ``take``."""
+        calls, self._calls = self._calls, []
+        return calls

@@ -1,0 +1,177 @@
+"""``mvla analyze``: which visual tokens matter to a policy, and when, on a bag or a simulated episode.
+
+The salience analysis of arXiv 2604.09244: 2D against 3D over time, inside robot, object and background, what 3D adds to
+2D, and how alike neighbouring calls are. The policy is not pruned, so that every token is seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..sim.tasks import TASKS, task_named
+
+if TYPE_CHECKING:
+    from ..analysis.recording import Call
+    from ..policy.interface import Policy
+
+EXAMPLES = """examples:
+  mvla analyze --task push --seed 3                     the shipped policy drives the simulated robot
+  mvla record --out out/bag --tasks push && mvla analyze out/bag
+  mvla analyze out/bag --policy out/train/mine --out out/mine
+  mvla analyze --task push --calls 10                   a quick look at the beginning
+
+DIR/analysis.html holds plots, pictures and the comparison with the paper and opens without a network; DIR/analysis.json
+holds all numbers. Bags are those of `mvla record`; reading them needs no ROS.
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the subcommand."""
+    parser = subparsers.add_parser(
+        "analyze",
+        help="2D and 3D salience of a recording: page and numbers",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("bag", nargs="?", type=Path, metavar="BAG", help="folder of a rosbag2 made by `mvla record`")
+    parser.add_argument("--task", metavar="TASK", help=f"instead of a bag: a simulated episode of {', '.join(TASKS)}")
+    parser.add_argument("--seed", type=int, metavar="N", help="of the simulated episode (default 0)")
+    parser.add_argument("--policy", default="small", help="policy folder or the name of a shipped one (default small)")
+    parser.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:N, or auto for cuda if there is one (default auto)"
+    )
+    parser.add_argument("--calls", type=int, metavar="N", help="stop after N policy calls (default: all there are)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/analysis"), metavar="DIR", help="default: %(default)s"
+    )  # fmt: skip
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Record the calls, analyse them, write page and numbers, print the table."""
+    _check(args)
+    # Before torch is loaded: its threads that spin while they wait made this ten times slower on two busy cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ..analysis.page import draw_page
+    from ..analysis.report import analyse, sets_of
+    from ..bag_reader import Bag
+    from ..models import policy_folder
+    from ..policy.mvla import MVLAPolicy
+    from ..pruning.config import TriStageConfig
+
+    folder, console = policy_folder(args.policy), Console()
+    config = TriStageConfig.of_policy(folder)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("policy calls", total=None)
+        policy = MVLAPolicy.load(folder, args.device)
+        if args.bag:
+            with Bag(args.bag) as bag:
+                name, total, source = _bag(bag, policy)
+                calls = _collect(source, total, args.calls, progress, bar)
+        else:
+            name, total, source = _episode(args, policy)
+            calls = _collect(source, total, args.calls, progress, bar)
+    numbers = {"recording": name, "policy": args.policy, "device": policy.device_name, **analyse(calls, config)}
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "analysis.json").write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n")
+    page = args.out / "analysis.html"
+    page.write_text(draw_page(numbers, calls, [sets_of(call, config) for call in calls]), encoding="utf-8")
+    console.print(_table(numbers))
+    console.print(_sets_table(numbers))
+    console.print(f"wrote {page} (open it in a browser) and {args.out / 'analysis.json'}")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    if (args.bag is None) == (args.task is None):
+        given = "neither" if args.bag is None else f"both {args.bag} and --task {args.task}"
+        raise ValueError(f"give either a bag or --task, got {given}")
+    if args.task is not None:
+        task_named(args.task)
+    elif args.seed is not None:
+        raise ValueError(
+            f"--seed {args.seed} is for a simulated episode, but the bag {args.bag} was given: leave the seed out"
+        )
+    if args.seed is not None and args.seed < 0:
+        raise ValueError(f"--seed must not be negative, got {args.seed}")
+    if args.calls is not None and args.calls < 1:
+        raise ValueError(f"--calls must be at least 1, got {args.calls}")
+    if args.out.exists() and not args.out.is_dir():
+        raise ValueError(f"--out {args.out} is a file: give a folder")
+
+
+def _bag(bag: Any, policy: Policy) -> tuple[str, int, Iterator[Call]]:
+    """What it is called, at most how many calls come, and the calls."""
+    from ..analysis.sources import bag_calls
+    from ..sim.camera import POSITION, TARGET, look_at
+
+    # A bag of `mvla record` shows the simulated robot, whose camera stands still.
+    return str(bag.folder), bag.counts.get("/simulator/image", 0), bag_calls(bag, policy, look_at(POSITION, TARGET))
+
+
+def _episode(args: argparse.Namespace, policy: Policy) -> tuple[str, int, Iterator[Call]]:
+    from ..analysis.sources import simulated_calls
+    from ..evaluation.rollout import REPLAN_STEPS
+    from ..sim.robot import robot_of
+
+    robot, seed = robot_of(args.task), args.seed or 0
+    most = -(-robot.task.max_steps // REPLAN_STEPS)
+    return f"{args.task}, seed {seed}", most, simulated_calls(robot, policy, seed)
+
+
+def _collect(source: Iterator[Call], total: int, limit: int | None, progress: Any, bar: Any) -> list[Call]:
+    """The first ``limit`` calls, or all, with the progress shown."""
+    progress.update(bar, total=total if limit is None else min(limit, total))
+    calls = []
+    for call in islice(source, limit):
+        calls.append(call)
+        progress.advance(bar)
+    progress.update(bar, total=len(calls))  # the robot was there before its time ran out
+    return calls
+
+
+def _table(numbers: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    from ..analysis.page import percent
+    from ..analysis.report import SHARES
+
+    table = Table(title=f"{numbers['recording']}: {numbers['calls']} calls", title_justify="left")
+    for name in ("salience", "2D, %", "3D, %", "std"):
+        table.add_column(name, justify="left" if name == "salience" else "right", no_wrap=name != "salience")
+    for task, one in numbers["paper"].items():
+        table.add_row(f"paper, {task}", f"{one['image']:.2f}", f"{one['points']:.2f}", "")
+    table.add_section()
+    for name, words in SHARES.items():
+        share = numbers["image_share"][name]
+        rest = None if share["mean"] is None else 1 - share["mean"]
+        table.add_row(words, percent(share["mean"]), percent(rest), percent(share["std"]))
+    return table
+
+
+def _sets_table(numbers: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    from ..analysis.page import order, paper_order
+
+    table = Table(title="inside the semantic sets", title_justify="left")
+    for name in ("set", "2D tokens", "3D tokens", "paper", "by norm", "by attention"):
+        table.add_column(name, justify="right" if "tokens" in name else "left")
+    for name, one in numbers["sets"].items():
+        tokens = one["tokens"]
+        table.add_row(
+            name, f"{tokens['image']:.1f}", f"{tokens['points']:.1f}", paper_order(name), order(one["norm"]),
+            order(one["attention"]),
+        )  # fmt: skip
+    return table
