@@ -28,7 +28,17 @@ ALLOWED = {
     "models": {"models"},
     "sim": {"sim", "geometry", "types"},
     "evaluation": {"evaluation", "sim", "runtime", "chunks", "policy", "pruning", "geometry", "types", "models"},
-    "analysis": {"analysis", "bag_reader", "evaluation", "overlay", "runtime", "policy", "pruning", "geometry", "types"},
+    "analysis": {
+        "analysis",
+        "bag_reader",
+        "evaluation",
+        "overlay",
+        "runtime",
+        "policy",
+        "pruning",
+        "geometry",
+        "types",
+    },
     "training": {"training", "evaluation", "sim", "runtime", "policy", "pruning", "geometry", "types", "models"},
 }
 ROS_PACKAGES = {"rclpy", "launch", "launch_ros", "cv_bridge", "sensor_msgs_py", "tf2_ros", "message_filters"}
