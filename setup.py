@@ -46,6 +46,7 @@ setup(
     extras_require={
         "sim": SIM,
         "train": SIM,  # demonstrations come from the simulated robot
+        "ray": ["ray>=2.9"],  # mvla evaluate --ray: sweeps past one machine
         # ROS 2 without a ROS installation: wheels of ROS kilted. Never beside a sourced ROS.
         "pip-ros": [
             "ros-rclpy[fastrtps]~=9.1.2",

@@ -2,8 +2,9 @@
 
 With --json FILE every finished episode is written at once to FILE with the suffix .episodes.jsonl. The same command
 again skips what is there, so a sweep that was stopped goes on where it was. Episodes are known by the policy's weights,
-task, method, settings and seed, so different sweeps may share one FILE: rows of the same setting are replaced, all
-others stay. After a change of this package's code, give another FILE.
+task, method, settings and seed, so different sweeps may share one FILE: rows of the same setting are replaced (unless
+the new one has fewer episodes), all others stay, and differences and means are made anew over all rows. After a change
+of this package's code, give another FILE. `mvla tables FILE` prints the file as markdown.
 """
 
 from __future__ import annotations
@@ -15,17 +16,21 @@ import json
 import os
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..pruning.config import TriStageConfig
 from ..pruning.interface import check_keep_ratio
 from ..pruning.methods import METHODS
 from ..sim.tasks import TASKS, task_named
 
+if TYPE_CHECKING:
+    from ..evaluation.tables import Table
+
 EXAMPLES = """examples:
   mvla evaluate --tasks push --episodes 20 --keep 1.0
   mvla evaluate --tasks push --episodes 100 --method random tri_stage --keep 0.5 0.25 --json out/push.json
   mvla evaluate --tasks faucet-open faucet-close --swap-instructions
+  mvla evaluate --method none random tri_stage --keep 0.5 0.25 --episodes 100 --json out/all.json --ray auto
   mvla evaluate --tasks push --keep 0.25 --set stage_semantic=false return_share=0.3
 """
 
@@ -63,6 +68,10 @@ def add_parser(subparsers: Any) -> None:
         help="tri_stage parameters that differ from the policy's own (its pruning.json, or the defaults)",
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    parser.add_argument(
+        "--ray", metavar="ADDRESS",
+        help="run on a Ray cluster (host:port, auto or local) instead of this machine's cores; needs the extra `ray`",
+    )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="add the rows to this file")
     parser.set_defaults(run=run)
 
@@ -106,8 +115,10 @@ def run(args: argparse.Namespace) -> int:
     from ..evaluation.episode_log import EpisodeLog
     from ..evaluation.fingerprint import policy_fingerprint
     from ..evaluation.machine import machine
-    from ..evaluation.rows import merge, read_rows, row, write_rows
+    from ..evaluation.rows import identity, merge, read_rows, row, write_rows
+    from ..evaluation.summary import condition, mean_rows, with_differences
     from ..evaluation.sweep import Setting, run_sweep
+    from ..evaluation.tables import overview
     from ..models import policy_folder
 
     for task in args.tasks:
@@ -119,6 +130,8 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"unknown method {method!r}: choose from {', '.join(METHODS)}")
     if args.episodes < 1 or args.workers < 1:
         raise ValueError(f"--episodes and --workers must be at least 1, got {args.episodes} and {args.workers}")
+    if args.set and "tri_stage" not in args.method:
+        raise ValueError(f"--set is for method tri_stage; {' and '.join(args.method)} would not read it")
     folder = policy_folder(args.policy)
     own, fingerprint = TriStageConfig.of_policy(folder), policy_fingerprint(folder)
     pruning = pruning_config(args.set, own)
@@ -132,15 +145,18 @@ def run(args: argparse.Namespace) -> int:
         for keep in args.keep
     ]  # fmt: skip
     settings = list(dict.fromkeys(settings))  # `none` is one row, whatever the keep ratios
-    old = read_rows(args.json) if args.json and args.json.is_file() else []
-    console = Console(width=max(100, Console().width))  # a table in a log file is not cut
+    if args.json and args.json.is_file():
+        read_rows(args.json)  # a file that cannot be added to is better found now than hours later
+    console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                TimeRemainingColumn())  # fmt: skip
     with contextlib.ExitStack() as stack:
         log = None
         if args.json:
             log = stack.enter_context(EpisodeLog(args.json.with_suffix(".episodes.jsonl")))
-            console.print(f"every finished episode goes to {log.path}; if this is stopped, run it again to go on")
+            console.print(
+                f"every finished episode goes to {log.path}; if this is stopped, run it again to go on", soft_wrap=True
+            )
         progress = stack.enter_context(Progress(*columns, console=console))
         bar = progress.add_task("episodes", total=len(settings) * args.episodes)
         results = run_sweep(
@@ -151,13 +167,22 @@ def run(args: argparse.Namespace) -> int:
                 bar, advance=1, description=f"{setting.task} {setting.method} {setting.keep:g}"
             ),
             log,
+            args.ray,
         )
     made_by = {"command": _command(args), "machine": machine()}
-    rows = [row(setting, episodes, own) | made_by for setting, episodes in results.items()]
-    console.print(_table(rows))
+    new = [row(setting, episodes, own) | made_by for setting, episodes in results.items()]
+    # What is in the file already may be what the new rows are compared with. Read late: another sweep may have written.
+    rows = merge(read_rows(args.json) if args.json and args.json.is_file() else [], new)
+    asked = {identity(r) for r in new}
+    shown = [r for r in with_differences(rows) if identity(r) in asked]
+    methods = {(*condition(r), r["method"], r["keep_asked"], str(r["tri_stage"])) for r in shown}
+    means = [
+        m for m in mean_rows(rows) if (*condition(m), m["method"], m["keep_asked"], str(m["tri_stage"])) in methods
+    ]
+    Console(width=1000).print(_rich(overview(shown, means)))  # however narrow the screen, nothing is cut
     if args.json:
-        write_rows(args.json, merge(old, rows))
-        console.print(f"rows written to {args.json}")
+        write_rows(args.json, rows)
+        console.print(f"rows written to {args.json}; tables for a document: mvla tables {args.json}", soft_wrap=True)
     return 0
 
 
@@ -171,28 +196,14 @@ def _command(args: argparse.Namespace) -> str:
     return shlex.join(str(w) for w in words)
 
 
-def _table(rows: list[dict[str, Any]]) -> Any:
-    from rich.table import Table
+def _rich(table: Table) -> Any:
+    from rich.table import Table as RichTable
 
-    table = Table(title="closed loop, paired seeds, 95 % Wilson intervals")
-    for name in ("task", "method", "keep", "measured", "success", "interval", "steps", "policy ms"):
-        table.add_column(name, justify="left" if name in ("task", "method") else "right", no_wrap=True)
-    swapped = any(r["instruction_of"] for r in rows)
-    if swapped:
-        table.add_column("partner's goal", justify="right")
-    for r in rows:
-        low, high = r["interval"]
-        cells = [
-            r["task"],
-            r["method"],
-            f"{r['keep_asked']:g}",
-            "-" if r["keep_measured"] is None else f"{r['keep_measured']:.3f}",
-            f"{r['successes']}/{r['episodes']}",
-            f"{low:.2f}-{high:.2f}",
-            "-" if r["steps_median"] is None else f"{r['steps_median']:g}",
-            "-" if r["policy_ms_p50"] is None else f"{r['policy_ms_p50']:.1f}",
-        ]
-        if swapped:
-            cells.append(f"{r['partner_successes']}/{r['episodes']}")
-        table.add_row(*cells)
-    return table
+    rich = RichTable(title=table.title)
+    for i, name in enumerate(table.header):
+        rich.add_column(name, justify="left" if i < table.left else "right", no_wrap=True)
+    for group in table.groups:
+        for line in group:
+            rich.add_row(*line)
+        rich.add_section()
+    return rich

@@ -9,13 +9,14 @@ import sys
 from collections.abc import Sequence
 
 # Each is a module of this package with add_parser(subparsers), and run(args) that returns the exit code.
-COMMANDS = ("demo", "record", "replay", "train", "evaluate", "calibrate", "bench", "analyze")
+COMMANDS = ("demo", "record", "replay", "train", "evaluate", "tables", "calibrate", "bench", "analyze")
 
 DESCRIPTION = """\
 Token-pruned multi-visual-modal VLA policies: try, measure and train them.
 
   mvla demo                            simulated robot and policy node over DDS, with a report and a GIF
   mvla evaluate --help                 success and latency of pruning methods in simulation
+  mvla tables FILE                     the results of evaluate as markdown
   mvla record --out my_bag             the demo's topics as a rosbag2
   mvla replay my_bag --keep 0.35       a bag played into a policy node
   mvla analyze --task push             2D and 3D salience over an episode or a bag, as a page

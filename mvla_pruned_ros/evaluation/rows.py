@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,9 +12,8 @@ from ..pruning.config import TriStageConfig
 from ..sim.tasks import task_named
 from .rollout import Episode
 from .statistics import wilson_interval
+from .summary import Row, mean_rows, with_differences
 from .sweep import Setting
-
-Row = dict[str, Any]
 
 # Rows that agree in these are of one setting and the same first seed: the newer one replaces the older.
 IDENTITY = ("task", "method", "keep_asked", "pruning", "delay", "instruction_of", "first_seed")
@@ -60,9 +58,15 @@ def row(setting: Setting, episodes: Sequence[Episode], own: TriStageConfig) -> R
 
 
 def merge(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:
-    """Old rows, those of ``new`` in the place of their like, then what is really new."""
-    rows = {_identity(r): r for r in old}
-    rows.update({_identity(r): r for r in new})
+    """Old rows, those of ``new`` in the place of their like, then what is really new.
+
+    A row stays when the new one of the same setting has but some of its episodes.
+    """
+    rows = {identity(r): r for r in old}
+    for r in new:
+        known = rows.get(identity(r))
+        if known is None or known["episodes"] <= r["episodes"] or known["tri_stage"] != r["tri_stage"]:
+            rows[identity(r)] = r
     return list(rows.values())
 
 
@@ -75,7 +79,7 @@ def read_rows(path: Path) -> list[Row]:
     try:
         rows = json.loads(path.read_text())["rows"]
         for r in rows:
-            _identity(r)
+            identity(r)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path} is not a file of `mvla evaluate --json`, or of an older format: give another name ({error!r})"
@@ -83,16 +87,21 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def write_rows(path: Path, rows: list[Row]) -> None:
-    """One row a line, so that a changed row is a changed line; whole or not at all."""
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Rows with their differences, and their means over tasks; one a line, so that a changed row is a changed line.
+
+    The file is written whole or not at all.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    lines = ",\n".join("  " + json.dumps(r) for r in rows)
-    partial.write_text('{\n "rows": [\n' + lines + "\n ]\n}\n")
+    blocks = {"rows": with_differences(rows), "means": mean_rows(rows)}
+    texts = (f' "{name}": [\n' + ",\n".join("  " + json.dumps(r) for r in b) + "\n ]" for name, b in blocks.items())
+    partial.write_text("{\n" + ",\n".join(texts) + "\n}\n")
     partial.rename(path)
 
 
-def _identity(r: Row) -> str:
+def identity(r: Row) -> str:
+    """Which setting a row is of."""
     return json.dumps([r["policy"]["fingerprint"], *(r[name] for name in IDENTITY)])
 
 

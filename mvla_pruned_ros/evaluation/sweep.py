@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from ..pruning.config import TriStageConfig
 from ..sim.tasks import TASKS, task_named
 from .episode_log import EpisodeLog
 from .fingerprint import policy_fingerprint
+from .ray_pool import ray_pool
 from .rollout import Episode
 from .workers import worker_pool
 
@@ -105,10 +106,11 @@ def run_jobs(jobs: Iterable[Any], function: Callable[[Any], Any], start: Callabl
 
 def run_sweep(
     settings: list[Setting],
-    seeds: range,
+    seeds: Sequence[int],
     workers: int,
     on_episode: Callable[[Setting, Episode], None],
     log: EpisodeLog | None = None,
+    ray: str | None = None,
 ) -> dict[Setting, list[Episode]]:
     """Every setting on every seed.
 
@@ -116,6 +118,7 @@ def run_sweep(
         settings: rows to be. seeds: the same for every setting, so that rows are paired. workers: processes.
         on_episode: called after each episode, for a progress bar.
         log: episodes in it are not run again; every finished one is written to it at once.
+        ray: run on the Ray cluster at this address, see ``ray_pool``; None: on this machine.
 
     Returns:
         Episodes of each setting in the order of the seeds.
@@ -139,7 +142,8 @@ def run_sweep(
             else:
                 finished(setting, known)
     if jobs:
-        with worker_pool(min(workers, len(jobs)), _start_worker) as pool:
+        workers = min(workers, len(jobs))
+        with ray_pool(ray, workers, _start_worker) if ray else worker_pool(workers, _start_worker) as pool:
             # Unordered: an episode is on disk when it is over, not when those before it are.
             for setting, episode in pool.imap_unordered(_run_in_worker, jobs):
                 if log:

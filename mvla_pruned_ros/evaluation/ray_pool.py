@@ -1,0 +1,36 @@
+"""A pool of processes on the machines of a Ray cluster, for sweeps that one machine is too slow for."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def ray_pool(address: str, workers: int, start: Callable[[], None]) -> Iterator[Any]:
+    """Ray's own stand-in for ``multiprocessing.Pool``.
+
+    Every machine needs this package, the simulator, and the policy folder at the same path.
+
+    Args:
+        address: of a running cluster as ``ray.init`` takes it, or ``local`` for one that is started here and ended.
+        workers: processes, each of which runs ``start`` first.
+
+    Raises:
+        ValueError: Ray is not installed, or there is no cluster at the address.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a robot's software does not report home
+    try:
+        ray, pools = importlib.import_module("ray"), importlib.import_module("ray.util.multiprocessing")
+    except ModuleNotFoundError as error:
+        raise ValueError(f"--ray needs Ray ({error}): pip install mvla_pruned_ros[ray]") from None
+    try:
+        with pools.Pool(processes=workers, initializer=start, ray_address=address) as pool:
+            yield pool
+    except ConnectionError as error:
+        raise ValueError(f"no Ray cluster at {address!r} ({error}): start one with `ray start --head`") from error
+    finally:
+        ray.shutdown()

@@ -1,0 +1,45 @@
+"""Sweeps on Ray: the same rows as on this machine's processes, and a clear error without it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("MUJOCO_GL", "osmesa")
+pytest.importorskip("metaworld", reason="the simulator extra is not installed: pip install .[sim]")
+
+from mvla_pruned_ros.cli.main import main
+from mvla_pruned_ros.evaluation.fingerprint import policy_fingerprint
+from mvla_pruned_ros.evaluation.rows import row
+from mvla_pruned_ros.evaluation.sweep import Setting, run_sweep
+from mvla_pruned_ros.pruning.config import TriStageConfig
+
+SMALL = Path(__file__).parents[1] / "mvla_pruned_ros" / "models" / "small"
+SETTINGS = [
+    Setting("button-press-topdown", str(SMALL), policy_fingerprint(SMALL), method, keep)
+    for method, keep in (("none", 1.0), ("random", 0.25), ("tri_stage", 0.25))
+]
+
+
+def rows(ray: str | None) -> list[dict]:
+    results = run_sweep(SETTINGS, range(2), 1, lambda *_: None, ray=ray)
+    made = [row(setting, episodes, TriStageConfig()) for setting, episodes in results.items()]
+    return [{k: v for k, v in r.items() if not k.endswith("_ms_p50")} for r in made]
+
+
+def test_rows_on_ray_are_those_of_this_machines_processes() -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install .[ray]")
+    on_ray = rows("local")
+    assert [len(r["success_by_seed"]) for r in on_ray] == [2, 2, 2]
+    assert on_ray == rows(None)
+
+
+def test_without_ray_the_error_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not there
+    assert main(["evaluate", "--tasks", "push", "--episodes", "1", "--ray", "local"]) == 2
+    assert "pip install mvla_pruned_ros[ray]" in capsys.readouterr().err

@@ -1,0 +1,228 @@
+"""Differences, means and tables of rows: known answers, and every cell where it belongs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mvla_pruned_ros.cli.main import main
+from mvla_pruned_ros.evaluation.rows import merge, read_rows, write_rows
+from mvla_pruned_ros.evaluation.statistics import mean_interval, mean_paired_interval, paired_interval, wilson_interval
+from mvla_pruned_ros.evaluation.summary import mean_rows, with_differences
+from mvla_pruned_ros.evaluation.tables import Table, document, markdown, overview
+
+
+def row(task: str, method: str, keep: float, successes: str, **changes: Any) -> dict[str, Any]:
+    """A row with success by seed from a string of 0 and 1."""
+    by_seed = [int(c) for c in successes]
+    fields = {
+        "policy": {"name": "small", "fingerprint": "f1"},
+        "task": task,
+        "method": method,
+        "keep_asked": keep,
+        "keep_measured": keep,
+        "pruning": {},
+        "tri_stage": {"window": 4} if method == "tri_stage" else None,
+        "delay": 0,
+        "instruction_of": None,
+        "first_seed": 0,
+        "episodes": len(by_seed),
+        "successes": sum(by_seed),
+        "interval": list(wilson_interval(sum(by_seed), len(by_seed))),
+        "partner_successes": None,
+        "steps_median": 60.0,
+        "policy_ms_p50": 10.0,
+        "selection_ms_p50": 1.25,
+        "success_by_seed": by_seed,
+        "command": f"mvla evaluate --method {method}",
+        "machine": {"cpu": "a CPU", "cores": 2, "python": "3.11", "torch": "2.13"},
+    }
+    return fields | changes
+
+
+def wide(successes: str, window: int = 2) -> dict[str, Any]:
+    """An ablation on push."""
+    changes: dict[str, Any] = {"pruning": {"window": window}, "tri_stage": {"window": window}}
+    return row("push", "tri_stage", 0.25, successes, **changes)
+
+
+ROWS = [
+    row("push", "none", 1.0, "1111111111"),
+    row("push", "random", 0.25, "1111100000"),
+    row("push", "tri_stage", 0.25, "1111111100"),
+    row("reach", "none", 1.0, "1111111110"),
+    row("reach", "random", 0.25, "1111111100"),
+    row("reach", "tri_stage", 0.25, "1111111110"),
+]
+
+
+def bools(r: dict[str, Any]) -> list[bool]:
+    return [bool(x) for x in r["success_by_seed"]]
+
+
+def of(rows: list[dict[str, Any]], method: str, task: str = "push") -> dict[str, Any]:
+    return next(r for r in rows if r["method"] == method and r.get("task", task) == task)
+
+
+def test_rows_are_compared_with_none_and_with_random_at_the_same_keep_ratio() -> None:
+    rows = with_differences(ROWS)
+    tri = of(rows, "tri_stage")
+    assert tri["minus_none"] == pytest.approx(paired_interval(bools(ROWS[2]), bools(ROWS[0])), abs=1e-4)
+    assert tri["minus_random"] == pytest.approx(paired_interval(bools(ROWS[2]), bools(ROWS[1])), abs=1e-4)
+    assert tri["minus_none"][0] == -0.2 and tri["minus_random"][0] == 0.3 and tri["minus_default"] is None
+    assert of(rows, "none")["minus_none"] is None and of(rows, "random")["minus_random"] is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"policy": {"name": "small", "fingerprint": "f2"}},
+        {"delay": 4},
+        {"first_seed": 1},
+        {"first_seed": -1},
+        {"task": "pick-place"},
+        {"instruction_of": "reach"},
+    ],
+)
+def test_rows_of_other_conditions_are_not_compared(change: dict[str, Any]) -> None:
+    other = row("push", "random", 0.5, "1111") | change
+    rows = with_differences([row("push", "none", 1.0, "1111"), other])
+    assert rows[1]["minus_none"] is None
+
+
+def test_random_at_another_keep_ratio_is_not_compared() -> None:
+    rows = with_differences([row("push", "random", 0.5, "1111"), row("push", "tri_stage", 0.25, "1111")])
+    assert rows[1]["minus_random"] is None
+
+
+def test_row_with_fewer_seeds_is_compared_on_its_own_seeds() -> None:
+    rows = with_differences([row("push", "none", 1.0, "000111"), row("push", "fastv", 0.5, "110", first_seed=2)])
+    assert rows[1]["minus_none"][0] == pytest.approx(0.0)
+    assert rows[1]["minus_none"] == pytest.approx(paired_interval([True, True, False], [False, True, True]), abs=1e-4)
+
+
+def test_ablation_is_compared_with_the_settings_of_the_policy() -> None:
+    rows = with_differences([*ROWS, wide("1111111000")])
+    assert rows[-1]["minus_default"][0] == -0.1 and rows[-1]["minus_none"][0] == -0.3
+    # An ablation is nothing to compare with.
+    assert with_differences([wide("1111"), wide("1110", window=8)])[1]["minus_default"] is None
+
+
+def test_means_weigh_tasks_alike_and_are_paired() -> None:
+    means = mean_rows(ROWS)
+    assert [m["method"] for m in means] == ["none", "random", "tri_stage"]
+    tri = of(means, "tri_stage")
+    assert tri["tasks"] == ["push", "reach"] and tri["success"] == 0.85
+    assert tri["interval"] == pytest.approx(mean_interval([8, 9], [10, 10])[1:], abs=1e-4)
+    pruned, full = [bools(ROWS[2]), bools(ROWS[5])], [bools(ROWS[0]), bools(ROWS[3])]
+    assert tri["minus_none"] == pytest.approx(mean_paired_interval(pruned, full), abs=1e-4)
+    assert tri["minus_random"][0] == 0.2 and of(means, "none")["minus_none"] is None
+
+
+def test_mean_difference_needs_every_task() -> None:
+    assert of(mean_rows(ROWS[1:]), "tri_stage")["minus_none"] is None
+    assert of(mean_rows(ROWS[1:]), "tri_stage")["minus_random"] is not None
+
+
+@pytest.mark.parametrize("change", [{"delay": 4}, {"first_seed": 5}, {"tri_stage": {"window": 5}}])
+def test_only_rows_of_one_setting_have_a_mean(change: dict[str, Any]) -> None:
+    assert mean_rows([ROWS[2], {**ROWS[5], **change}]) == []
+
+
+def test_exchanged_instructions_have_no_mean() -> None:
+    assert mean_rows([{**r, "instruction_of": "x", "partner_successes": 1} for r in ROWS]) == []
+
+
+def test_file_comes_back_and_newer_rows_take_the_place_of_their_like(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "rows.json"
+    write_rows(path, ROWS)
+    rows = read_rows(path)
+    assert rows == with_differences(ROWS) and json.loads(path.read_text())["means"] == mean_rows(ROWS)
+    better = row("push", "tri_stage", 0.25, "1" * 12)
+    merged = merge(rows, [better, wide("11")])
+    assert [r["episodes"] for r in merged] == [10, 10, 12, 10, 10, 10, 2]
+    assert merge(merged, [ROWS[2]]) == merged, "a part of a row does not replace it"
+    recalibrated = {**ROWS[2], "tri_stage": {"window": 8}}
+    assert merge(merged, [recalibrated])[2] == recalibrated
+    write_rows(path, merged)
+    assert read_rows(path)[2]["minus_none"] is None, "differences are made anew: `none` has but ten of the twelve seeds"
+
+
+def test_markdown_is_githubs() -> None:
+    table = Table("Title", ("a", "b"), ((("x", "1"),), (("y", "2"),)))
+    assert markdown(table) == "### Title\n\n| a | b |\n| --- | ---: |\n| x | 1 |\n| y | 2 |\n"
+
+
+def test_document_has_each_table() -> None:
+    swapped = row("push", "tri_stage", 1.0, "0000000000", instruction_of="reach", partner_successes=9)
+    text = document([*ROWS, wide("1111111000"), swapped])
+    lines = text.splitlines()
+    assert lines[0] == "## Policy small (f1), seeds 0 to 9"
+    headings = [line for line in lines if line.startswith("### ")]
+    assert headings == [
+        "### Unpruned",
+        "### random by keep ratio: success (minus none)",
+        "### tri_stage by keep ratio: success (minus none)",
+        "### Mean of 2 tasks",
+        "### tri_stage at keep ratio 0.25, settings changed: success (minus the policy's own settings)",
+        "### Instructions exchanged",
+    ]
+    assert "| push | 10/10 | [72.2, 100] | 60 | 10.0 |" in lines
+    d, low, high = (round(100 * x, 1) for x in paired_interval(bools(ROWS[2]), bools(ROWS[0])))
+    assert f"| push | 80 ({d:+g} [{low:+g}, {high:+g}]) |" in lines and d == -20
+    assert any(line.startswith("| mean of 2 tasks | 85 (-10 [") for line in lines)
+    (mean,) = [line for line in lines if line.startswith("| tri_stage | 0.25 ")]
+    assert mean.startswith("| tri_stage | 0.25 | 0.250 | 85 % | [") and mean.endswith("| 10.0 | 1.25 |")
+    assert "| task | own settings | window=2 |" in lines
+    assert any(line.startswith("| push | 80 | 70 (-10 [") for line in lines)
+    assert "| push | reach | tri_stage | 1 | 0/10 | 9/10 |" in lines
+    assert "- `mvla evaluate --method none` (a CPU, 2 cores, Python 3.11, torch 2.13)" in lines
+
+
+def test_document_keeps_conditions_apart() -> None:
+    other = [{**r, "policy": {"name": "base", "fingerprint": "f2"}} for r in ROWS]
+    late = [{**r, "delay": 4} for r in ROWS]
+    text = document([*ROWS, *other, *late])
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [
+        "## Policy small (f1), seeds 0 to 9",
+        "## Policy base (f2), seeds 0 to 9",
+        "## Policy small (f1), seeds 0 to 9, actions 4 steps after their observation",
+    ]
+    once = document(ROWS).splitlines()[2:]
+    assert all(text.count(line) == 3 for line in once if line.startswith("### "))
+
+
+def test_rows_of_different_calibrations_are_not_shown_as_one() -> None:
+    with pytest.raises(ValueError, match="different calibrations of the policy on push and reach"):
+        document([ROWS[2], {**ROWS[5], "tri_stage": {"window": 8}}])
+
+
+def test_mean_is_not_shown_beside_tasks_that_it_leaves_out() -> None:
+    text = document([*ROWS, row("pick-place", "random", 0.25, "1111111111")])
+    curve = text.split("### tri_stage by")[0].split("### random by")[1]
+    assert "mean of 3 tasks" in curve
+    curve = document([*ROWS, row("pick-place", "random", 0.5, "1111111111")]).split("### random by")[1]
+    assert "mean" not in curve.split("###")[0]
+
+
+def test_overview_groups_by_task_and_ends_with_the_means() -> None:
+    table = overview(with_differences(ROWS), mean_rows(ROWS))
+    assert [{line[0] for line in group} for group in table.groups] == [{"push"}, {"reach"}, {"mean of 2 tasks"}]
+    assert all(len(line) == len(table.header) for group in table.groups for line in group)
+    assert "minus none" in table.header and "minus default" not in table.header
+
+
+def test_command_prints_the_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows(tmp_path / "a.json", ROWS[:3])
+    write_rows(tmp_path / "b.json", ROWS[3:])
+    assert main(["tables", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 0
+    assert capsys.readouterr().out == document(ROWS)
+    assert main(["tables", str(tmp_path / "a.json"), str(tmp_path / "b.json"), "--tasks", "reach"]) == 0
+    assert capsys.readouterr().out == document(ROWS[3:])
+    assert main(["tables", str(tmp_path / "a.json"), "--tasks", "juggle"]) == 2
+    assert "no rows of task 'juggle': there are push" in capsys.readouterr().err
+    assert main(["tables", str(tmp_path / "c.json")]) == 2
+    assert "c.json is not a file of `mvla evaluate --json`" in capsys.readouterr().err
