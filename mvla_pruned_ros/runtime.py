@@ -51,6 +51,7 @@ class PolicyRuntime:
 
     def reset(self) -> None:
         """Forget the episode: the next call is full. Call it on a new episode, a clock jump, a camera change."""
+        self.policy.reset()
         self.pruner.reset()
 
     def infer(self, observation: Observation) -> Inference:

@@ -116,6 +116,21 @@ def test_finished_training_is_not_done_again(data: Demonstrations, tmp_path: Pat
     assert (tmp_path / "model.safetensors").stat().st_mtime_ns == written
 
 
+def test_training_goes_on_from_the_weights_words_and_normalisation_of_a_policy(
+    data: Demonstrations, tmp_path: Path
+) -> None:
+    train(data, SMALL, FAST, tmp_path / "first")
+    only_one = Demonstrations(*(getattr(data, f.name)[::2] for f in dataclasses.fields(data)))
+    still = dataclasses.replace(FAST, steps=1, learning_rate=0.0)
+    train(only_one, SMALL, still, tmp_path / "second", start=tmp_path / "first")
+    first, second = weights_of(tmp_path / "first"), weights_of(tmp_path / "second")
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    for name in ("tokenizer.json", "normalization.json"):
+        assert (tmp_path / "first" / name).read_text() == (tmp_path / "second" / name).read_text()
+    with pytest.raises(ValueError, match="another configuration"):
+        train(data, dataclasses.replace(SMALL, depth=1), still, tmp_path / "third", start=tmp_path / "first")
+
+
 def test_folder_of_another_configuration_is_refused(data: Demonstrations, tmp_path: Path) -> None:
     train(data, SMALL, dataclasses.replace(FAST, steps=2), tmp_path)
     with pytest.raises(ValueError, match="was made with other settings"):
@@ -179,4 +194,8 @@ def test_demonstrations_are_read_back(data: Demonstrations, tmp_path: Path) -> N
     again = Demonstrations.load([tmp_path / "shard.npz"])
     for field in dataclasses.fields(data):
         np.testing.assert_array_equal(getattr(again, field.name), getattr(data, field.name))
-    assert len(Demonstrations.concatenate([data, again])) == 48
+    both = Demonstrations.load([tmp_path / "shard.npz"] * 2)
+    for field in dataclasses.fields(data):
+        np.testing.assert_array_equal(
+            getattr(both, field.name), getattr(Demonstrations.concatenate([data, again]), field.name)
+        )

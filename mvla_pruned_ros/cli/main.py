@@ -20,7 +20,9 @@ Token-pruned multi-visual-modal VLA policies: try, measure and train them.
   mvla record --out my_bag             the demo's topics as a rosbag2
   mvla replay my_bag --keep 0.35       a bag played into a policy node
   mvla analyze --task push             2D and 3D salience over an episode or a bag, as a page
+  mvla bench --preset base             how long policy calls take, pruned or not
   mvla train --help                    train the small policy from scripted experts
+  mvla calibrate --help                fit the pruning parameters to a policy
 """
 
 

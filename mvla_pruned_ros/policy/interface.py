@@ -69,6 +69,9 @@ class Policy(Protocol):
     step_s: float
     device_name: str
 
+    def reset(self) -> None:
+        """Forget the episode, random draws included: the same observations give the same actions after it."""
+
     def check_instruction(self, instruction: str) -> None:
         """Raise ValueError, saying why, when the policy cannot follow this instruction."""
 

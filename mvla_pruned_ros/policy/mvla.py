@@ -65,13 +65,18 @@ class MVLAPolicy:
         self.step_s = self.config.step_s
         self.device_name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
         self._recompute = recompute
-        self._noise = torch.Generator().manual_seed(seed)
+        self._seed = seed
+        self._noise = torch.Generator()
+        self.reset()
 
     @classmethod
     def load(cls, folder: Path | str, device: str = "cpu") -> MVLAPolicy:
         """Read a policy folder; raises CheckpointError or ValueError with the remedy."""
         resolve_device(device)
         return cls(*load_policy_parts(Path(folder)), device=device)
+
+    def reset(self) -> None:
+        self._noise.manual_seed(self._seed)
 
     def check_instruction(self, instruction: str) -> None:
         self.tokenizer.encode(instruction)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .config import TriStageConfig
-from .interface import Pruner
+
+if TYPE_CHECKING:
+    from .interface import Pruner
 
 METHODS = ("none", "random", "uniform", "fastv", "divprune", "dart", "vla_pruner", "vla_adp", "tri_stage")
 
@@ -18,7 +22,7 @@ def make_pruner(method: str, keep_ratio: float, config: TriStageConfig | None = 
     Raises:
         ValueError: unknown method or keep ratio outside (0, 1].
     """
-    # Imported here: names are wanted where torch and scipy are not, for help on the command line.
+    # Imported here: names are wanted where numpy, scipy and torch are not, for help on the command line.
     from .baselines import NoPruning, RandomPruning, UniformPruning
     from .dart import DartPruner
     from .divprune import DivPrunePruner
