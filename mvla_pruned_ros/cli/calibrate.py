@@ -38,12 +38,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--tasks", nargs="+", default=list(CALIBRATION_TASKS), metavar="TASK", help=f"of: {', '.join(TASKS)}"
     )
-    parser.add_argument("--episodes", type=int, default=8, help="recorded per task (default 8)")
+    parser.add_argument("--episodes", type=int, default=5, help="recorded per task (default 5)")
     parser.add_argument(
         "--seed", type=int, default=500_000, help="first seed; evaluation uses 0 and up (default 500000)"
     )
     parser.add_argument(
-        "--keep", type=float, nargs="+", default=[0.5, 0.25], help="keep ratios to fit at (default 0.5 0.25)"
+        "--keep", type=float, nargs="+", default=[0.35, 0.2], help="keep ratios to fit at (default 0.35 0.2)"
     )
     parser.add_argument("--rounds", type=int, default=2, help="at most so many rounds over all parameters (default 2)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
