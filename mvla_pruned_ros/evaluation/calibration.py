@@ -23,9 +23,9 @@ from .rollout import REPLAN_STEPS, DelayedControl
 
 HORIZON = 2 * REPLAN_STEPS  # actions that may be executed before the next chunk is there
 
-# What is tried for each parameter; coordinate descent in this order. return_share is not among them: a recording goes on
-# as if nothing had happened when an action is wrong, so it cannot show what returning tokens are for. Fitted like the
-# others it came out at 0.05, and drawer-open at keep 0.125 fell from 12 to 6 of 20.
+# What is tried for each parameter; coordinate descent in this order. return_share is not among them: a recording goes
+# on as if nothing had happened when an action is wrong, so it cannot show what returning tokens are for. Fitted like
+# the others it came out at 0.05, and drawer-open at keep 0.125 fell from 12 to 6 of 20.
 GRID: dict[str, tuple[Any, ...]] = {
     "smoothing": (0.2, 0.35, 0.5, 0.75, 1.0),
     "protected_share": (0.0, 0.3, 0.5, 0.7, 0.9),
