@@ -128,7 +128,7 @@ def test_training_goes_on_from_the_weights_words_and_normalisation_of_a_policy(
     for name in ("tokenizer.json", "normalization.json"):
         assert (tmp_path / "first" / name).read_text() == (tmp_path / "second" / name).read_text()
     with pytest.raises(ValueError, match="another configuration"):
-        train(data, dataclasses.replace(SMALL, depth=1), still, tmp_path / "third", start=tmp_path / "first")
+        train(data, dataclasses.replace(SMALL, depth=3), still, tmp_path / "third", start=tmp_path / "first")
 
 
 def test_folder_of_another_configuration_is_refused(data: Demonstrations, tmp_path: Path) -> None:
