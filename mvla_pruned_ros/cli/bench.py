@@ -15,7 +15,7 @@ from typing import Any
 
 from ..policy.presets import PRESETS, preset
 from ..pruning.interface import check_keep_ratio
-from ..pruning.methods import METHODS
+from ..pruning.methods import METHODS, check_method
 
 EXAMPLES = """examples:
   mvla bench --preset base --keep 0.5 0.35 0.25            256 + 256 tokens, width 384, 12 layers
@@ -55,8 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from ..evaluation.machine import machine
 
     for method in args.method:
-        if method not in METHODS:
-            raise ValueError(f"unknown method {method!r}: choose from {', '.join(METHODS)}")
+        check_method(method)
     for keep in args.keep:
         check_keep_ratio(keep)
     if args.rounds < 15:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..pruning.config import TriStageConfig
 from ..pruning.interface import check_keep_ratio
-from ..pruning.methods import METHODS
+from ..pruning.methods import METHODS, check_method
 from ..sim.tasks import TASKS, task_named
 
 if TYPE_CHECKING:
@@ -126,8 +126,7 @@ def run(args: argparse.Namespace) -> int:
     for keep in args.keep:
         check_keep_ratio(keep)
     for method in args.method:
-        if method not in METHODS:
-            raise ValueError(f"unknown method {method!r}: choose from {', '.join(METHODS)}")
+        check_method(method)
     if args.episodes < 1 or args.workers < 1:
         raise ValueError(f"--episodes and --workers must be at least 1, got {args.episodes} and {args.workers}")
     if args.set and "tri_stage" not in args.method:

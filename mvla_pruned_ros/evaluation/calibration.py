@@ -19,7 +19,7 @@ from ..pruning.config import TriStageConfig
 from ..pruning.interface import Pruner
 from ..pruning.types import Selection
 from ..runtime import PolicyRuntime
-from .rollout import REPLAN_STEPS, DelayedControl
+from .rollout import REPLAN_STEPS, run_episode
 
 HORIZON = 2 * REPLAN_STEPS  # actions that may be executed before the next chunk is there
 
@@ -79,10 +79,7 @@ class _Tap:
 def record_unpruned(robot: Any, policy: Policy, seed: int) -> Recording:
     """Let the unpruned policy drive the simulated robot for one episode."""
     tap = _Tap(policy)
-    robot.reset(seed)
-    control = DelayedControl(PolicyRuntime(tap, NoPruning()))
-    while robot.steps < robot.task.max_steps and not robot.success:
-        control.step(robot)
+    run_episode(robot, PolicyRuntime(tap, NoPruning()), seed)
     return Recording(robot.task.name, robot.task.instruction, tuple(tap.prepared), np.stack(tap.actions))
 
 
@@ -138,7 +135,7 @@ def descend(
     for _ in range(rounds):
         before = error
         for name in grid:
-            tried = [config for changed, config in neighbours(best, {name: grid[name]}) if changed == name]
+            tried = [config for _, config in neighbours(best, {name: grid[name]})]
             errors = list(evaluate(tried))
             least = int(np.argmin(errors))
             if errors[least] < (1 - MIN_GAIN) * error:

@@ -33,7 +33,7 @@ def _recording(task: str, seed: int) -> Recording:
     from ..sim.robot import robot_of
 
     if (task, seed) not in _recordings:
-        _recordings[task, seed] = record_unpruned(robot_of(task), _policy, seed)
+        _recordings[task, seed] = record_unpruned(robot_of(task, _policy.config.image_size), _policy, seed)
     return _recordings[task, seed]
 
 

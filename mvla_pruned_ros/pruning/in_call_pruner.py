@@ -63,3 +63,23 @@ class RunningBudget:
     def spent(self, kept: float, keep_ratio: float) -> None:
         """kept: ratio of a call that was made."""
         self._surplus = max(0.0, self._surplus + kept - keep_ratio)
+
+
+class GatedPruner(InCallPruner):
+    """For methods that make full calls of their own choice, beyond the first: those are paid for afterwards."""
+
+    def __init__(self, keep_ratio: float) -> None:
+        super().__init__(keep_ratio)
+        self.reset()
+
+    def reset(self) -> None:
+        super().reset()
+        self._running = RunningBudget()
+
+    def budget(self, layout: TokenLayout) -> int:
+        return token_budget(layout, self._running.ratio(self.keep_ratio))
+
+    def observe(self, layout: TokenLayout, selection: Selection, evidence: Evidence) -> None:
+        if self._calls > 0:  # the first call is full for every method
+            self._running.spent(selection.keep_ratio, self.keep_ratio)
+        super().observe(layout, selection, evidence)

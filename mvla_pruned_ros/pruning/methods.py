@@ -12,6 +12,17 @@ if TYPE_CHECKING:
 METHODS = ("none", "random", "uniform", "fastv", "divprune", "dart", "vla_pruner", "vla_adp", "tri_stage")
 
 
+def check_method(name: str) -> str:
+    """The name, if it is one of ``METHODS``.
+
+    Raises:
+        ValueError: it is not; the message lists them.
+    """
+    if name not in METHODS:
+        raise ValueError(f"unknown method {name!r}: choose from {', '.join(METHODS)}")
+    return name
+
+
 def make_pruner(method: str, keep_ratio: float, config: TriStageConfig | None = None, seed: int = 0) -> Pruner:
     """A pruner.
 
@@ -31,7 +42,7 @@ def make_pruner(method: str, keep_ratio: float, config: TriStageConfig | None = 
     from .vla_adp import VlaAdpPruner
     from .vla_pruner import VlaPrunerPruner
 
-    match method:
+    match check_method(method):
         case "none":
             return NoPruning()
         case "random":
@@ -50,4 +61,4 @@ def make_pruner(method: str, keep_ratio: float, config: TriStageConfig | None = 
             return VlaAdpPruner(keep_ratio)
         case "tri_stage":
             return TriStagePruner(keep_ratio, config or TriStageConfig(), seed)
-    raise ValueError(f"unknown method {method!r}: choose from {', '.join(METHODS)}")
+    raise AssertionError(f"{method} is in METHODS and is not made here")

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from .in_call import CallView, InCallRule
-from .in_call_pruner import InCallPruner, RunningBudget
-from .interface import token_budget
+from .in_call_pruner import GatedPruner
 from .types import Evidence, Selection, TokenLayout
 
 WINDOW = 3  # motions that the present one is compared with
@@ -32,7 +31,7 @@ class RelevanceToText:
         return torch.cat(best).sort().values
 
 
-class VlaAdpPruner(InCallPruner):
+class VlaAdpPruner(GatedPruner):
     """See the module. The gate: prune when the end effector moved at least as far as in any of the last windows,
     keep everything when it moved no farther than in any of them, otherwise go on as before; after three pruned
     calls in a row one is full. What a full call spends is saved by those that follow, and until then there is no other
@@ -40,19 +39,11 @@ class VlaAdpPruner(InCallPruner):
 
     name = "vla_adp"
 
-    def __init__(self, keep_ratio: float) -> None:
-        super().__init__(keep_ratio)
-        self.reset()
-
     def reset(self) -> None:
         super().reset()
         self._motions: deque[float] = deque(maxlen=WINDOW)
         self._last: np.ndarray | None = None
         self._pruning, self._in_a_row = True, 0
-        self._running = RunningBudget()
-
-    def budget(self, layout: TokenLayout) -> int:
-        return token_budget(layout, self._running.ratio(self.keep_ratio))
 
     def rule(self, layout: TokenLayout, budget: int) -> InCallRule | None:
         motion = 0.0 if self._last is None else float(np.linalg.norm(layout.end_effector - self._last))
@@ -67,8 +58,6 @@ class VlaAdpPruner(InCallPruner):
         return RelevanceToText(budget)
 
     def observe(self, layout: TokenLayout, selection: Selection, evidence: Evidence) -> None:
-        if self._calls > 0:
-            self._running.spent(selection.keep_ratio, self.keep_ratio)
         self._in_a_row = 0 if selection.is_full else self._in_a_row + 1
         super().observe(layout, selection, evidence)
         self._last = layout.end_effector

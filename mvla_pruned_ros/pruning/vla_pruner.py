@@ -12,8 +12,7 @@ from torch import Tensor
 
 from .divprune import most_diverse
 from .in_call import CallView, InCallRule
-from .in_call_pruner import InCallPruner, RunningBudget
-from .interface import token_budget
+from .in_call_pruner import GatedPruner
 from .types import Evidence, Selection, TokenLayout
 
 LAYER = 1  # 3 of 32 as published
@@ -44,22 +43,14 @@ class PrefillAndAction:
         return union.sort().values
 
 
-class VlaPrunerPruner(InCallPruner):
+class VlaPrunerPruner(GatedPruner):
     """See the module. Full until the window has filled; a token that was not kept had no action attention."""
 
     name = "vla_pruner"
 
-    def __init__(self, keep_ratio: float) -> None:
-        super().__init__(keep_ratio)
-        self.reset()
-
     def reset(self) -> None:
         super().reset()
         self._window: deque[tuple[TokenLayout, np.ndarray]] = deque(maxlen=WINDOW)
-        self._running = RunningBudget()
-
-    def budget(self, layout: TokenLayout) -> int:
-        return token_budget(layout, self._running.ratio(self.keep_ratio))
 
     def rule(self, layout: TokenLayout, budget: int) -> InCallRule | None:
         if len(self._window) < WINDOW:
@@ -73,8 +64,6 @@ class VlaPrunerPruner(InCallPruner):
         return PrefillAndAction(budget, total)
 
     def observe(self, layout: TokenLayout, selection: Selection, evidence: Evidence) -> None:
-        if self._calls > 0:
-            self._running.spent(selection.keep_ratio, self.keep_ratio)
         super().observe(layout, selection, evidence)
         attention = np.zeros(layout.num_visual)
         attention[selection.kept] = evidence.attention

@@ -23,7 +23,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from ..pruning.interface import check_keep_ratio
-from ..pruning.methods import METHODS
+from ..pruning.methods import check_method
 from ..sim.robot import MAX_SPEED, STEP_S
 from ..sim.tasks import DEMO_TASKS, Task, task_named
 from .child_process import ChildNode, end_all
@@ -62,8 +62,7 @@ class DemoOptions:
 
     def __post_init__(self) -> None:
         check_keep_ratio(self.keep_ratio)
-        if self.method not in METHODS:
-            raise ValueError(f"unknown method {self.method!r}: choose from {', '.join(METHODS)}")
+        check_method(self.method)
         if not 0 <= self.real_time_factor <= 100:
             raise ValueError(f"real-time factor {self.real_time_factor} is outside [0, 100]")
         if self.seed < 0 or self.max_steps < 0:
