@@ -93,9 +93,10 @@ class TriStagePruner:
     ) -> np.ndarray:
         """Reasons of all tokens, exactly the budget of them kept.
 
-        Order of claims on the budget: returning tokens, a random sample of the background, protected tokens
-        that stage I would keep as well, other protected tokens, then stage I's candidates by salience. Where
-        the two candidate sets do not meet, the protected ones stay (the paper falls back to one of them).
+        Order of claims on the budget: returning tokens, a random sample of the background, the share of the robot,
+        protected tokens that stage I would keep as well, other protected tokens, then stage I's candidates by
+        salience. Where the two candidate sets do not meet, the protected ones stay (the paper falls back to one of
+        them).
         """
         config, n2 = self.config, layout.num_image
         budget = token_budget(layout, self.keep_ratio)
@@ -122,7 +123,11 @@ class TriStagePruner:
             keep(self._rng.permutation(background), Reason.BACKGROUND, count)
             protected = sets != SemanticSet.BACKGROUND
             order = np.lexsort((-rank, ~candidates))  # candidates of stage I first, then by rank
-            keep(order[protected[order]], Reason.PROTECTED, round(config.protected_share * budget))
+            limit = round(config.protected_share * budget)
+            robot = min(limit, round(config.robot_share * budget))
+            # Objects draw more attention than the arm: at small budgets no token of the gripper would be left.
+            keep(order[sets[order] == SemanticSet.ROBOT], Reason.PROTECTED, robot)
+            keep(order[protected[order]], Reason.PROTECTED, limit - int((reason == Reason.PROTECTED).sum()))
         order = np.lexsort((-rank, ~candidates))
         keep(order, Reason.SALIENT, budget)
         return reason
