@@ -73,7 +73,8 @@ class MLAConfig:
                 raise ValueError(f"{field.name} must be at least 1, got {value}")
         if self.image_size % self.token_pixels:
             raise ValueError(
-                f"image_size {self.image_size} must be a multiple of patch_size {self.patch_size} x window {self.window}"
+                f"image_size {self.image_size} must be a multiple of patch_size {self.patch_size} "
+                f"x window {self.window}"
             )
         if self.image_width % self.image_heads:
             raise ValueError(f"image_width {self.image_width} must be a multiple of image_heads {self.image_heads}")

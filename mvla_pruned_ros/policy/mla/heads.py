@@ -5,10 +5,10 @@ After `models/diffusion/models.py` and `util/nn_utils.py` of upstream (commit 07
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
+
+from ..diffusion import timestep_features
 
 
 def projector(width: int, out: int) -> nn.Sequential:
@@ -24,16 +24,14 @@ def embedder(size: int, width: int, out: int) -> nn.Sequential:
 class TimeEmbedder(nn.Module):
     """Diffusion timestep -> token."""
 
-    def __init__(self, width: int, frequencies: int = 128) -> None:
+    def __init__(self, width: int, features: int = 256) -> None:
         super().__init__()
-        self.frequencies = frequencies
-        self.mlp = nn.Sequential(nn.Linear(2 * frequencies, width), nn.SiLU(), nn.Linear(width, width))
+        self.features = features
+        self.mlp = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, timestep: Tensor) -> Tensor:
         """(B,) -> (B, width)."""
-        exponent = torch.arange(self.frequencies, dtype=torch.float32, device=timestep.device) / self.frequencies
-        angle = timestep[:, None].float() * torch.exp(-math.log(10000) * exponent)
-        return self.mlp(torch.cat([angle.cos(), angle.sin()], -1).to(self.mlp[0].weight.dtype))
+        return self.mlp(timestep_features(timestep, self.features).to(self.mlp[0].weight.dtype))
 
 
 class NoiseHead(nn.Module):

@@ -80,7 +80,9 @@ class PointTower(nn.Module):
         own = gather_tokens(second, kept)
         if kept is not None:
             needed = torch.cat([near.flatten(), own.flatten()]).unique()
-            place = needed.new_zeros(first.shape[1]).index_copy_(0, needed, torch.arange(len(needed), device=own.device))
+            place = needed.new_zeros(first.shape[1]).index_copy_(
+                0, needed, torch.arange(len(needed), device=own.device)
+            )
             near, own = place[near], place[own]
             rows = needed.expand(len(points), -1)
             near_first = nearest(gather_tokens(squared_distances(coarse, points), rows), self.neighbours)
