@@ -97,7 +97,7 @@ def load_weights(model: MLAModel, folder: Path, device: torch.device) -> None:
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     problems, seen, kinds = [], set(), set()
     for _, shard in _shards(folder, "cpu"):  # headers only: a misfit is told before gigabytes are read
-        for name in shard.keys():
+        for name in shard.keys():  # noqa: SIM118 (not a dict)
             one = shard.get_slice(name)
             shape = tuple(one.get_shape())
             if name not in wanted:
@@ -112,7 +112,7 @@ def load_weights(model: MLAModel, folder: Path, device: torch.device) -> None:
     weights = {}
     if not problems:
         for _, shard in _shards(folder, str(device)):
-            weights.update({name: shard.get_tensor(name) for name in shard.keys()})
+            weights.update({name: shard.get_tensor(name) for name in shard.keys()})  # noqa: SIM118
         problems = [f"{k} has values that are not finite" for k, v in weights.items() if not torch.isfinite(v).all()]
     if problems:
         raise CheckpointError(f"{folder} does not fit its config.json: {'; '.join(problems)}")

@@ -31,7 +31,8 @@ class TimeEmbedder(nn.Module):
 
     def forward(self, timestep: Tensor) -> Tensor:
         """(B,) -> (B, width)."""
-        return self.mlp(timestep_features(timestep, self.features).to(self.mlp[0].weight.dtype))
+        dtype = next(self.mlp.parameters()).dtype
+        return self.mlp(timestep_features(timestep, self.features).to(dtype))
 
 
 class NoiseHead(nn.Module):

@@ -22,9 +22,6 @@ class ImageTower(nn.Module):
     Windows do not see each other, so a dropped token costs nothing: of its pixels none is read.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, grid: int, patch_size: int, window: int, width: int, heads: int) -> None:
         super().__init__()
         self.grid, self.patch_size, self.window, self.heads = grid, patch_size, window, heads

@@ -49,7 +49,7 @@ def clip_image(image: np.ndarray, camera: CameraModel, size: int) -> tuple[np.nd
     if short != size:
         height, width = size * height // short, size * width // short
         resized = Image.fromarray(np.ascontiguousarray(image)).resize((width, height), Image.Resampling.BICUBIC)
-        image, camera = np.asarray(resized), camera.resized(width, height)
+        image, camera = np.array(resized), camera.resized(width, height)
     top, left = (height - size) // 2, (width - size) // 2
     image = image[top : top + size, left : left + size]
     return image, CameraModel(size, size, camera.fx, camera.fy, camera.cx - left, camera.cy - top,

@@ -38,7 +38,8 @@ class MLAPolicy:
     ) -> None:
         """
         Args:
-            model: on the device already. device: see ``resolve_device``. seed: of the noise. recompute: see ``Executor``.
+            model: on the device already. device: see ``resolve_device``. seed: of the noise.
+            recompute: see ``Executor``.
         """
         self.device = resolve_device(device)
         self.model, self.config = model, model.config

@@ -57,11 +57,6 @@ class PromptTokenizer:
         tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
         return cls(tokenizer, config)
 
-    @property
-    def words(self) -> list[str]:
-        """An instruction that can be used for warming up."""
-        return ["close the box"]
-
     def encode(self, instruction: str) -> np.ndarray:
         """(L,) int64 ids of the whole prompt, without the start token.
 

@@ -114,7 +114,7 @@ def only_dataset(path: Path, wanted: str | None) -> str:
     """Which data set of upstream's ``dataset_statistics.json`` to use.
 
     Raises:
-        ValueError: the file is missing or malformed, there is no such data set, or there are several and none was named.
+        ValueError: the file is missing or malformed, there is no such data set, or several and none was named.
     """
     try:
         names = sorted(json.loads(path.read_text()))
