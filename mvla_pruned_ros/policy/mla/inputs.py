@@ -13,7 +13,7 @@ from ...pruning.types import TokenLayout
 from ...types import CameraModel, Observation
 from ..inputs import NotReadyError, token_layout
 from .config import MLAConfig
-from .point_sampling import farthest_points
+from .point_tower import sample_groups
 
 
 @dataclass(frozen=True)
@@ -94,16 +94,14 @@ def prepare(observation: Observation, config: MLAConfig) -> MLAInput:
         )
     image, camera = clip_image(observation.image, observation.camera, config.image_size)
     cloud, points = sample_cloud(observation.points, config)
-    tensor = torch.from_numpy(points)[None]
-    first = farthest_points(tensor, config.num_points // 2)[0]
-    second = farthest_points(tensor[:, first], config.num_groups)[0]
+    first, second = (index[0].numpy() for index in sample_groups(torch.from_numpy(points)[None]))
     return MLAInput(
         image=image[None],
         points=points,
-        first=first.numpy(),
-        second=second.numpy(),
+        first=first,
+        second=second,
         proprio=observation.proprio.astype(np.float32),
         layout=token_layout(
-            cloud, points[first[second].numpy()], camera, config.grid, config.token_pixels, observation.proprio[:3]
+            cloud, points[first[second]], camera, config.grid, config.token_pixels, observation.proprio[:3]
         ),
     )

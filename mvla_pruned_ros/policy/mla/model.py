@@ -31,7 +31,7 @@ class MLABatch:
 
     Attributes:
         image: (B, V, S, S, 3) uint8 RGB, the front view first.
-        points: (B, N, 3) float32, metres. first, second: indices of both stages of ``farthest_points``.
+        points: (B, N, 3) float32, metres. first, second: of ``sample_groups``.
         proprio: (B, P) float32, normalised. prompt: (B, L) int64 token ids, without the start token.
         image_kept: (B, M2) int64 ascending indices of the image tokens that stay, None for all; points_kept likewise.
     """

@@ -10,8 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ...geometry_torch import farthest_point_sample
 from ..tokenizers import gather_tokens
-from .point_sampling import nearest, squared_distances, take
+from .point_neighbours import nearest, squared_distances, take
 
 ALPHA, BETA = 1000.0, 100.0  # span of wavelengths and scale of the position encoding
 BLOCKS = (2, 1)  # residual blocks of each stage
@@ -53,6 +54,20 @@ class Aggregation(nn.Module):
         return torch.cat([angle.sin(), angle.cos()], -1).flatten(-2)
 
 
+def sample_groups(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Farthest point sampling of both stages, each starting from its point 0 (upstream: from any, anew at every pass).
+
+    Args:
+        points: (B, N, 3) float32, metres.
+
+    Returns:
+        (B, N / 2) int64 indices into the points, and (B, N / 4) int64 indices into the first: the groups.
+    """
+    start = torch.zeros(len(points), dtype=torch.int64, device=points.device)
+    first = farthest_point_sample(points, points.shape[1] // 2, start)
+    return first, farthest_point_sample(take(points, first), points.shape[1] // 4, start)
+
+
 class PointTower(nn.Module):
     """Tokens of the groups that stay. Sampling and distances need all points, features only their neighbourhoods."""
 
@@ -67,7 +82,7 @@ class PointTower(nn.Module):
         """Encode groups; of the first stage only those that a group that stays is made of.
 
         Args:
-            points: (B, N, 3) float32, metres. first: (B, N / 2) indices into the points, of ``farthest_points``.
+            points: (B, N, 3) float32, metres. first: (B, N / 2) indices into the points, see ``sample_groups``.
             second: (B, N / 4) indices into ``first``, the groups. kept: (B, M) groups that stay, None for all.
 
         Returns:
