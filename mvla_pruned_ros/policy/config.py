@@ -6,12 +6,9 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-Config = TypeVar("Config", bound="DataclassInstance")
+Config = TypeVar("Config")
 
 SEGMENTS = ("instruction", "proprio", "image", "points", "action")
 
@@ -50,7 +47,7 @@ def read_config(kind: type[Config], path: Path, entries: dict[str, Any] | None =
         ValueError: not JSON, unknown or ill-typed entries; the message names them.
     """
     entries = read_entries(path) if entries is None else entries
-    known = {field.name: field.default for field in dataclasses.fields(kind)}
+    known = {field.name: field.default for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     if set(entries) - set(known):
         raise ValueError(f"{path} has unknown entries: {sorted(set(entries) - set(known))}")
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entries.items()}

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..checkpoint import CheckpointError
+from ..checkpoint import CheckpointError, config_file
 from . import prompt, statistics
 from .config import MLAConfig
 from .model import MLAModel
@@ -125,8 +125,9 @@ def load_mla_parts(folder: Path, device: torch.device) -> tuple[MLAModel, Prompt
     Raises:
         CheckpointError: see its description.
     """
+    path = config_file(folder)
     try:
-        config = MLAConfig.load(folder / "config.json")
+        config = MLAConfig.load(path)
         tokenizer = PromptTokenizer.load(folder / prompt.FILE, config)
         normalization = MLANormalization.load(folder / statistics.FILE)
         try:

@@ -86,6 +86,10 @@ class MLAConfig:
             raise ValueError(f"point_width {self.point_width} must be a multiple of 3, for as many axes")
         if self.width % self.heads or (self.width // self.heads) % 2:
             raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}")
+        if self.action_dim not in (7, 14) or self.proprio_dim != self.action_dim:
+            raise ValueError(
+                f"action_dim {self.action_dim} and proprio_dim {self.proprio_dim} must both be 7, or 14 for two arms"
+            )
         if not 0 < self.step_s < float("inf") or not 0 <= self.voxel_size < float("inf"):
             raise ValueError(f"step_s {self.step_s} must be positive, voxel_size {self.voxel_size} not negative")
         lower, upper = self.workspace_lower, self.workspace_upper
