@@ -71,7 +71,8 @@ def upstream_state() -> dict[str, dict[str, torch.Tensor]]:
 
 def tokenizer_entries() -> dict[str, Any]:
     """A tokenizer.json of single words, with Llama's empty word last."""
-    words = ["<unk>", "<s>", "</s>", *"In : What action should the robot take to close box push puck ? Out".split()]
+    words = ["<unk>", "<s>", "</s>", "In", ":", "What", "action", "should", "the", "robot", "take", "to", "?", "Out"]
+    words += ["close", "box", "push", "puck"]
     vocabulary = {word: i for i, word in enumerate(words)} | {"\u2581": 127}
     return {
         "version": "1.0",
