@@ -10,13 +10,17 @@ import torch
 from ..pruning.types import Selection
 from ..types import Observation
 from .checkpoint import load_policy_parts
-from .device import resolve_device
+from .device import cast_parameters, resolve_device, resolve_precision, to_device
 from .executor import Executor
 from .inputs import PolicyInput, prepare
 from .instruction import InstructionTokenizer
-from .interface import PolicyOutput, StageTimer
+from .interface import PolicyOutput
 from .model import Batch, MVLAModel
 from .normalization import ActionNormalization
+from .stage_timer import StageTimer
+
+# Numbers of visual tokens for which there are graphs; matrix kernels like multiples of 8 best.
+GRAPH_BUCKET = 8
 
 
 class MVLAPolicy:
@@ -30,25 +34,30 @@ class MVLAPolicy:
         device: str = "cpu",
         seed: int = 0,
         recompute: bool = False,
+        static: bool | None = None,
+        precision: str = "auto",
     ) -> None:
         """
         Args:
-            device: see ``resolve_device``. seed: of the ddim head's noise. recompute: see ``Executor``.
+            device: see ``resolve_device``. precision: see ``resolve_precision``; the weights of ``model`` are cast.
+            seed: of the ddim head's noise. recompute, static: see ``Executor``.
         """
         self.device = resolve_device(device)
         self.model = model.to(self.device).eval()
+        cast_parameters(self.model, resolve_precision(precision, self.device))
         self.config = model.config
         self.tokenizer, self.normalization = tokenizer, normalization
         self.chunk_size, self.action_dim = self.config.chunk_size, self.config.action_dim
         self.step_s = self.config.step_s
         self.device_name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
-        self._executor = Executor(self.model, self.device, seed, recompute)
+        self._executor = Executor(self.model, self.device, seed, recompute, static)
+        self.token_bucket = GRAPH_BUCKET if self.device.type == "cuda" and self._executor.static else 1
 
     @classmethod
-    def load(cls, folder: Path | str, device: str = "cpu") -> MVLAPolicy:
+    def load(cls, folder: Path | str, device: str = "cpu", precision: str = "auto") -> MVLAPolicy:
         """Read a policy folder; raises CheckpointError or ValueError with the remedy."""
-        resolve_device(device)
-        return cls(*load_policy_parts(Path(folder)), device=device)
+        resolve_precision(precision, resolve_device(device))
+        return cls(*load_policy_parts(Path(folder)), device=device, precision=precision)
 
     def reset(self) -> None:
         self._executor.reset()
@@ -58,6 +67,14 @@ class MVLAPolicy:
 
     def prepare(self, observation: Observation) -> PolicyInput:
         return prepare(observation, self.config)
+
+    def seal(self) -> None:
+        if self._executor.static is not None:
+            self._executor.static.seal()
+
+    @property
+    def late_shapes(self) -> int:
+        return 0 if self._executor.static is None else len(self._executor.static.late)
 
     def memory_mb(self) -> float:
         return torch.cuda.memory_allocated(self.device) / 2**20 if self.device.type == "cuda" else 0.0
@@ -73,7 +90,7 @@ class MVLAPolicy:
 
     def _batch(self, prepared: PolicyInput, selection: Selection, instruction: str) -> Batch:
         def tensor(x: np.ndarray) -> torch.Tensor:
-            return torch.from_numpy(np.ascontiguousarray(x))[None].to(self.device)
+            return to_device(torch.from_numpy(np.ascontiguousarray(x))[None], self.device)
 
         full = selection.is_full
         return Batch(
