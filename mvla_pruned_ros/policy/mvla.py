@@ -5,26 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ..pruning.types import Selection
 from ..types import Observation
 from .checkpoint import load_policy_parts
-from .device import cast_parameters, resolve_device, resolve_precision, to_device
-from .executor import Executor
+from .device import cast_parameters, resolve_device, resolve_precision
 from .inputs import PolicyInput, prepare
 from .instruction import InstructionTokenizer
-from .interface import PolicyOutput
 from .model import Batch, MVLAModel
 from .normalization import ActionNormalization
-from .stage_timer import StageTimer
-
-# Numbers of visual tokens for which there are graphs; matrix kernels like multiples of 8 best.
-GRAPH_BUCKET = 8
+from .torch_policy import TorchPolicy
 
 
-class MVLAPolicy:
-    """An MVLA policy ready to act. Not safe to call from two threads at once."""
+class MVLAPolicy(TorchPolicy):
+    """An MVLA policy ready to act."""
 
     def __init__(
         self,
@@ -42,16 +36,11 @@ class MVLAPolicy:
             device: see ``resolve_device``. precision: see ``resolve_precision``; the weights of ``model`` are cast.
             seed: of the ddim head's noise. recompute, static: see ``Executor``.
         """
-        self.device = resolve_device(device)
-        self.model = model.to(self.device).eval()
-        cast_parameters(self.model, resolve_precision(precision, self.device))
-        self.config = model.config
+        where = resolve_device(device)
+        self.model, self.config = model.to(where).eval(), model.config
+        cast_parameters(self.model, resolve_precision(precision, where))
         self.tokenizer, self.normalization = tokenizer, normalization
-        self.chunk_size, self.action_dim = self.config.chunk_size, self.config.action_dim
-        self.step_s = self.config.step_s
-        self.device_name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
-        self._executor = Executor(self.model, self.device, seed, recompute, static)
-        self.token_bucket = GRAPH_BUCKET if self.device.type == "cuda" and self._executor.static else 1
+        super().__init__(self.model, self.config, where, seed, recompute, static)
 
     @classmethod
     def load(cls, folder: Path | str, device: str = "cpu", precision: str = "auto") -> MVLAPolicy:
@@ -59,46 +48,23 @@ class MVLAPolicy:
         resolve_precision(precision, resolve_device(device))
         return cls(*load_policy_parts(Path(folder)), device=device, precision=precision)
 
-    def reset(self) -> None:
-        self._executor.reset()
-
     def check_instruction(self, instruction: str) -> None:
         self.tokenizer.encode(instruction)
 
     def prepare(self, observation: Observation) -> PolicyInput:
         return prepare(observation, self.config)
 
-    def seal(self) -> None:
-        if self._executor.static is not None:
-            self._executor.static.seal()
-
-    @property
-    def late_shapes(self) -> int:
-        return 0 if self._executor.static is None else len(self._executor.static.late)
-
-    def memory_mb(self) -> float:
-        return torch.cuda.memory_allocated(self.device) / 2**20 if self.device.type == "cuda" else 0.0
-
-    def act(self, prepared: PolicyInput, selection: Selection, instruction: str, timer: StageTimer) -> PolicyOutput:
-        """See ``Policy.act``. A full selection runs the very same way as no pruning."""
-        with timer.stage("tokenize"):
-            batch = self._batch(prepared, selection, instruction)
-        result = self._executor.run(batch, selection.rule, timer)
-        if result.chosen is not None:
-            selection = selection.after_rule(result.chosen)
-        return PolicyOutput(self.normalization.denormalize(result.chunk), result.evidence, selection)
+    def _actions(self, chunk: np.ndarray) -> np.ndarray:
+        return self.normalization.denormalize(chunk)
 
     def _batch(self, prepared: PolicyInput, selection: Selection, instruction: str) -> Batch:
-        def tensor(x: np.ndarray) -> torch.Tensor:
-            return to_device(torch.from_numpy(np.ascontiguousarray(x))[None], self.device)
-
         full = selection.is_full
         return Batch(
-            image=tensor(prepared.image),
-            centres=tensor(prepared.centres),
-            groups=tensor(prepared.groups),
-            proprio=tensor(prepared.proprio),
-            instruction=tensor(self.tokenizer.encode(instruction)),
-            image_kept=None if full else tensor(selection.image_kept),
-            points_kept=None if full else tensor(selection.points_kept),
+            image=self._tensor(prepared.image),
+            centres=self._tensor(prepared.centres),
+            groups=self._tensor(prepared.groups),
+            proprio=self._tensor(prepared.proprio),
+            instruction=self._tensor(self.tokenizer.encode(instruction)),
+            image_kept=None if full else self._tensor(selection.image_kept),
+            points_kept=None if full else self._tensor(selection.points_kept),
         )
