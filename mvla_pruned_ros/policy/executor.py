@@ -12,8 +12,10 @@ from torch import Tensor
 
 from ..pruning.in_call import CallView, InCallRule
 from ..pruning.types import Evidence
+from ..static_call import StaticCall
 from .backbone import BackboneOutput, Prefix
-from .interface import StageTimer
+from .device import to_device
+from .stage_timer import StageTimer
 
 
 class PolicyModel(Protocol):
@@ -57,14 +59,21 @@ class CallResult:
 class Executor:
     """Runs calls of a model. Not safe to use from two threads at once."""
 
-    def __init__(self, model: PolicyModel, device: torch.device, seed: int = 0, recompute: bool = False) -> None:
+    def __init__(
+        self, model: PolicyModel, device: torch.device, seed: int = 0, recompute: bool = False,
+        static: bool | None = None,
+    ) -> None:  # fmt: skip
         """
         Args:
-            model: on ``device``, in eval mode. seed: of the noise that diffusion starts from.
+            model: on ``device``, in eval mode, there to stay. seed: of the noise that diffusion starts from.
             recompute: encode and run everything again at each denoising step, as upstream does; slower, with the same
                 result within float tolerance. It is there to be compared with.
+            static: run what follows the tokenizers through static buffers, on a GPU as CUDA graphs, one per number of
+                tokens; None where that pays, on a GPU. A call with a rule inside it runs as it comes.
         """
         self._model, self._device, self._seed, self._recompute = model, device, seed, recompute
+        static = device.type == "cuda" if static is None else static
+        self.static = StaticCall(self._decode) if static and not recompute else None
         self._noise = torch.Generator()
         self.reset()
 
@@ -100,18 +109,36 @@ class Executor:
             return again if chosen is None else again.keep_visual(chosen)[0]
 
         with timer.stage("backbone"):
-            noise = None if shape is None else torch.randn((1, *shape), generator=self._noise).to(self._device)
-            chunk, out = model.decode(
-                prefix,
-                evidence=True,
-                noise=noise,
-                rule=rule,
-                reuse_prefix=not self._recompute,
-                retokenize=retokenize if self._recompute else None,
-            )
+            noise = () if shape is None else (self._draw(shape),)
+            arguments = prefix.tokens, prefix.positions, prefix.visual, *noise
+            if self.static is not None and rule is None:
+                outputs = self.static(*arguments)
+            else:
+                again = retokenize if self._recompute else None
+                outputs = self._decode(*arguments, rule=rule, num_image=prefix.num_image, retokenize=again)
         with timer.stage("head"):
-            actions = chunk[0].float().cpu().numpy()
-            assert out.norm is not None and out.attention is not None
-            evidence = Evidence(out.norm[0].cpu().numpy(), out.attention[0].float().cpu().numpy())
-            chosen = out.chosen if chosen is None else chosen
-            return CallResult(actions, evidence, None if chosen is None else chosen.cpu().numpy())
+            chunk, *values = outputs
+            if chosen is not None:
+                values.append(chosen)
+            # One copy: here, and nowhere before, the host waits for the device.
+            together = torch.cat([chunk.flatten(), *(v.float() for v in values)]).cpu().numpy()
+            actions, norm, attention, *left = np.split(together, np.cumsum([chunk.numel(), *map(len, values)])[:-1])
+            return CallResult(
+                actions.reshape(chunk.shape), Evidence(norm, attention), left[0].astype(np.int64) if left else None
+            )
+
+    def _draw(self, shape: tuple[int, ...]) -> Tensor:
+        return to_device(torch.randn((1, *shape), generator=self._noise), self._device)
+
+    def _decode(
+        self, tokens: Tensor, positions: Tensor, visual: Tensor, noise: Tensor | None = None, *, num_image: int = 0,
+        rule: InCallRule | None = None, retokenize: Callable[[], Prefix] | None = None,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        """float32 (chunk, A) actions, (M,) norm, (M,) attention; (M,) int64 that the rule left, if there is one."""
+        chunk, out = self._model.decode(
+            Prefix(tokens, positions, visual, num_image),
+            evidence=True, noise=noise, rule=rule, reuse_prefix=not self._recompute, retokenize=retokenize,
+        )  # fmt: skip
+        assert out.norm is not None and out.attention is not None
+        result = chunk[0].float(), out.norm[0].float(), out.attention[0].float()
+        return result if out.chosen is None else (*result, out.chosen)

@@ -33,12 +33,12 @@ def load_config(folder: Path | str) -> MVLAConfig | MLAConfig:
     raise CheckpointError(f"{path} names architecture {architecture!r}: known are {MLA!r}, and none for MVLA")
 
 
-def load_policy(folder: Path | str, device: str = "cpu") -> LoadedPolicy:
-    """A policy ready to act.
+def load_policy(folder: Path | str, device: str = "cpu", precision: str = "auto") -> LoadedPolicy:
+    """A policy ready to act. device, precision: see ``resolve_device`` and ``resolve_precision``.
 
     Raises:
         CheckpointError: the folder is malformed; the message names the file, the key and the remedy.
-        ValueError: there is no such device.
+        ValueError: there is no such device or precision.
     """
     kind = MLAPolicy if isinstance(load_config(folder), MLAConfig) else MVLAPolicy
-    return kind.load(folder, device)
+    return kind.load(folder, device, precision)

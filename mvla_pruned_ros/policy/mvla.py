@@ -5,22 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ..pruning.types import Selection
 from ..types import Observation
 from .checkpoint import load_policy_parts
-from .device import resolve_device
-from .executor import Executor
+from .device import cast_parameters, resolve_device, resolve_precision
 from .inputs import PolicyInput, prepare
 from .instruction import InstructionTokenizer
-from .interface import PolicyOutput, StageTimer
 from .model import Batch, MVLAModel
 from .normalization import ActionNormalization
+from .torch_policy import TorchPolicy
 
 
-class MVLAPolicy:
-    """An MVLA policy ready to act. Not safe to call from two threads at once."""
+class MVLAPolicy(TorchPolicy):
+    """An MVLA policy ready to act."""
 
     def __init__(
         self,
@@ -30,28 +28,25 @@ class MVLAPolicy:
         device: str = "cpu",
         seed: int = 0,
         recompute: bool = False,
+        static: bool | None = None,
+        precision: str = "auto",
     ) -> None:
         """
         Args:
-            device: see ``resolve_device``. seed: of the ddim head's noise. recompute: see ``Executor``.
+            device: see ``resolve_device``. precision: see ``resolve_precision``; the weights of ``model`` are cast.
+            seed: of the ddim head's noise. recompute, static: see ``Executor``.
         """
-        self.device = resolve_device(device)
-        self.model = model.to(self.device).eval()
-        self.config = model.config
+        where = resolve_device(device)
+        self.model, self.config = model.to(where).eval(), model.config
+        cast_parameters(self.model, resolve_precision(precision, where))
         self.tokenizer, self.normalization = tokenizer, normalization
-        self.chunk_size, self.action_dim = self.config.chunk_size, self.config.action_dim
-        self.step_s = self.config.step_s
-        self.device_name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
-        self._executor = Executor(self.model, self.device, seed, recompute)
+        super().__init__(self.model, self.config, where, seed, recompute, static)
 
     @classmethod
-    def load(cls, folder: Path | str, device: str = "cpu") -> MVLAPolicy:
+    def load(cls, folder: Path | str, device: str = "cpu", precision: str = "auto") -> MVLAPolicy:
         """Read a policy folder; raises CheckpointError or ValueError with the remedy."""
-        resolve_device(device)
-        return cls(*load_policy_parts(Path(folder)), device=device)
-
-    def reset(self) -> None:
-        self._executor.reset()
+        resolve_precision(precision, resolve_device(device))
+        return cls(*load_policy_parts(Path(folder)), device=device, precision=precision)
 
     def check_instruction(self, instruction: str) -> None:
         self.tokenizer.encode(instruction)
@@ -59,29 +54,17 @@ class MVLAPolicy:
     def prepare(self, observation: Observation) -> PolicyInput:
         return prepare(observation, self.config)
 
-    def memory_mb(self) -> float:
-        return torch.cuda.memory_allocated(self.device) / 2**20 if self.device.type == "cuda" else 0.0
-
-    def act(self, prepared: PolicyInput, selection: Selection, instruction: str, timer: StageTimer) -> PolicyOutput:
-        """See ``Policy.act``. A full selection runs the very same way as no pruning."""
-        with timer.stage("tokenize"):
-            batch = self._batch(prepared, selection, instruction)
-        result = self._executor.run(batch, selection.rule, timer)
-        if result.chosen is not None:
-            selection = selection.after_rule(result.chosen)
-        return PolicyOutput(self.normalization.denormalize(result.chunk), result.evidence, selection)
+    def _actions(self, chunk: np.ndarray) -> np.ndarray:
+        return self.normalization.denormalize(chunk)
 
     def _batch(self, prepared: PolicyInput, selection: Selection, instruction: str) -> Batch:
-        def tensor(x: np.ndarray) -> torch.Tensor:
-            return torch.from_numpy(np.ascontiguousarray(x))[None].to(self.device)
-
         full = selection.is_full
         return Batch(
-            image=tensor(prepared.image),
-            centres=tensor(prepared.centres),
-            groups=tensor(prepared.groups),
-            proprio=tensor(prepared.proprio),
-            instruction=tensor(self.tokenizer.encode(instruction)),
-            image_kept=None if full else tensor(selection.image_kept),
-            points_kept=None if full else tensor(selection.points_kept),
+            image=self._tensor(prepared.image),
+            centres=self._tensor(prepared.centres),
+            groups=self._tensor(prepared.groups),
+            proprio=self._tensor(prepared.proprio),
+            instruction=self._tensor(self.tokenizer.encode(instruction)),
+            image_kept=None if full else self._tensor(selection.image_kept),
+            points_kept=None if full else self._tensor(selection.points_kept),
         )

@@ -22,6 +22,7 @@ class TriStagePruner:
     """See the module. Every stage can be switched off in the configuration."""
 
     name = "tri_stage"
+    bucket = 1
 
     def __init__(self, keep_ratio: float, config: TriStageConfig | None = None, seed: int = 0) -> None:
         self.keep_ratio = check_keep_ratio(keep_ratio)
@@ -98,7 +99,7 @@ class TriStagePruner:
         the two candidate sets do not meet, the protected ones stay (the paper falls back to one of them).
         """
         config, n2 = self.config, layout.num_image
-        budget = token_budget(layout, self.keep_ratio)
+        budget = token_budget(layout, self.keep_ratio, self.bucket)
         reason = np.zeros(layout.num_visual, np.int8)  # Reason.DROPPED
         free, room = np.ones(layout.num_visual, bool), budget
 
