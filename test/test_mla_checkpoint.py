@@ -71,6 +71,7 @@ def test_command_makes_a_folder_that_needs_nothing_else(run: Path, tmp_path: Pat
     assert not policy.model.training and not any(p.requires_grad for p in policy.model.parameters())
     assert all(p.device.type == "cpu" for p in policy.model.parameters())
     assert {file.suffix for file in out.iterdir()} == {".json", ".safetensors"}
+    assert len({file.stat().st_mode for file in out.iterdir()}) == 1, "whoever can read one file can read all"
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ from .prompt import PromptTokenizer
 from .statistics import MLANormalization
 
 INDEX = "model.safetensors.index.json"
-SHARD_BYTES = 2 * 2**30
+SHARD_BYTES = 2**30
 
 
 def write_shards(
@@ -56,7 +56,10 @@ def write_shards(
             on_tensor()
         save_file(shard, folder / file, metadata={"format": "pt"})
     total = sum(shape.numel() for shape in shapes.values()) * dtype.itemsize
-    (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": where}, indent=1) + "\n")
+    index = folder / INDEX
+    index.write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": where}, indent=1) + "\n")
+    for file in set(where.values()):  # safetensors lets only its owner read a file
+        (folder / file).chmod(index.stat().st_mode)
 
 
 def _files(folder: Path) -> list[Path]:

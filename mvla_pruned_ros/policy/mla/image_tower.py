@@ -6,6 +6,8 @@ which are computed there and thrown away.
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +16,12 @@ from ..tokenizers import gather_tokens
 # Of CLIP's preprocessing.
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
 PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@cache
+def _pixel_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """(3, 1) mean and deviation of CLIP's pixels; kept, because copying them to a GPU anew makes the host wait."""
+    return torch.tensor(PIXEL_MEAN, device=device)[:, None], torch.tensor(PIXEL_STD, device=device)[:, None]
 
 
 class ImageTower(nn.Module):
@@ -35,7 +43,7 @@ class ImageTower(nn.Module):
         b, v, g, w, p = *image.shape[:2], self.grid, self.window, self.patch_size
         windows = image.view(b, v, g, w, p, g, w, p, 3).permute(0, 1, 2, 5, 3, 6, 8, 4, 7)
         windows = gather_tokens(windows.reshape(b, v * g * g, w * w, 3, p * p), kept)
-        mean, std = (torch.tensor(x, device=image.device)[:, None] for x in (PIXEL_MEAN, PIXEL_STD))
+        mean, std = _pixel_statistics(image.device)
         pixels = ((windows * (1 / 255) - mean) / std).flatten(3)
         return self._attend(self.patch(pixels.to(self.patch.weight.dtype)))
 
