@@ -148,6 +148,7 @@ class Worker:
             self._store.count_drop("out of device memory, tried with fewer tokens")
             torch.cuda.empty_cache()
             pruner, self._applied = self._runtime.pruner, None
+            self._runtime.prune = True
             pruner.keep_ratio = settings["keep_ratio"] / 2
             return self._runtime.infer(observation)
 
@@ -159,6 +160,8 @@ class Worker:
         if old is not None and old["instruction"] != settings["instruction"]:
             self._forget()  # a chunk of the old instruction must not be finished
         pruner = self._runtime.pruner
+        if old is not None and any(old[name] != settings[name] for name in ("method", "keep_ratio")):
+            self._runtime.prune = True  # what was measured at start was another way of pruning
         if old is None or old["method"] != settings["method"]:
             self._runtime.pruner = make_pruner(
                 settings["method"], settings["keep_ratio"], settings.pruning, settings["seed"]
