@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ..config import read_entries
+
 FILE = "normalization.json"
 GRIPPER = 6  # of every 7 values of an action: x, y, z, Euler x, y, z, gripper
 
@@ -116,12 +118,9 @@ def only_dataset(path: Path, wanted: str | None) -> str:
     Raises:
         ValueError: the file is missing or malformed, there is no such data set, or several and none was named.
     """
-    try:
-        names = sorted(json.loads(path.read_text()))
-    except FileNotFoundError:
-        raise ValueError(f"{path} is missing: upstream writes it beside its config.json") from None
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a statistics file: {error!r}") from error
+    if not path.is_file():
+        raise ValueError(f"{path} is missing: upstream writes it beside its config.json")
+    names = sorted(read_entries(path))
     if wanted is None and len(names) != 1:
         raise ValueError(f"{path} has statistics of {', '.join(names) or 'nothing'}: choose one with --dataset")
     if wanted is not None and wanted not in names:
