@@ -96,6 +96,7 @@ def call_values(result: Result) -> dict[str, Any]:
         "policy_ms": inference.policy_ms,
         **{f"{name}_ms": value for name, value in ms.items()},
         "latency_ms": result.latency_ms,
+        "waited_ms": result.waited_ms,
         **{f"kept_{reason}": count for reason, count in stats.by_reason.items() if reason != "dropped"},
     }
 
