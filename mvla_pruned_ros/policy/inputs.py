@@ -49,7 +49,7 @@ def square_image(image: np.ndarray, camera: CameraModel, size: int) -> tuple[np.
     cropped = CameraModel(edge, edge, camera.fx, camera.fy, camera.cx - left, camera.cy - top, camera.base_from_camera)
     if edge != size:
         method = Image.Resampling.BOX if edge > size else Image.Resampling.BILINEAR
-        image = np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize((size, size), method))
+        image = np.array(Image.fromarray(np.ascontiguousarray(image)).resize((size, size), method))
     return image, cropped.resized(size, size)
 
 

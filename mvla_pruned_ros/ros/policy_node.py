@@ -189,14 +189,14 @@ class PolicyNode(LifecycleNode):
                     f"policy {settings['policy']} gives {action_dim} values per action; this node sends 4: "
                     "velocity x, y, z and gripper"
                 )
-            policy = load_policy(folder, settings["device"])
+            policy = load_policy(folder, settings["device"], settings["precision"])
             TriStageConfig.of_policy(folder)  # the declared defaults; a broken file must not pass unseen
             if settings["instruction"]:
                 policy.check_instruction(settings["instruction"])
             runtime = PolicyRuntime(
                 policy, make_pruner(settings["method"], settings["keep_ratio"], settings.pruning, settings["seed"])
             )
-            warm_up_ms = warm_up(runtime, settings)
+            warmed = warm_up(runtime, settings)
         except ValueError as error:
             self.get_logger().error(f"cannot configure: {error}")
             return TransitionCallbackReturn.FAILURE
@@ -204,7 +204,11 @@ class PolicyNode(LifecycleNode):
             self.get_logger().error(f"cannot configure: {type(error).__name__}: {error}")
             return TransitionCallbackReturn.FAILURE
         self._policy, self._runtime = policy, runtime
-        self.get_logger().info(f"policy {settings['policy']} on {policy.device_name}, first call {warm_up_ms:.0f} ms")
+        self.get_logger().info(
+            f"policy {settings['policy']} on {policy.device_name}, first call {warmed.first_ms:.0f} ms, then "
+            f"{warmed.full_ms:.1f} ms with all visual tokens and {warmed.pruned_ms:.1f} ms pruned"
+            + ("" if runtime.prune else ": nothing is pruned")
+        )
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -393,6 +397,8 @@ class PolicyNode(LifecycleNode):
             instruction=settings["instruction"],
             device=policy.device_name if policy else settings["device"],
             memory_mb=policy.memory_mb() if policy else 0.0,
+            late_shapes=policy.late_shapes if policy else 0,
+            pruning=bool(policy) and self._runtime.prune and settings["method"] != "none",
             commands=self._counts | {"clock_stopped": self._active and self._clock_stopped()},
             image_publishers=self.count_publishers(self._store.topics["image"]),
         )
