@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections import OrderedDict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def upstream_state() -> dict[str, dict[str, torch.Tensor]]:
             array = np.ascontiguousarray(random_values(key, tuple(shape)), np.float32)
             checksum = zlib.crc32(array.tobytes(), checksum)
             value = torch.from_numpy(array)
-        state.setdefault(module, {})[name] = value
+        state.setdefault(module, OrderedDict())[name] = value
     assert checksum == recorded()["checksum"], "this numpy draws other numbers than the one that recorded the file"
     return state
 

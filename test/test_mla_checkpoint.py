@@ -16,6 +16,7 @@ from mla_checkpoint import DATA, MASK, QUANTILES, SIZES, upstream_state, write_r
 from safetensors.torch import load_file, save_file
 
 from mvla_pruned_ros.cli.main import main
+from mvla_pruned_ros.evaluation.fingerprint import policy_fingerprint
 from mvla_pruned_ros.policy.checkpoint import CheckpointError
 from mvla_pruned_ros.policy.loading import load_config, load_policy
 from mvla_pruned_ros.policy.mla.checkpoint import INDEX, load_mla_parts, write_shards
@@ -207,7 +208,7 @@ def test_truncated_checkpoint_is_refused(run: Path, tmp_path: Path, share: float
     file = run / "checkpoints" / "step-1.pt"
     data = file.read_bytes()
     file.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(CheckpointError, match="step-1.pt is not a whole checkpoint"):
+    with pytest.raises(CheckpointError, match="step-1.pt is not a (whole )?checkpoint of torch.save"):
         make(run, tmp_path / "out")
 
 
@@ -222,9 +223,17 @@ class _Exploit:
 def test_pickled_object_in_a_checkpoint_is_refused_and_not_executed(tmp_path: Path) -> None:
     trace = tmp_path / "was executed"
     run = write_run(tmp_path / "run", {"x_embedder": {"mlp.fc1.weight": _Exploit(trace)}})
-    with pytest.raises(CheckpointError, match="step-1.pt holds more than tensors and was not loaded") as error:
+    with pytest.raises(
+        CheckpointError, match=r"step-1.pt holds more than tensors \(posix.mkdir\) and was not"
+    ) as error:
         make(run, tmp_path / "out")
     assert not trace.exists() and "weights_only" not in str(error.value)
+
+
+def test_checkpoint_of_an_old_format_is_refused_with_the_remedy(run: Path, tmp_path: Path) -> None:
+    torch.save({"model": {}}, run / "checkpoints" / "step-1.pt", _use_new_zipfile_serialization=False)
+    with pytest.raises(CheckpointError, match="not a checkpoint of torch.save in its present .zip. format: save it"):
+        make(run, tmp_path / "out")
 
 
 @pytest.mark.parametrize("content", [{"state_dict": {}}, [torch.zeros(2)], {"model": {"x": torch.zeros(2)}}])
@@ -398,6 +407,13 @@ def test_ill_typed_or_impossible_configuration_is_refused_by_name(
     edit_json(folder / "config.json", **changes)
     with pytest.raises(CheckpointError, match=message):
         load_policy(folder)
+
+
+def test_fingerprint_follows_the_weights(folder: Path) -> None:
+    before = policy_fingerprint(folder)
+    assert policy_fingerprint(folder) == before
+    edit_weights(folder, noise_head__scale=torch.ones(64))
+    assert policy_fingerprint(folder) != before
 
 
 def test_mvla_folder_is_loaded_by_the_same_function(tiny_policy_folder: Path) -> None:

@@ -219,6 +219,19 @@ def test_prefix_reuse_changes_nothing(policy: MLAPolicy, prepared: MLAInput) -> 
         assert len(one.evidence.norm) == selection.kept.sum()
 
 
+def test_static_buffers_change_nothing(policy: MLAPolicy, prepared: MLAInput) -> None:
+    """Prompts and numbers of tokens of several lengths, each through its own buffers, twice."""
+    static = MLAPolicy(policy.model, policy.tokenizer, policy.normalization, static=True)
+    for p in (policy, static):
+        p.reset()
+    for _ in range(2):
+        for selection in (Selection.full(prepared.layout), selection_of(prepared, 0)):
+            for instruction in ("close the box", "close"):
+                one, other = (p.act(prepared, selection, instruction, StageTimer()) for p in (policy, static))
+                np.testing.assert_array_equal(one.actions, other.actions)
+                np.testing.assert_array_equal(one.evidence.attention, other.evidence.attention)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_prunes_it_through_the_runtime(policy: MLAPolicy, seen: Observation, method: str) -> None:
     runtime = PolicyRuntime(policy, make_pruner(method, 0.5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +24,7 @@ from .statistics import MLANormalization, only_dataset
 from .upstream import TACTILE, problems, sources
 
 STATISTICS = "dataset_statistics.json"
+ZIP = b"PK\x03\x04"  # how a file of torch.save begins
 
 
 def find_checkpoint(source: Path) -> tuple[Path, Path]:
@@ -49,16 +51,22 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: truncated, of another format, or with Python objects in it (which are not loaded).
     """
+    with path.open("rb") as file:
+        if file.read(len(ZIP)) != ZIP:
+            raise CheckpointError(
+                f"{path} is not a checkpoint of torch.save in its present (zip) format: save it again"
+            )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL (\S+)", str(error))
         raise CheckpointError(
-            f"{path} holds more than tensors and was not loaded, because a pickled object can run anything: save its "
-            f'state_dict again as {{"model": {{module: {{name: tensor}}}}}} ({_first_sentence(error)})'
+            f"{path} holds more than tensors{f' ({named[1]})' if named else ''} and was not loaded, because a pickled "
+            'object can run anything: save {"model": {module: {name: tensor}}} and nothing else'
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise CheckpointError(
-            f"{path} is not a whole checkpoint of torch.save ({_first_sentence(error)}): copy or save it again"
+            f"{path} is not a whole checkpoint of torch.save ({str(error).split('. ')[0]}): copy or save it again"
         ) from error
     modules = content.get("model") if isinstance(content, dict) else None
     if not isinstance(modules, dict) or not all(isinstance(module, dict) for module in modules.values()):
@@ -68,10 +76,6 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     if strange:
         raise CheckpointError(f"{path} holds values that are no tensors: {', '.join(strange)}")
     return tensors
-
-
-def _first_sentence(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0].split(". ")[0] or type(error).__name__
 
 
 def read_run_config(run: Path, overrides: Path | None) -> MLAConfig:
