@@ -5,11 +5,14 @@ Evaluation, replay and the ROS node all go through ``PolicyRuntime.infer``.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
 
-from .policy.interface import Policy, StageTimer
+from .policy.interface import Policy
+from .policy.stage_timer import StageTimer
+from .pruning.baselines import NoPruning
 from .pruning.interface import Pruner
 from .pruning.types import PruningStats, Selection, TokenLayout
 from .types import ActionChunk, Observation
@@ -38,16 +41,64 @@ class Inference:
 
     @property
     def policy_ms(self) -> float:
-        """Milliseconds of the whole call."""
+        """Milliseconds of the whole call, from the observation on."""
         return sum(self.stage_ms.values())
+
+    @property
+    def call_ms(self) -> float:
+        """Milliseconds from the prepared input on: choosing tokens, towers, backbone, actions on the host."""
+        return self.policy_ms - self.stage_ms["prepare"]
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """What the calls on made-up input took.
+
+    Attributes:
+        first_ms: the very first, with everything that is done once. full_ms, pruned_ms: medians of later calls with all
+            tokens and with those that the pruner keeps, selection included.
+    """
+
+    first_ms: float
+    full_ms: float
+    pruned_ms: float
+
+    @property
+    def pruning_pays(self) -> bool:
+        """Whether a pruned call is faster than a full one."""
+        return self.pruned_ms < self.full_ms
 
 
 class PolicyRuntime:
-    """A policy and its pruner. Not safe to call from two threads at once."""
+    """A policy and its pruner. Not safe to call from two threads at once.
+
+    Attributes:
+        policy, pruner: may be replaced between calls.
+        prune: False makes full calls, as if the pruner were not there.
+    """
 
     def __init__(self, policy: Policy, pruner: Pruner) -> None:
         self.policy = policy
         self.pruner = pruner
+        self.prune = True
+
+    def warm_up(self, observation: Observation, rounds: int = 5) -> WarmUp:
+        """Make calls whose actions nobody uses, then forget them.
+
+        Kernels are chosen, memory is taken and graphs are recorded at the first call of a shape: afterwards the shapes
+        of a full call and of a pruned one are ready. Full and pruned calls take turns, so that a slow moment of the
+        machine hits both.
+        """
+        full, pruned = PolicyRuntime(self.policy, NoPruning()), PolicyRuntime(self.policy, self.pruner)
+        start = time.perf_counter()
+        pruned.infer(observation)  # full as well: the first call of every method is
+        first_ms = (time.perf_counter() - start) * 1e3
+        pruned.infer(observation)
+        calls = [(full.infer(observation).call_ms, pruned.infer(observation).call_ms) for _ in range(rounds)]
+        self.reset()
+        self.policy.seal()
+        full_ms, pruned_ms = np.median(np.array(calls), 0)
+        return WarmUp(first_ms, float(full_ms), float(pruned_ms))
 
     def reset(self) -> None:
         """Forget the episode: the next call is full. Call it on a new episode, a clock jump, a camera change."""
@@ -62,22 +113,22 @@ class PolicyRuntime:
             NonFiniteActionError: the policy's answer is not finite.
             ValueError: the policy cannot follow the instruction, or proprio has another length.
         """
-        timer = StageTimer()
+        pruner = self.pruner if self.prune else NoPruning()
+        pruner.bucket = self.policy.token_bucket
+        timer = StageTimer(self.policy.device)
         with timer.stage("prepare"):
             prepared = self.policy.prepare(observation)
         with timer.stage("select"):
-            selection = self.pruner.select(prepared.layout)
+            selection = pruner.select(prepared.layout)
         output = self.policy.act(prepared, selection, observation.instruction, timer)
         if not np.isfinite(output.actions).all():
             self.reset()
             raise NonFiniteActionError("the policy returned actions that are not finite; its chunk was discarded")
         if output.selection.rule is not None:
-            raise ValueError(
-                f"the policy ignored the rule of method {self.pruner.name!r}, which prunes inside the call"
-            )
+            raise ValueError(f"the policy ignored the rule of method {pruner.name!r}, which prunes inside the call")
         selection = output.selection
         with timer.stage("select"):
-            self.pruner.observe(prepared.layout, selection, output.evidence)
+            pruner.observe(prepared.layout, selection, output.evidence)
         return Inference(
             chunk=ActionChunk(observation.stamp_ns, self.policy.step_s, output.actions),
             selection=selection,

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from mvla_pruned_ros.evaluation.calibration import GRID, HORIZON, Recording, action_error, descend, neighbours
-from mvla_pruned_ros.policy.interface import StageTimer
 from mvla_pruned_ros.policy.mvla import MVLAPolicy
+from mvla_pruned_ros.policy.stage_timer import StageTimer
 from mvla_pruned_ros.pruning.config import TriStageConfig
 from mvla_pruned_ros.pruning.methods import make_pruner
 from mvla_pruned_ros.pruning.types import Selection

@@ -167,6 +167,16 @@ def test_normalisation_of_another_action_is_refused_with_both_sizes(folder: Path
         MVLAPolicy.load(folder)
 
 
+def test_configuration_of_another_action_is_refused_with_both_sizes(folder: Path) -> None:
+    edit_config(folder, action_dim=7)
+    with pytest.raises(CheckpointError, match="for 4 action values, config.json says 7"):
+        MVLAPolicy.load(folder)
+    entry = {"action": {"q01": [-1.0] * 7, "q99": [1.0] * 7}}
+    (folder / "normalization.json").write_text(json.dumps(entry))
+    with pytest.raises(CheckpointError, match=r"action_head.2.bias has shape \(4,\), needs \(7,\)"):
+        MVLAPolicy.load(folder)
+
+
 @pytest.mark.parametrize(
     "change, message",
     [

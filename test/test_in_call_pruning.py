@@ -156,8 +156,8 @@ def test_the_choice_of_the_first_denoising_step_holds_for_all(batch: Batch) -> N
     noise = torch.randn(1, model.config.chunk_size, 4, generator=torch.Generator().manual_seed(1))
     prefix = model.tokenize(batch)
     rule = AttentionOfLastToken(6)
-    cached, out = model.decode_ddim(prefix, noise=noise, rule=rule)
-    again, _ = model.decode_ddim(prefix, noise=noise, rule=rule, reuse_prefix=False)
+    cached, out = model.decode(prefix, noise=noise, rule=rule)
+    again, _ = model.decode(prefix, noise=noise, rule=rule, reuse_prefix=False)
     assert out.chosen is not None and len(out.chosen) == 6
     torch.testing.assert_close(cached, again, rtol=1e-4, atol=1e-5)
 
@@ -186,7 +186,7 @@ def predict(model: MVLAModel, batch: Batch, rule: Keep | None) -> Tensor:
     if rule is not None and rule.layer == 0:
         prefix, _ = prefix.keep_visual(rule.choose(model.call_view(prefix)))
         rule = None
-    return model.decode_l1(prefix, rule=rule)[0]
+    return model.decode(prefix, rule=rule)[0]
 
 
 @pytest.fixture

@@ -19,9 +19,11 @@ NAME = "mvla_pruned_ros"
 ALLOWED = {
     "types": set(),
     "geometry": {"types"},
+    "static_call": set(),
+    "geometry_torch": {"static_call"},
     "chunks": {"types"},
     "pruning": {"pruning"},
-    "policy": {"policy", "pruning", "geometry", "types"},
+    "policy": {"policy", "pruning", "geometry", "geometry_torch", "static_call", "types"},
     "runtime": {"policy", "pruning", "types"},
     "overlay": {"pruning", "types"},
     "bag_reader": set(),

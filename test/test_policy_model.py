@@ -12,9 +12,12 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaModel
 
+from mvla_pruned_ros.policy.backbone import Prefix
 from mvla_pruned_ros.policy.config import MVLAConfig
-from mvla_pruned_ros.policy.model import Batch, MVLAModel, Prefix, cosine_alphas, ddim_timesteps
-from mvla_pruned_ros.policy.mvla import MVLAPolicy, resolve_device
+from mvla_pruned_ros.policy.device import resolve_device
+from mvla_pruned_ros.policy.diffusion import cosine_alphas, ddim_timesteps
+from mvla_pruned_ros.policy.model import Batch, MVLAModel
+from mvla_pruned_ros.policy.mvla import MVLAPolicy
 from mvla_pruned_ros.pruning.methods import make_pruner
 from mvla_pruned_ros.runtime import NonFiniteActionError, PolicyRuntime
 from mvla_pruned_ros.types import Observation
@@ -177,8 +180,8 @@ def test_asking_for_evidence_does_not_change_the_action(model: MVLAModel) -> Non
 def test_reusing_the_prefix_equals_recomputing_it_at_every_denoising_step(order: tuple[str, ...], pruned: bool) -> None:
     model = make_model(token_order=order, head="ddim")
     prefix, noise = model.tokenize(make_batch(pruned)), torch.randn(2, 5, 4)
-    quick, evidence = model.decode_ddim(prefix, evidence=True, noise=noise)
-    slow, slow_evidence = model.decode_ddim(prefix, evidence=True, noise=noise, reuse_prefix=False)
+    quick, evidence = model.decode(prefix, evidence=True, noise=noise)
+    slow, slow_evidence = model.decode(prefix, evidence=True, noise=noise, reuse_prefix=False)
     # Random weights make the sample large: what counts is the error beside its size.
     assert (quick - slow).abs().max() <= 1e-5 * slow.abs().max()
     assert evidence.attention is not None and slow_evidence.attention is not None
@@ -194,8 +197,8 @@ def test_encoding_again_at_each_denoising_step_as_upstream_does_changes_nothing(
         encoded.append(model.tokenize(batch))
         return encoded[-1]
 
-    quick, _ = model.decode_ddim(model.tokenize(batch), noise=noise)
-    slow, _ = model.decode_ddim(tokenize(), noise=noise, reuse_prefix=False, retokenize=tokenize)
+    quick, _ = model.decode(model.tokenize(batch), noise=noise)
+    slow, _ = model.decode(tokenize(), noise=noise, reuse_prefix=False, retokenize=tokenize)
     assert len(encoded) == model.config.ddim_steps
     assert (quick - slow).abs().max() <= 1e-5 * slow.abs().max()
 
@@ -212,7 +215,7 @@ def test_denoising_recovers_the_sample_when_the_noise_is_predicted_exactly() -> 
             return noise
 
     model.action_head = KnowsTheNoise()
-    sample, _ = model.decode_ddim(model.tokenize(make_batch(False)), noise=start)
+    sample, _ = model.decode(model.tokenize(make_batch(False)), noise=start)
     torch.testing.assert_close(sample, clean, atol=1e-4, rtol=1e-4)
 
 
@@ -220,7 +223,7 @@ def test_noise_is_read_from_the_action_tokens_and_not_from_the_timestep_token() 
     model, noise = make_model(head="ddim"), torch.randn(2, 5, 4)
     prefix, read = model.tokenize(make_batch(False)), []
     model.action_head.register_forward_hook(lambda _, inputs, __: read.append(inputs[0]))
-    model.decode_ddim(prefix, noise=noise)
+    model.decode(prefix, noise=noise)
     first = model._noisy_tokens(noise, torch.full((2,), model.timesteps[0]))
     torch.testing.assert_close(read[0], model.run_backbone(prefix, first).hidden[:, 1:], atol=1e-5, rtol=1e-5)
     assert len(read) == 8

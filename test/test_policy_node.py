@@ -5,6 +5,7 @@ A made-up robot publishes the sensors; the policy has random weights, so command
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,19 +21,23 @@ import pytest
 pytest.importorskip("rclpy", reason="no ROS here: the node needs a graph")
 
 import rclpy
+import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped, TwistStamped
+from mla_checkpoint import write_run
 from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
+from safetensors.torch import load_file, save_file
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2
 from std_msgs.msg import Float64, Header, String
 from std_srvs.srv import Trigger
 
+from mvla_pruned_ros.policy.mla.convert import convert
 from mvla_pruned_ros.ros import policy_node
 from mvla_pruned_ros.ros.conversions import stamp_ns, time_message
 from mvla_pruned_ros.ros.environment import prepare_environment
@@ -561,6 +566,45 @@ def test_unreadable_weights_fail_configure_with_one_message(
     assert graph.node(policy=str(tmp_path)).trigger_configure() == FAILURE
     lines = [line for line in capfd.readouterr().err.splitlines() if "ERROR" in line]
     assert len(lines) == 1 and "model.safetensors" in lines[0]
+
+
+def refusal(node: policy_node.PolicyNode, capfd: pytest.CaptureFixture[str]) -> str:
+    """The one message with which configure fails."""
+    capfd.readouterr()
+    assert node.trigger_configure() == FAILURE
+    lines = [line for line in capfd.readouterr().err.splitlines() if "ERROR" in line]
+    assert len(lines) == 1 and "cannot configure" in lines[0], lines
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    "name, value, message",
+    [
+        ("action_head.2.bias", None, "missing action_head.2.bias"),
+        ("action_head.2.bias", torch.zeros(7), "action_head.2.bias has shape (7,), needs (4,)"),
+        ("action_head.2.bias", torch.full((4,), float("nan")), "action_head.2.bias has values that are not finite"),
+    ],
+)
+def test_malformed_checkpoint_fails_configure_with_one_message(
+    graph: Graph, tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, value: torch.Tensor | None, message: str
+) -> None:
+    folder = Path(shutil.copytree(graph.folder, tmp_path / "policy"))
+    weights = load_file(folder / "model.safetensors")
+    weights.pop(name)
+    save_file(weights | ({} if value is None else {name: value}), folder / "model.safetensors")
+    assert message in refusal(graph.node(policy=str(folder)), capfd)
+
+
+def test_upstream_policy_is_loaded_or_refused_by_the_same_node(
+    graph: Graph, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its actions are poses of 7 values; what is wrong with a folder is told as for any other policy."""
+    run = write_run(tmp_path / "run")
+    convert(run, tmp_path / "mla", overrides=run / "sizes.json")
+    message = refusal(graph.node(policy=str(tmp_path / "mla")), capfd)
+    assert "gives 7 values per action; this node sends 4: velocity x, y, z and gripper" in message
+    (tmp_path / "mla" / "config.json").write_text('{"architecture": "mla", "action_dim": 4}')
+    assert "action_dim 4 and proprio_dim 7 must both be 7" in refusal(graph.node(policy=str(tmp_path / "mla")), capfd)
 
 
 def process(folder: Path, camera: CameraModel, **parameters: str) -> subprocess.Popen:

@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     from ..analysis.report import analyse, sets_of
     from ..bag_reader import Bag
     from ..models import policy_folder
-    from ..policy.mvla import MVLAPolicy
+    from ..policy.loading import load_policy
     from ..pruning.config import TriStageConfig
 
     folder, console = policy_folder(args.policy), Console()
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("policy calls", total=None)
-        policy = MVLAPolicy.load(folder, args.device)
+        policy = load_policy(folder, args.device)
         if args.bag:
             with Bag(args.bag) as bag:
                 name, total, source = _bag(bag, policy)

@@ -1,26 +1,33 @@
 """``mvla bench``: how long policy calls take, and what of it goes into choosing tokens.
 
-Weights are random: they do not change the time. All variants run interleaved in one process on the same observations:
-`upstream` encodes and runs every token again at each denoising step; `cached` runs what stands before the actions once;
-`pruned` and `pruned_cached` are those two with fewer tokens. Speed-ups are relative to the first row.
+All variants run interleaved in one process on the same made-up scene: `upstream` encodes and runs every token again at
+each denoising step; `cached` runs what stands before the actions once; `pruned` and `pruned_cached` are those two with
+fewer tokens; `_eager` is without CUDA graphs. Speed-ups are medians of ratios to the first row, round by round. `floor`
+is the least time of the backbone by the rates of a matrix product and a copy, measured in the same run. Weights are
+random unless --policy is given: they do not change the time.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
-from ..policy.presets import PRESETS, preset
+from ..policy.mla.presets import MLA_PRESETS
+from ..policy.presets import PRESETS
 from ..pruning.interface import check_keep_ratio
 from ..pruning.methods import METHODS, check_method
 
 EXAMPLES = """examples:
   mvla bench --preset base --keep 0.5 0.35 0.25            256 + 256 tokens, width 384, 12 layers
+  mvla bench --preset base --width 1024 --depth 16 --keep 0.33 --threads 2
   mvla bench --preset small --method tri_stage fastv divprune --keep 0.35
-  mvla bench --preset base --width 1024 --depth 16 --rounds 15 --json out/bench.json
+  mvla bench --policy out/medium --keep 0.35               a trained policy with its own pruning parameters
+  mvla bench --preset mla-7b --device cuda --keep 0.5 0.35 0.33 --json gpu.json --plot gpu.html
+  mvla bench --sensor-to-command --json latency.json       what camera and commands add, with real nodes over DDS
+  mvla bench --read latency.json --plot latency.html       plots of what was measured before
 """
 
 
@@ -33,26 +40,57 @@ def add_parser(subparsers: Any) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--preset", default="small", help=f"of: {', '.join(PRESETS)} (default small)")
-    parser.add_argument("--width", type=int, help="instead of the preset's")
-    parser.add_argument("--depth", type=int, help="instead of the preset's")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--preset", default="small", help=f"of {', '.join([*PRESETS, *MLA_PRESETS])} (default small)")
+    what.add_argument("--policy", type=Path, metavar="FOLDER", help="a policy folder instead of random weights")
+    what.add_argument(
+        "--sensor-to-command", action="store_true", help="transport and conversion around the policy call"
+    )
+    what.add_argument("--read", type=Path, metavar="FILE", help="measure nothing, plot what is in this file")
+    parser.add_argument("--width", type=int, help="of the backbone, instead of the preset's")
+    parser.add_argument("--depth", type=int, help="layers, instead of the preset's")
+    parser.add_argument("--image-size", type=int, help="pixels, instead of the preset's; fewer image tokens")
+    parser.add_argument("--groups", type=int, help="point tokens, instead of the preset's")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default cpu)")
+    parser.add_argument("--precision", default="auto", help="fp32, bf16, fp16 or auto (bf16 on a GPU; default auto)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the policy (default 1)")
     parser.add_argument("--method", nargs="+", default=["tri_stage"], help=f"of: {', '.join(METHODS)}")
     parser.add_argument("--keep", type=float, nargs="+", default=[0.5, 0.35, 0.25], help="keep ratios")
     parser.add_argument("--rounds", type=int, default=22, help="timed calls per variant, at least 15 (default 22)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows here")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of --sensor-to-command (default 20)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="join the rows to those of this file")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="write plots, a page that needs no network")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print the table, write the rows."""
+    if args.sensor_to_command:
+        return _sensor_to_command(args)
+    if args.read is not None:
+        from ..evaluation.bench_file import read_rows
+
+        if args.plot is None:
+            raise ValueError("--read needs --plot: where the plots go")
+        return _plot(read_rows(args.read)["rows"], args.plot)
+    rows = _measure(args)
+    if args.json:
+        from ..evaluation.bench_file import add_rows
+
+        add_rows(args.json, rows, _command())
+        print(f"rows written to {args.json}")
+    return _plot(rows, args.plot) if args.plot else 0
+
+
+def _measure(args: argparse.Namespace) -> list[dict[str, Any]]:
     import torch
     from rich.console import Console
     from rich.progress import Progress
 
-    from ..evaluation.bench import Variant, bench_row, measure, random_policies, simulated_observations, total_rounds
-    from ..evaluation.machine import machine
+    from ..evaluation.bench import Lengths, bench_row, measure, total_rounds, variants
+    from ..evaluation.bench_subject import Subject, resized
+    from ..evaluation.costs import measure_floor
+    from ..policy.presets import preset
 
     for method in args.method:
         check_method(method)
@@ -62,29 +100,56 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--rounds must be at least 15 for a median that can be trusted, got {args.rounds}")
     if args.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {args.threads}")
-    changes = {k: v for k, v in (("width", args.width), ("depth", args.depth)) if v is not None}
-    if args.depth:
-        quarter = max(1, args.depth // 4)
-        changes["evidence_layers"] = tuple(sorted({min(args.depth - 1, i * quarter) for i in (1, 2, 3)}))
-    config = dataclasses.replace(preset(args.preset), **changes)
+    sizes = (args.width, args.depth, args.image_size, args.groups)
     torch.set_num_threads(args.threads)
-    again = (True, False) if config.head == "ddim" else (False,)
-    variants = [Variant("none", 1.0, r) for r in again]
-    variants += [Variant(m, k, r) for m in args.method if m != "none" for k in args.keep for r in again]
-    console = Console(width=max(100, Console().width))
-    observations = simulated_observations("push", config.image_size, 12)
-    policies = random_policies(config, observations[0].instruction, args.device)
+    if args.policy is not None:
+        if any(size is not None for size in sizes):
+            raise ValueError(
+                "--width, --depth, --image-size and --groups are for presets; a trained policy has its own"
+            )
+        subject = Subject.trained(args.policy, args.device, args.precision)
+    else:
+        config = MLA_PRESETS.get(args.preset) or preset(args.preset)
+        subject = Subject.random(args.preset, resized(config, *sizes), args.device, args.precision)
+    device = subject.policy.device
+    todo = variants(args.method, args.keep, subject.denoises, device.type == "cuda")
+    observations = subject.observations(12)
+    console = Console(width=max(110, Console().width))
     with Progress(console=console) as progress:
         bar = progress.add_task("calls", total=total_rounds(observations, args.rounds))
-        timings = measure(policies, variants, observations, args.rounds, lambda: progress.advance(bar))
-    rows = [bench_row(args.preset, config, v, t, timings[variants[0]]) for v, t in timings.items()]
+        timings = measure(subject, todo, observations, args.rounds, lambda: progress.advance(bar))
+    floor = measure_floor(device, subject.dtype)
+    lengths = Lengths.of(subject, observations[0])
+    rows = [bench_row(subject, v, t, timings[todo[0]], lengths, floor) for v, t in timings.items()]
     console.print(_table(rows))
+    return rows
+
+
+def _sensor_to_command(args: argparse.Namespace) -> int:
+    from ..evaluation.bench_file import set_entry
+    from ..ros.sensor_to_command import measure_sensor_to_command
+
+    entry = measure_sensor_to_command(args.seconds)
+    for name, value in entry.items():
+        print(f"{name:28} {value}")
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        entry = {"machine": {**machine(), "device": policies[False].device_name, "threads": args.threads}, "rows": rows}
-        args.json.write_text(json.dumps(entry, indent=1) + "\n")
-        console.print(f"rows written to {args.json}")
+        set_entry(args.json, "sensor_to_command", {**entry, "command": _command()})
+        print(f"written to {args.json}")
     return 0
+
+
+def _plot(rows: list[dict[str, Any]], path: Path) -> int:
+    from ..evaluation.bench_file import write_page
+
+    if not rows:
+        raise ValueError("there are no rows to plot")
+    write_page(rows, path)
+    print(f"plots written to {path}")
+    return 0
+
+
+def _command() -> str:
+    return shlex.join(["mvla", *sys.argv[1:]])
 
 
 def _table(rows: list[dict[str, Any]]) -> Any:
@@ -92,15 +157,17 @@ def _table(rows: list[dict[str, Any]]) -> Any:
 
     first = rows[0]
     title = (
-        f"{first['preset']}: width {first['width']}, {first['depth']} layers, {first['visual_tokens']} visual tokens"
+        f"{first['subject']}: width {first['width']}, {first['depth']} layers, {first['visual_tokens']} visual tokens, "
+        f"{first['precision']} on {first['device']}"
     )
     table = Table(title=f"{title}; medians of {first['rounds']} interleaved calls, ms")
-    for name in ("variant", "keep", "tokens", "policy", "p99", "backbone", "selection", "share", "speed-up"):
+    columns = ("variant", "keep", "tokens", "policy", "p99", "backbone", "floor", "selection", "share", "speed-up")
+    for name in columns:
         table.add_column(name, justify="left" if name == "variant" else "right", no_wrap=True)
     for r in rows:
         table.add_row(
             r["variant"], f"{r['keep_ratio']:g}", str(r["tokens"]), f"{r['policy_ms_p50']:.1f}",
-            f"{r['policy_ms_p99']:.1f}", f"{r['backbone_ms_p50']:.1f}", f"{r['selection_ms_p50']:.2f}",
-            f"{100 * r['selection_share']:.1f} %", f"{r['speed_up']:.2f}",
+            f"{r['policy_ms_p99']:.1f}", f"{r['backbone_ms_p50']:.1f}", f"{r['floor_ms']:.1f}",
+            f"{r['selection_ms_p50']:.2f}", f"{100 * r['selection_share']:.1f} %", f"{r['speed_up']:.2f}",
         )  # fmt: skip
     return table

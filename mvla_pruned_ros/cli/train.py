@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from ..models import policy_folder
-    from ..policy.mvla import resolve_device
+    from ..policy.device import resolve_device
     from ..training.collect import collect
     from ..training.demonstrations import Demonstrations
     from ..training.loop import train

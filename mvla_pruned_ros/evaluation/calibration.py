@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..policy.interface import Policy, StageTimer
+from ..policy.interface import Policy
+from ..policy.stage_timer import StageTimer
 from ..pruning.baselines import NoPruning
 from ..pruning.config import TriStageConfig
 from ..pruning.interface import Pruner

@@ -23,10 +23,10 @@ def _start(folder: Path) -> None:
     global _policy
     import torch
 
-    from ..policy.mvla import MVLAPolicy
+    from ..policy.loading import load_policy
 
     torch.set_num_threads(1)
-    _policy = MVLAPolicy.load(folder)
+    _policy = load_policy(folder)
 
 
 def _recording(task: str, seed: int) -> Recording:

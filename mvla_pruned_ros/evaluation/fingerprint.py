@@ -6,7 +6,8 @@ import hashlib
 from pathlib import Path
 
 # All that decides what a policy answers. Not pruning.json: rows and episodes name the pruning settings themselves.
-FILES = ("config.json", "model.safetensors", "normalization.json", "tokenizer.json")
+WEIGHTS = "model.safetensors"
+FILES = ("config.json", WEIGHTS, "normalization.json", "tokenizer.json")
 
 
 def policy_fingerprint(folder: Path | str) -> str:
@@ -15,11 +16,22 @@ def policy_fingerprint(folder: Path | str) -> str:
     Raises:
         ValueError: a file is missing.
     """
-    total = hashlib.sha256()
+    total, folder = hashlib.sha256(), Path(folder)
+    shards = sorted(path.name for path in folder.glob("model-*.safetensors"))
     for name in FILES:
-        path = Path(folder) / name
-        if not path.is_file():
-            raise ValueError(f"no policy folder at {folder}: {name} is missing")
-        # The digest of each file, so that bytes cannot wander from one file to the next unseen.
-        total.update(hashlib.sha256(path.read_bytes()).digest())
+        for part in shards if name == WEIGHTS and shards else [name]:
+            path = folder / part
+            if not path.is_file():
+                raise ValueError(f"no policy folder at {folder}: {part} is missing")
+            # The digest of each file, so that bytes cannot wander from one file to the next unseen.
+            total.update(_digest(path))
     return total.hexdigest()[:16]
+
+
+def _digest(path: Path) -> bytes:
+    """Of a file that may be larger than memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**24):
+            digest.update(block)
+    return digest.digest()

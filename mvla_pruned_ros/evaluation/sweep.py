@@ -61,7 +61,7 @@ class _Worker:
 
     def run(self, job: tuple[Setting, int]) -> tuple[Setting, Episode]:
         # Imported here: the parent needs no simulator, and environment variables are set by then.
-        from ..policy.mvla import MVLAPolicy
+        from ..policy.loading import load_policy
         from ..pruning.methods import make_pruner
         from ..runtime import PolicyRuntime
         from ..sim.robot import robot_of
@@ -69,7 +69,7 @@ class _Worker:
 
         setting, seed = job
         if setting.policy not in self.policies:
-            self.policies[setting.policy] = MVLAPolicy.load(setting.policy)
+            self.policies[setting.policy] = load_policy(setting.policy)
             if policy_fingerprint(setting.policy) != setting.fingerprint:
                 raise ValueError(f"{setting.policy} is another policy than when the sweep began: start it again")
         policy = self.policies[setting.policy]

@@ -39,8 +39,37 @@ class AttentionRows:
         return torch.stack(self.collected).mean(0)
 
 
+class PrefixCache:
+    """Keys and values of one call: those of the prefix are kept, those of the action tokens written over in place.
+
+    Its buffers are what the first pass computed, one pair a layer, and never grow: a later pass copies nothing but its
+    own tokens. (transformers' DynamicCache copies all of it at every pass.)
+    """
+
+    def __init__(self) -> None:
+        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+
+    @property
+    def filled(self) -> bool:
+        """Whether a pass has been made."""
+        return bool(self._layers)
+
+    def update(self, key: Tensor, value: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values, each (B, H, T + Q, D), for a pass that brings (B, H, T + Q, D) at first, then (B, H, Q, D).
+
+        Where a rule dropped tokens after a layer, T differs between layers.
+        """
+        if layer not in self._layers:
+            self._layers[layer] = key, value
+            return key, value
+        keys, values = self._layers[layer]
+        keys[:, :, -key.shape[2] :] = key
+        values[:, :, -key.shape[2] :] = value
+        return keys, values
+
+
 def _causal_attention(
-    module: nn.Module,
+    module: Any,
     query: Tensor,  # (B, H, Q, D)
     key: Tensor,  # (B, H, K, D)
     value: Tensor,
@@ -48,8 +77,11 @@ def _causal_attention(
     dropout: float = 0.0,
     scaling: float | None = None,
     attention_rows: Sequence[AttentionRows] = (),
+    prefix_cache: PrefixCache | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
+    if prefix_cache is not None:
+        key, value = prefix_cache.update(key, value, module.layer_idx)
     groups = query.shape[1] // key.shape[1]
     if groups > 1:  # grouped-query attention
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)

@@ -57,19 +57,29 @@ def load_weights(model: MVLAModel, path: Path) -> None:
     model.load_state_dict(weights)
 
 
+def config_file(folder: Path) -> Path:
+    """The configuration of a policy folder.
+
+    Raises:
+        CheckpointError: no such folder, or no configuration in it.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"no policy folder at {folder}: give a folder with config.json and weights")
+    path = folder / "config.json"
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing: a policy folder needs its configuration")
+    return path
+
+
 def load_policy_parts(folder: Path) -> tuple[MVLAModel, InstructionTokenizer, ActionNormalization]:
     """Read a policy folder, on the CPU, in eval mode.
 
     Raises:
         CheckpointError: see its description.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise CheckpointError(f"no policy folder at {folder}: give a folder with config.json and model.safetensors")
-    if not (folder / "config.json").is_file():
-        raise CheckpointError(f"{folder / 'config.json'} is missing: a policy folder needs its configuration")
+    path = config_file(folder)
     try:
-        config = MVLAConfig.load(folder / "config.json")
+        config = MVLAConfig.load(path)
         tokenizer = InstructionTokenizer.load(folder / "tokenizer.json", config.instruction_length)
         normalization = ActionNormalization.load(folder / "normalization.json")
         model = MVLAModel(config, tokenizer.size)

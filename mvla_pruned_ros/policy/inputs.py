@@ -49,7 +49,7 @@ def square_image(image: np.ndarray, camera: CameraModel, size: int) -> tuple[np.
     cropped = CameraModel(edge, edge, camera.fx, camera.fy, camera.cx - left, camera.cy - top, camera.base_from_camera)
     if edge != size:
         method = Image.Resampling.BOX if edge > size else Image.Resampling.BILINEAR
-        image = np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize((size, size), method))
+        image = np.array(Image.fromarray(np.ascontiguousarray(image)).resize((size, size), method))
     return image, cropped.resized(size, size)
 
 
@@ -77,24 +77,29 @@ def prepare(observation: Observation, config: MVLAConfig) -> PolicyInput:
         centres=centres,
         groups=groups.astype(np.float32),
         proprio=observation.proprio.astype(np.float32),
-        layout=token_layout(points, centres, camera, config, observation.proprio[:3]),
+        layout=token_layout(points, centres, camera, config.grid, config.patch_size, observation.proprio[:3]),
     )
 
 
 def token_layout(
-    points: np.ndarray, centres: np.ndarray, camera: CameraModel, config: MVLAConfig, end_effector: np.ndarray
+    points: np.ndarray,
+    centres: np.ndarray,
+    camera: CameraModel,
+    grid: int,
+    patch_size: int,
+    end_effector: np.ndarray,
 ) -> TokenLayout:
     """Where image patches and point groups lie in space and on the image.
 
     Args:
         points: (N, 3) workspace cloud, metres. centres: (G, 3). camera: model for the resampled image.
+        grid: image tokens along one edge. patch_size: pixels along one edge of an image token.
         end_effector: (3,) metres.
     """
-    grid = config.grid
 
     def patch_of(xyz: np.ndarray) -> np.ndarray:
         uv, depth = camera.project(xyz)
-        col, row = (uv // config.patch_size).astype(np.int64).T
+        col, row = (uv // patch_size).astype(np.int64).T
         inside = (depth > 0) & (row >= 0) & (row < grid) & (col >= 0) & (col < grid)
         return np.where(inside, row * grid + col, -1)
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from ..pruning.types import Evidence, Selection, TokenLayout
 from ..types import Observation
+from .stage_timer import StageTimer
 
 
 class PreparedInput(Protocol):
@@ -37,37 +36,22 @@ class PolicyOutput:
     selection: Selection
 
 
-@dataclass
-class StageTimer:
-    """Milliseconds of each stage of one policy call, by name, in order.
-
-    On a GPU each stage is closed by a synchronisation of ``device`` when ``synchronise`` is set; otherwise
-    what is measured there is the time to enqueue it.
-    """
-
-    ms: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.ms[name] = self.ms.get(name, 0.0) + (time.perf_counter() - start) * 1e3
-
-
 class Policy(Protocol):
     """A multi-visual-modal policy: image and point tokens in, a chunk of actions out.
 
     Attributes:
         chunk_size, action_dim, step_s: form of the chunk.
-        device_name: where it runs, for people to read.
+        device: where it runs. device_name: the same for people to read.
+        token_bucket: numbers of visual tokens that are multiples of this are the ones it is prepared for; 1 where all
+            numbers are alike.
     """
 
     chunk_size: int
     action_dim: int
     step_s: float
+    device: torch.device
     device_name: str
+    token_bucket: int
 
     def reset(self) -> None:
         """Forget the episode, random draws included: the same observations give the same actions after it."""
@@ -84,6 +68,13 @@ class Policy(Protocol):
         Raises:
             ValueError: the selection has a rule and this policy cannot prune inside the call.
         """
+
+    def seal(self) -> None:
+        """Warm-up is over: shapes of calls that are met for the first time from here on count as late."""
+
+    @property
+    def late_shapes(self) -> int:
+        """Shapes that were first met after ``seal``; each was one slow call."""
 
     def memory_mb(self) -> float:
         """Device memory in use, MB; 0 where it is not known."""

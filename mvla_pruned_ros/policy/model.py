@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, LlamaConfig, LlamaModel
+from transformers import LlamaConfig, LlamaModel
 
-from ..pruning.in_call import CallView, FixedChoice, InCallRule
-from .attention import NAME, AttentionRows
+from ..pruning.in_call import CallView, InCallRule
+from .attention import NAME, AttentionRows, PrefixCache
+from .backbone import BackboneOutput, DenoisingPasses, Prefix, run_backbone, text_scores
 from .config import MVLAConfig
+from .diffusion import cosine_alphas, ddim, ddim_timesteps, timestep_features
 from .tokenizers import Fourier, ImageTokenizer, PointTokenizer
 
 
@@ -34,66 +35,6 @@ class Batch:
     instruction: Tensor
     image_kept: Tensor | None = None
     points_kept: Tensor | None = None
-
-
-@dataclass
-class Prefix:
-    """Everything that stands before the action tokens.
-
-    Attributes:
-        tokens: (B, T, width) embeddings. positions: (B, T) int64, those of the unpruned sequence.
-        visual: (M2 + M3,) int64 indices into T of the visual tokens, image first.
-        num_image: M2.
-    """
-
-    tokens: Tensor
-    positions: Tensor
-    visual: Tensor
-    num_image: int
-
-    def keep_visual(self, chosen: Tensor) -> tuple[Prefix, Tensor]:
-        """This prefix with the visual tokens of (M,) ascending ``chosen`` only, and the indices into T that stay."""
-        stays = torch.ones(self.tokens.shape[1], dtype=torch.bool, device=chosen.device)
-        stays[self.visual] = False
-        stays[self.visual[chosen]] = True
-        kept = stays.nonzero()[:, 0]
-        visual = (stays.cumsum(0) - 1)[self.visual[chosen]]
-        num_image = int((chosen < self.num_image).sum())
-        return Prefix(self.tokens[:, kept], self.positions[:, kept], visual, num_image), kept
-
-
-@dataclass
-class BackboneOutput:
-    """hidden: (B, Q, width) of the action segment, after the final norm; norm, attention: (B, M2 + M3) evidence,
-    None unless asked for; chosen: (M,) visual tokens that a rule left, None without a rule."""
-
-    hidden: Tensor
-    norm: Tensor | None = None
-    attention: Tensor | None = None
-    chosen: Tensor | None = None
-
-
-def cosine_alphas(steps: int) -> Tensor:
-    """Cumulative alphas of the ``squaredcos_cap_v2`` schedule (Nichol and Dhariwal 2021), as MLA uses it."""
-
-    def bar(t: float) -> float:
-        return math.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
-
-    betas = [min(1 - bar((i + 1) / steps) / bar(i / steps), 0.999) for i in range(steps)]
-    return torch.cumprod(1 - torch.tensor(betas, dtype=torch.float64), 0).float()
-
-
-def ddim_timesteps(train_steps: int, steps: int) -> list[int]:
-    """Descending timesteps at the smallest even stride that gives ``steps`` of them (100, 8 -> 91, 78, ... 13, 0).
-
-    Raises:
-        ValueError: no stride gives that many.
-    """
-    for stride in range(1, train_steps + 1):
-        times = range(0, train_steps, stride)
-        if len(times) == steps:
-            return list(times)[::-1]
-    raise ValueError(f"no even stride gives {steps} of {train_steps} diffusion steps")
 
 
 class MVLAModel(nn.Module):
@@ -174,47 +115,16 @@ class MVLAModel(nn.Module):
         action: Tensor,
         *,
         evidence: bool = False,
-        cache: DynamicCache | None = None,
+        cache: PrefixCache | None = None,
         rule: InCallRule | None = None,
     ) -> BackboneOutput:
-        """Prefix and action tokens through the backbone.
-
-        Args:
-            prefix: from ``tokenize``. action: (B, Q, width) embeddings of the action segment.
-            evidence: also return what pruning learns from.
-            cache: prefix cache of this call. Empty: it is filled with the prefix. Filled: only the action tokens
-                run, with the same result within float tolerance; then there is no norm evidence, and it is left
-                as it was found.
-            rule: drops visual tokens after its layer (batch 1); not with a filled cache, which holds the choice.
-        """
-        cfg, queries = self.config, action.shape[1]
-        action_positions = self.action_positions(len(action), action.device)
-        filled = cache.get_seq_length() if cache is not None else 0
-        hidden = action if filled else torch.cat([prefix.tokens, action], 1)
-        positions = action_positions if filled else torch.cat([prefix.positions, action_positions], 1)
-        rows = AttentionRows(cfg.evidence_layers, cfg.chunk_size) if evidence else None
-        rope, chosen = self.backbone.rotary_emb(hidden, positions), None
-        # The loop of LlamaModel.forward, less what a pruned sequence has no use for.
-        for index, layer in enumerate(self.backbone.layers):
-            readers = [] if rows is None else [rows]
-            if rule is not None and index + 1 == rule.layer:
-                readers.append(rule_rows := AttentionRows((index,), queries, per_row=True))
-            hidden = layer(hidden, position_embeddings=rope, past_key_values=cache, use_cache=cache is not None,
-                           attention_rows=readers)  # fmt: skip
-            if rule is not None and index + 1 == rule.layer:
-                attention = rule_rows.collected[0][0][:, prefix.visual]
-                chosen = rule.choose(self.call_view(prefix, attention))
-                prefix, kept = prefix.keep_visual(chosen)
-                ends = torch.arange(-queries, 0, device=kept.device) + hidden.shape[1]
-                kept = torch.cat([kept, ends])
-                hidden, rope = hidden[:, kept], (rope[0][:, kept], rope[1][:, kept])
-        if cache is not None:
-            cache.crop(-queries)
-        out = BackboneOutput(self.final_norm(hidden[:, -queries:]), chosen=chosen)
-        if rows is not None:
-            out.attention = rows.mean()[:, prefix.visual]
-            out.norm = None if filled else hidden[:, prefix.visual].abs().mean(-1).float()
-        return out
+        """One pass, see ``backbone.run_backbone``. action: (B, Q, width). evidence: read what pruning learns from."""
+        rows = AttentionRows(self.config.evidence_layers, self.config.chunk_size) if evidence else None
+        positions = self.action_positions(len(action), action.device)
+        return run_backbone(
+            self.backbone, self.final_norm, prefix, action, positions,
+            evidence=rows, cache=cache, rule=rule, call_view=self.call_view,
+        )  # fmt: skip
 
     def call_view(self, prefix: Prefix, attention: Tensor | None = None) -> CallView:
         """What a rule may look at (batch 1). prefix: as it enters the backbone. attention: see ``CallView``."""
@@ -222,92 +132,71 @@ class MVLAModel(nn.Module):
         is_text = (prefix.positions[0] >= start) & (prefix.positions[0] < start + self.config.instruction_length)
         text = prefix.tokens[0, is_text]
         visual = prefix.tokens[0, prefix.visual]
+        return CallView(visual, prefix.num_image, text, attention, lambda: text_scores(self.backbone, text, visual))
 
-        def text_scores() -> Tensor:
-            first = self.backbone.layers[0]
-            query = first.self_attn.q_proj(first.input_layernorm(text)).unflatten(-1, (self.config.heads, -1))
-            key = first.self_attn.k_proj(first.input_layernorm(visual)).unflatten(-1, (self.config.heads, -1))
-            return torch.einsum("lhd,nhd->n", query.float(), key.float()) / (len(text) * self.config.heads)
+    @property
+    def evidence_layers(self) -> tuple[int, ...]:
+        """Layers whose attention is read."""
+        return self.config.evidence_layers
 
-        return CallView(visual, prefix.num_image, text, attention, text_scores)
+    @property
+    def noise_shape(self) -> tuple[int, int] | None:
+        """(chunk, A) of what ``decode`` starts from; None for the l1 head, which starts from nothing."""
+        return (self.config.chunk_size, self.config.action_dim) if self.config.head == "ddim" else None
 
     def predict(
         self, batch: Batch, *, evidence: bool = False, noise: Tensor | None = None
     ) -> tuple[Tensor, BackboneOutput]:
-        """Normalised action chunk (B, chunk, A) and the backbone's output (evidence of the first pass).
+        """``tokenize``, then ``decode``."""
+        return self.decode(self.tokenize(batch), evidence=evidence, noise=noise)
 
-        Args:
-            noise: (B, chunk, A) start of the ddim head; drawn when None. The l1 head has none.
-        """
-        prefix = self.tokenize(batch)
-        if self.config.head == "l1":
-            return self.decode_l1(prefix, evidence=evidence)
-        return self.decode_ddim(prefix, evidence=evidence, noise=noise)
-
-    def decode_l1(
-        self, prefix: Prefix, *, evidence: bool = False, rule: InCallRule | None = None
-    ) -> tuple[Tensor, BackboneOutput]:
-        """One pass, one query token per action."""
-        queries = self.action_queries.expand(len(prefix.tokens), -1, -1)
-        out = self.run_backbone(prefix, queries, evidence=evidence, rule=rule)
-        return self.action_head(out.hidden), out
-
-    def decode_ddim(
+    def decode(
         self,
         prefix: Prefix,
         *,
         evidence: bool = False,
         noise: Tensor | None = None,
-        reuse_prefix: bool = True,
         rule: InCallRule | None = None,
+        reuse_prefix: bool = True,
         retokenize: Callable[[], Prefix] | None = None,
     ) -> tuple[Tensor, BackboneOutput]:
-        """DDIM, eta 0. Everything before the timestep token is the same at every step, so it runs once (exact).
+        """Normalised action chunk (B, chunk, A) and the output of the first pass through the backbone.
 
-        A rule chooses in the first step; the others keep its choice.
+        The l1 head makes one pass with one query token per action, the ddim head one per denoising step.
 
         Args:
-            retokenize: with ``reuse_prefix`` off, called before every step but the first: upstream encodes its inputs
-                anew at each.
+            noise: (B, chunk, A) start of the ddim head; drawn when None. The l1 head has none.
+            evidence, rule, reuse_prefix, retokenize: see ``DenoisingPasses``.
         """
-        cfg = self.config
-        shape = (len(prefix.tokens), cfg.chunk_size, cfg.action_dim)
-        sample = torch.randn(shape, device=prefix.tokens.device) if noise is None else noise
-        cache = DynamicCache(config=self.backbone.config) if reuse_prefix else None
-        first: BackboneOutput | None = None
-        for t, after in zip(self.timesteps, [*self.timesteps[1:], -1]):
-            if retokenize is not None and first is not None:
-                prefix = retokenize()
-            out = self.run_backbone(
-                prefix,
-                self._noisy_tokens(sample, torch.full((shape[0],), t, device=sample.device)),
-                evidence=evidence and first is None,
-                cache=cache,
-                rule=rule,
-            )
-            first = first or out
-            if rule is not None and out.chosen is not None:
-                rule = None if reuse_prefix else FixedChoice(rule.layer, out.chosen)
-            noise_hat = self.action_head(out.hidden[:, 1:]).float()
-            alpha, alpha_after = self.alphas[t], self.alphas[after] if after >= 0 else torch.ones(())
-            clean = (sample - (1 - alpha).sqrt() * noise_hat) / alpha.sqrt()
-            sample = alpha_after.sqrt() * clean + (1 - alpha_after).sqrt() * noise_hat
-        assert first is not None
-        return sample, first
+        if self.config.head == "l1":
+            queries = self.action_queries.expand(len(prefix.tokens), -1, -1)
+            out = self.run_backbone(prefix, queries, evidence=evidence, rule=rule)
+            return self.action_head(out.hidden), out
+        if noise is None:
+            assert self.noise_shape is not None
+            noise = torch.randn((len(prefix.tokens), *self.noise_shape), device=prefix.tokens.device)
+        passes = DenoisingPasses(
+            self.run_backbone, prefix, evidence=evidence, reuse_prefix=reuse_prefix, rule=rule, retokenize=retokenize
+        )
+
+        def predict_noise(sample: Tensor, timestep: Tensor) -> Tensor:
+            return self.action_head(passes(self._noisy_tokens(sample, timestep)).hidden[:, 1:]).float()
+
+        sample = ddim(predict_noise, noise, self.alphas, self.timesteps)
+        assert passes.first is not None
+        return sample, passes.first
 
     def _noisy_tokens(self, sample: Tensor, timestep: Tensor) -> Tensor:
         """(B, chunk, A) and (B,) -> (B, 1 + chunk, width): timestep token, then one token per noisy action."""
         dtype = self.action_position.dtype
-        frequencies = torch.exp(-math.log(10000) / 128 * torch.arange(128, device=sample.device))
-        angle = timestep[:, None].float() * frequencies
-        time = self.time_embedder(torch.cat([angle.cos(), angle.sin()], -1).to(dtype))[:, None]
+        time = self.time_embedder(timestep_features(timestep).to(dtype))[:, None]
         return torch.cat([time, self.action_embedder(sample.to(dtype)) + self.action_position], 1)
 
     def loss(self, batch: Batch, target: Tensor) -> Tensor:
         """Training loss. target: (B, chunk, A) normalised. l1: mean absolute error; ddim: error of the noise."""
         prefix = self.tokenize(batch)
         if self.config.head == "l1":
-            return (self.decode_l1(prefix)[0].float() - target).abs().mean()
+            return (self.decode(prefix)[0].float() - target).abs().mean()
         t = torch.randint(self.config.ddim_train_steps, (len(target),), device=target.device)
         noise = torch.randn_like(target)
         alpha = self.alphas[t][:, None, None]

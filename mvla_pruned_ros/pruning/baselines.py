@@ -12,6 +12,7 @@ class NoPruning:
     """Every token, every call."""
 
     name = "none"
+    bucket = 1
 
     def __init__(self) -> None:
         self.keep_ratio = 1.0
@@ -31,6 +32,7 @@ class RandomPruning:
     methods are compared at the same measured keep ratio."""
 
     name = "random"
+    bucket = 1
 
     def __init__(self, keep_ratio: float, seed: int = 0) -> None:
         self.keep_ratio = check_keep_ratio(keep_ratio)
@@ -45,7 +47,7 @@ class RandomPruning:
         if self._first or self.keep_ratio == 1:
             return Selection.full(layout)
         reason = np.full(layout.num_visual, Reason.DROPPED, np.int8)
-        count = token_budget(layout, self.keep_ratio)
+        count = token_budget(layout, self.keep_ratio, self.bucket)
         reason[self._rng.choice(layout.num_visual, count, replace=False)] = Reason.CHOSEN
         return Selection(reason, layout.num_image)
 
@@ -58,6 +60,7 @@ class UniformPruning:
     modality by its share. The first call is full, as it is for every method."""
 
     name = "uniform"
+    bucket = 1
 
     def __init__(self, keep_ratio: float) -> None:
         self.keep_ratio = check_keep_ratio(keep_ratio)
@@ -70,7 +73,7 @@ class UniformPruning:
         if self._first or self.keep_ratio == 1:
             return Selection.full(layout)
         reason = np.full(layout.num_visual, Reason.DROPPED, np.int8)
-        budget, n2 = token_budget(layout, self.keep_ratio), layout.num_image
+        budget, n2 = token_budget(layout, self.keep_ratio, self.bucket), layout.num_image
         image = round(budget * n2 / layout.num_visual)
         for start, total, count in ((0, n2, image), (n2, layout.num_points, budget - image)):
             reason[start + (np.arange(count) * total) // max(1, count)] = Reason.CHOSEN

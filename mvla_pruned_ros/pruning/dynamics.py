@@ -51,14 +51,13 @@ def carry(memory: SalienceMemory, layout: TokenLayout, robot_radius_m: float) ->
     """
     old, n2 = memory.layout, layout.num_image
     moved = old.positions.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        near = np.linalg.norm(moved - old.end_effector, axis=1) <= robot_radius_m
+    x, y, z = (moved - old.end_effector).T
+    near = np.sqrt(x * x + y * y + z * z) <= robot_radius_m  # false where there is no position
     moved[near] += layout.end_effector - old.end_effector
     salience = np.concatenate([memory.salience[:n2], np.zeros(layout.num_points)])
     age = np.concatenate([memory.age[:n2], np.zeros(layout.num_points, np.int64)])
 
-    old_patches = np.flatnonzero(np.isfinite(moved[:n2]).all(1))
-    new_patches = np.flatnonzero(np.isfinite(layout.image_positions).all(1))
+    old_patches, new_patches = _located(moved[:n2]), _located(layout.image_positions)
     if len(old_patches) and len(new_patches):
         distance, nearest = cKDTree(moved[old_patches]).query(layout.image_positions[new_patches])
         match = distance <= MATCH_M
@@ -73,6 +72,12 @@ def carry(memory: SalienceMemory, layout: TokenLayout, robot_radius_m: float) ->
         salience[n2:] = (weight * memory.salience[n2:][nearest]).sum(1)
         age[n2:] = memory.age[n2:][nearest[:, 0]]
     return SalienceMemory(layout, salience / max(salience.sum(), 1e-12), age)
+
+
+def _located(positions: np.ndarray) -> np.ndarray:
+    """Indices of (N, 3) positions that are finite."""
+    finite = np.isfinite(positions)
+    return np.flatnonzero(finite[:, 0] & finite[:, 1] & finite[:, 2])
 
 
 def update(

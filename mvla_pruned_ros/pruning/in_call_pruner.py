@@ -11,10 +11,11 @@ class InCallPruner:
     """Hands the policy a rule with each call but the first. Subclasses say which.
 
     Attributes:
-        name, keep_ratio: see ``Pruner``.
+        name, keep_ratio, bucket: see ``Pruner``.
     """
 
     name = ""
+    bucket = 1
 
     def __init__(self, keep_ratio: float) -> None:
         self.keep_ratio = check_keep_ratio(keep_ratio)
@@ -26,7 +27,7 @@ class InCallPruner:
 
     def budget(self, layout: TokenLayout) -> int:
         """How many visual tokens the call to come may keep."""
-        return token_budget(layout, self.keep_ratio)
+        return token_budget(layout, self.keep_ratio, self.bucket)
 
     def reset(self) -> None:
         self._calls = 0
@@ -77,7 +78,7 @@ class GatedPruner(InCallPruner):
         self._running = RunningBudget()
 
     def budget(self, layout: TokenLayout) -> int:
-        return token_budget(layout, self._running.ratio(self.keep_ratio))
+        return token_budget(layout, self._running.ratio(self.keep_ratio), self.bucket)
 
     def observe(self, layout: TokenLayout, selection: Selection, evidence: Evidence) -> None:
         if self._calls > 0:  # the first call is full for every method

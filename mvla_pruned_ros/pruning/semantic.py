@@ -7,8 +7,6 @@ frame, so here the clusters are clusters of positions, and attention says which 
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from .types import SemanticSet, TokenLayout
@@ -34,18 +32,40 @@ def semantic_sets(
     """
     positions = layout.positions
     sets = np.full(len(positions), SemanticSet.BACKGROUND, np.int8)
-    located = np.isfinite(positions).all(1)
-    robot = located & (np.linalg.norm(positions - layout.end_effector, axis=1) <= robot_radius_m)
+    finite = np.isfinite(positions)
+    located = finite[:, 0] & finite[:, 1] & finite[:, 2]
+    x, y, z = (positions - layout.end_effector).T
+    robot = located & (np.sqrt(x * x + y * y + z * z) <= robot_radius_m)
     sets[robot] = SemanticSet.ROBOT
     rest = np.flatnonzero(located & ~robot)
     if len(rest) == 0:
         return sets
     pairs = cKDTree(positions[rest]).query_pairs(LINK_M, output_type="ndarray")
-    graph = coo_matrix((np.ones(len(pairs)), pairs.T), shape=(len(rest), len(rest)))
-    count, thing = connected_components(graph, directed=False)
-    mean = np.bincount(thing, salience[rest], count) / np.bincount(thing, minlength=count)
-    sets[rest[mean[thing] >= object_threshold * salience.mean()]] = SemanticSet.OBJECT
+    thing, values = linked(len(rest), pairs), salience[rest]
+    mean = np.bincount(thing, values)[thing] / np.bincount(thing)[thing]
+    sets[rest[mean >= object_threshold * salience.mean()]] = SemanticSet.OBJECT
     return sets
+
+
+def linked(count: int, pairs: np.ndarray) -> np.ndarray:
+    """(count,) int64: for each member the smallest one that it is linked to through (P, 2) ``pairs``, itself if none.
+
+    scipy's connected_components does the same; building its sparse matrix takes five times as long as this.
+    """
+    first, second = pairs[:, 0], pairs[:, 1]
+    root = np.arange(count)
+    while True:
+        a, b = root[first], root[second]
+        apart = a != b
+        if not apart.any():
+            return root
+        first, second, a, b = first[apart], second[apart], a[apart], b[apart]
+        np.minimum.at(root, np.maximum(a, b), np.minimum(a, b))  # roots only, and downwards: no circle can arise
+        while True:
+            further = root[root]
+            if (further == root).all():
+                break
+            root = further
 
 
 def unique_points(layout: TokenLayout, salience: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ class TriStagePruner:
     """See the module. Every stage can be switched off in the configuration."""
 
     name = "tri_stage"
+    bucket = 1
 
     def __init__(self, keep_ratio: float, config: TriStageConfig | None = None, seed: int = 0) -> None:
         self.keep_ratio = check_keep_ratio(keep_ratio)
@@ -66,8 +67,8 @@ class TriStagePruner:
 
     def observe(self, layout: TokenLayout, selection: Selection, evidence: Evidence) -> None:
         """Learn from the call that was made with ``selection``."""
-        if len(evidence.norm) != selection.kept.sum():
-            raise ValueError(f"evidence for {len(evidence.norm)} tokens, but {selection.kept.sum()} were kept")
+        if len(evidence.norm) != selection.num_kept:
+            raise ValueError(f"evidence for {len(evidence.norm)} tokens, but {selection.num_kept} were kept")
         share = modality_share(evidence.norm, len(selection.image_kept))
         if not np.isnan(share):
             self._shares.append(share)
@@ -99,13 +100,16 @@ class TriStagePruner:
         them).
         """
         config, n2 = self.config, layout.num_image
-        budget = token_budget(layout, self.keep_ratio)
-        reason = np.full(layout.num_visual, Reason.DROPPED, np.int8)
+        budget = token_budget(layout, self.keep_ratio, self.bucket)
+        reason = np.zeros(layout.num_visual, np.int8)  # Reason.DROPPED
+        free, room = np.ones(layout.num_visual, bool), budget
 
-        def keep(indices: np.ndarray, why: Reason, limit: int) -> None:
-            room = min(limit, budget - int((reason != Reason.DROPPED).sum()))
-            free = indices[reason[indices] == Reason.DROPPED]
-            reason[free[: max(0, room)]] = why
+        def keep(indices: np.ndarray, why: Reason, limit: int) -> int:
+            nonlocal room
+            taken = indices[free[indices]][: max(0, min(limit, room))]
+            reason[taken], free[taken] = int(why), False
+            room -= len(taken)
+            return len(taken)
 
         rank = predicted.salience.copy()
         if sets is not None:
@@ -115,20 +119,19 @@ class TriStagePruner:
             count = round(config.return_share * budget)
             keep(longest_unseen(predicted.age, predicted.salience, count), Reason.RETURNED, count)
         candidates = self._modality_candidates(rank, n2, budget, share)
+        order = np.lexsort((-rank, ~candidates))  # candidates of stage I first, then by rank
         if sets is not None:
-            background = np.flatnonzero(sets == SemanticSet.BACKGROUND)
+            protected = sets != int(SemanticSet.BACKGROUND)
+            background = np.flatnonzero(~protected)
             # The paper keeps 10 % of the background; at a small budget that would be all of it, so the share is
             # of the budget where that is less (ours).
             count = round(config.background_share * min(len(background), budget))
             keep(self._rng.permutation(background), Reason.BACKGROUND, count)
-            protected = sets != SemanticSet.BACKGROUND
-            order = np.lexsort((-rank, ~candidates))  # candidates of stage I first, then by rank
             limit = round(config.protected_share * budget)
-            robot = min(limit, round(config.robot_share * budget))
             # Objects draw more attention than the arm: at small budgets no token of the gripper would be left.
-            keep(order[sets[order] == SemanticSet.ROBOT], Reason.PROTECTED, robot)
-            keep(order[protected[order]], Reason.PROTECTED, limit - int((reason == Reason.PROTECTED).sum()))
-        order = np.lexsort((-rank, ~candidates))
+            robot = order[sets[order] == int(SemanticSet.ROBOT)]
+            count = keep(robot, Reason.PROTECTED, min(limit, round(config.robot_share * budget)))
+            keep(order[protected[order]], Reason.PROTECTED, limit - count)
         keep(order, Reason.SALIENT, budget)
         return reason
 

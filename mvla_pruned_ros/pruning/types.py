@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -71,6 +72,9 @@ class Reason(enum.IntEnum):
     CHOSEN = 6  # picked by a method that gives no reason per token (random, say)
 
 
+REASON_NAMES = tuple(reason.name.lower() for reason in Reason)
+
+
 @dataclass(frozen=True)
 class Selection:
     """Which visual tokens stay, and why.
@@ -91,17 +95,22 @@ class Selection:
     image_share: float = float("nan")
     rule: InCallRule | None = None
 
-    @property
+    @cached_property
     def kept(self) -> np.ndarray:
         """(N2 + N3,) bool."""
-        return self.reason != Reason.DROPPED
+        return self.reason != int(Reason.DROPPED)
 
-    @property
+    @cached_property
+    def num_kept(self) -> int:
+        """Visual tokens that stay."""
+        return int(np.count_nonzero(self.reason))
+
+    @cached_property
     def image_kept(self) -> np.ndarray:
         """Indices of the image tokens that stay, ascending."""
         return np.flatnonzero(self.kept[: self.num_image])
 
-    @property
+    @cached_property
     def points_kept(self) -> np.ndarray:
         """Indices of the point tokens that stay, ascending."""
         return np.flatnonzero(self.kept[self.num_image :])
@@ -109,11 +118,11 @@ class Selection:
     @property
     def keep_ratio(self) -> float:
         """Visual tokens kept / visual tokens in."""
-        return float(self.kept.mean())
+        return self.num_kept / len(self.reason)
 
     @property
     def is_full(self) -> bool:
-        return bool(self.kept.all())
+        return self.num_kept == len(self.reason)
 
     def after_rule(self, chosen: np.ndarray) -> Selection:
         """This selection once its rule has chosen. chosen: indices into the tokens that were kept so far."""
@@ -159,11 +168,12 @@ class PruningStats:
 
     @classmethod
     def of(cls, selection: Selection) -> PruningStats:
-        n2 = selection.num_image
+        counts = np.bincount(selection.reason, minlength=len(Reason)).tolist()
+        image_kept, n2 = len(selection.image_kept), selection.num_image
         return cls(
             image_in=n2,
-            image_kept=int(selection.kept[:n2].sum()),
+            image_kept=image_kept,
             points_in=len(selection.reason) - n2,
-            points_kept=int(selection.kept[n2:].sum()),
-            by_reason={r.name.lower(): int((selection.reason == r).sum()) for r in Reason},
+            points_kept=selection.num_kept - image_kept,
+            by_reason=dict(zip(REASON_NAMES, counts)),
         )

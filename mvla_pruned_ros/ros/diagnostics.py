@@ -23,12 +23,13 @@ def _text(value: Any) -> str:
 
 def inference_status(
     name: str, *, active: bool, worker: Worker | None, store: InputStore, silent: list[str], refused: str | None,
-    max_age_s: float, slow_ms: float, instruction: str, device: str, memory_mb: float, commands: dict[str, Any],
-    image_publishers: int,
+    max_age_s: float, slow_ms: float, instruction: str, device: str, memory_mb: float, late_shapes: int, pruning: bool,
+    commands: dict[str, Any], image_publishers: int,
 ) -> DiagnosticStatus:  # fmt: skip
     """One status with everything; its level is that of the worst finding, its message names it.
 
     Args:
+        late_shapes: see ``Policy``. pruning: whether calls are pruned, see parameter ``prune``.
         silent: topics that are silent. refused: why the last instruction was refused. commands: counters of commands.
         image_publishers: how many publish images: some, but no frame, points to a shared-memory segment too small.
     """
@@ -57,7 +58,8 @@ def inference_status(
             findings.append((ERROR, "the clock stands still: the arm is stopped"))
     if refused:
         findings.append((WARN, refused))
-    values: dict[str, Any] = {"instruction": instruction, "device": device, "device_memory_mb": memory_mb}
+    values: dict[str, Any] = {"instruction": instruction, "device": device, "device_memory_mb": memory_mb,
+                              "late_shapes": late_shapes, "pruning": pruning}  # fmt: skip
     if worker is not None:
         values["policy_rate_hz"] = worker.rate_hz()
         if worker.last is not None:
@@ -94,6 +96,7 @@ def call_values(result: Result) -> dict[str, Any]:
         "policy_ms": inference.policy_ms,
         **{f"{name}_ms": value for name, value in ms.items()},
         "latency_ms": result.latency_ms,
+        "waited_ms": result.waited_ms,
         **{f"kept_{reason}": count for reason, count in stats.by_reason.items() if reason != "dropped"},
     }
 

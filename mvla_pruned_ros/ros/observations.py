@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ..geometry import depth_to_points
 from ..policy.mvla import MVLAPolicy
-from ..runtime import PolicyRuntime
+from ..runtime import PolicyRuntime, WarmUp
 from ..types import CameraModel, Observation
 from . import conversions as convert
 from .inputs import MatchedMessages
@@ -65,11 +63,8 @@ def observe(matched: MatchedMessages, settings: Settings, pose: np.ndarray) -> O
     return Observation(matched.stamp_ns, image, points, camera, proprio, settings["instruction"])
 
 
-def warm_up(runtime: PolicyRuntime, settings: Settings) -> float:
-    """Run the policy on made-up input, so that the first real call is not slow; milliseconds of the first call.
-
-    Kernels are chosen and memory is taken at the first call of a shape, so a pruned call is made as well.
-    """
+def warm_up(runtime: PolicyRuntime, settings: Settings) -> WarmUp:
+    """Run the policy on made-up input, so that no real call is slow, and see whether pruning pays if that is asked."""
     policy = runtime.policy
     assert isinstance(policy, MVLAPolicy)
     config, rng = policy.config, np.random.default_rng(0)
@@ -81,10 +76,7 @@ def warm_up(runtime: PolicyRuntime, settings: Settings) -> float:
     image = rng.integers(0, 256, (size, size, 3), np.uint8)
     proprio = np.append(points.mean(0), np.ones(config.proprio_dim - 3)).astype(np.float32)
     instruction = settings["instruction"] or policy.tokenizer.words[0]
-    start = time.perf_counter()
-    first = 0.0
-    for _ in range(3):
-        runtime.infer(Observation(0, image, points, camera, proprio, instruction))
-        first = first or (time.perf_counter() - start) * 1e3
-    runtime.reset()
-    return first
+    decide = settings["prune"] == "auto"
+    result = runtime.warm_up(Observation(0, image, points, camera, proprio, instruction), rounds=15 if decide else 1)
+    runtime.prune = result.pruning_pays or not decide
+    return result

@@ -14,6 +14,7 @@ from rclpy.parameter import Parameter
 
 from ..chunks import Limits
 from ..models import policy_folder
+from ..policy.device import PRECISIONS
 from ..pruning.config import TriStageConfig
 from ..pruning.interface import check_keep_ratio
 from ..pruning.methods import METHODS
@@ -37,6 +38,17 @@ SPECS: dict[str, Spec] = {
     # Fixed at start.
     "policy": Spec("small", "Policy folder, or the name of a shipped policy.", fixed=True),
     "device": Spec("auto", "Where the policy runs: cpu, cuda, cuda:N, or auto (cuda where there is one).", fixed=True),
+    "precision": Spec(
+        "auto", "Numbers of the network: fp32, bf16, fp16, or auto (bf16 on a GPU, fp32 on the CPU).", fixed=True,
+        choices=PRECISIONS,
+    ),
+    "prune": Spec(
+        "always",
+        "always, or auto: at start pruned and full calls are timed, and where pruned ones are no faster all tokens "
+        "stay until method or keep_ratio is changed.",
+        fixed=True,
+        choices=("always", "auto"),
+    ),
     "image_transport": Spec("raw", "Colour images: raw or compressed.", fixed=True, choices=("raw", "compressed")),
     "cloud_source": Spec("depth", "Points come from ~/depth or ~/points.", fixed=True, choices=("depth", "points")),
     "base_frame": Spec("base", "Frame of end-effector pose, workspace and commands.", fixed=True),

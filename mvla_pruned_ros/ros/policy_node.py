@@ -41,7 +41,7 @@ from ..chunks import ChunkBuffer, limit_command
 from ..models import policy_folder
 from ..overlay import draw_overlay
 from ..policy.inputs import square_image
-from ..policy.mvla import MVLAPolicy
+from ..policy.loading import LoadedPolicy, load_config, load_policy
 from ..pruning.config import TriStageConfig
 from ..pruning.methods import make_pruner
 from ..runtime import PolicyRuntime
@@ -71,7 +71,7 @@ class PolicyNode(LifecycleNode):
 
     def __init__(self, **options: Any) -> None:
         super().__init__("policy", **options)
-        self._policy: MVLAPolicy | None = None
+        self._policy: LoadedPolicy | None = None
         self._worker: Worker | None = None
         self._active = False
         self._refused: str | None = None
@@ -183,19 +183,20 @@ class PolicyNode(LifecycleNode):
 
                 torch.set_num_threads(settings["torch_threads"])
             folder = policy_folder(settings["policy"])
-            policy = MVLAPolicy.load(folder, settings["device"])
+            action_dim = load_config(folder).action_dim  # asked first: the weights may be many gigabytes
+            if action_dim != 4:
+                raise ValueError(
+                    f"policy {settings['policy']} gives {action_dim} values per action; this node sends 4: "
+                    "velocity x, y, z and gripper"
+                )
+            policy = load_policy(folder, settings["device"], settings["precision"])
             TriStageConfig.of_policy(folder)  # the declared defaults; a broken file must not pass unseen
             if settings["instruction"]:
                 policy.check_instruction(settings["instruction"])
             runtime = PolicyRuntime(
                 policy, make_pruner(settings["method"], settings["keep_ratio"], settings.pruning, settings["seed"])
             )
-            if policy.action_dim != 4:
-                raise ValueError(
-                    f"policy {settings['policy']} gives {policy.action_dim} values per action; this node sends 4: "
-                    "velocity x, y, z and gripper"
-                )
-            warm_up_ms = warm_up(runtime, settings)
+            warmed = warm_up(runtime, settings)
         except ValueError as error:
             self.get_logger().error(f"cannot configure: {error}")
             return TransitionCallbackReturn.FAILURE
@@ -203,7 +204,11 @@ class PolicyNode(LifecycleNode):
             self.get_logger().error(f"cannot configure: {type(error).__name__}: {error}")
             return TransitionCallbackReturn.FAILURE
         self._policy, self._runtime = policy, runtime
-        self.get_logger().info(f"policy {settings['policy']} on {policy.device_name}, first call {warm_up_ms:.0f} ms")
+        self.get_logger().info(
+            f"policy {settings['policy']} on {policy.device_name}, first call {warmed.first_ms:.0f} ms, then "
+            f"{warmed.full_ms:.1f} ms with all visual tokens and {warmed.pruned_ms:.1f} ms pruned"
+            + ("" if runtime.prune else ": nothing is pruned")
+        )
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -392,6 +397,8 @@ class PolicyNode(LifecycleNode):
             instruction=settings["instruction"],
             device=policy.device_name if policy else settings["device"],
             memory_mb=policy.memory_mb() if policy else 0.0,
+            late_shapes=policy.late_shapes if policy else 0,
+            pruning=bool(policy) and self._runtime.prune and settings["method"] != "none",
             commands=self._counts | {"clock_stopped": self._active and self._clock_stopped()},
             image_publishers=self.count_publishers(self._store.topics["image"]),
         )

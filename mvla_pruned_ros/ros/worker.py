@@ -34,6 +34,7 @@ class Result:
     observation: Observation
     inference: Inference
     latency_ms: float  # steady time from the arrival of the image to the chunk being in place
+    waited_ms: float  # part of it in which the call before still ran
 
 
 class Worker:
@@ -62,6 +63,7 @@ class Worker:
         self.calls: deque[float] = deque(maxlen=50)
         self.policy_ms: deque[float] = deque(maxlen=50)
         self.last: Result | None = None
+        self._free_at = 0.0  # steady seconds when the worker began to wait for a new image
         self.used_at = -math.inf  # steady seconds when the image of the newest chunk arrived
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
 
@@ -95,6 +97,7 @@ class Worker:
             if not settings["instruction"] or self.failures >= MAX_FAILURES:
                 self._reset_wanted.wait(IDLE_S)
                 continue
+            self._free_at = time.monotonic()
             matched = self._store.wait(round(settings["sync_tolerance_ms"] * 1e6), IDLE_S)
             if matched is not None:
                 self._infer(matched, self._settings())
@@ -134,7 +137,8 @@ class Worker:
         now = time.monotonic()
         self.calls.append(now)
         self.policy_ms.append(inference.policy_ms)
-        self.last = Result(observation, inference, (now - matched.received_at) * 1e3)
+        waited_ms = max(0.0, self._free_at - matched.received_at) * 1e3
+        self.last = Result(observation, inference, (now - matched.received_at) * 1e3, waited_ms)
         self._on_result(self.last)
 
     def _call(self, observation: Observation, settings: Settings) -> Inference:
@@ -148,6 +152,7 @@ class Worker:
             self._store.count_drop("out of device memory, tried with fewer tokens")
             torch.cuda.empty_cache()
             pruner, self._applied = self._runtime.pruner, None
+            self._runtime.prune = True
             pruner.keep_ratio = settings["keep_ratio"] / 2
             return self._runtime.infer(observation)
 
@@ -159,6 +164,8 @@ class Worker:
         if old is not None and old["instruction"] != settings["instruction"]:
             self._forget()  # a chunk of the old instruction must not be finished
         pruner = self._runtime.pruner
+        if old is not None and any(old[name] != settings[name] for name in ("method", "keep_ratio")):
+            self._runtime.prune = True  # what was measured at start was another way of pruning
         if old is None or old["method"] != settings["method"]:
             self._runtime.pruner = make_pruner(
                 settings["method"], settings["keep_ratio"], settings.pruning, settings["seed"]

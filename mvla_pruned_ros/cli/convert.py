@@ -1,0 +1,86 @@
+"""``mvla convert``: make a policy folder of an upstream MLA checkpoint.
+
+Upstream (arXiv 2509.26642) saves a run folder:
+
+  RUN/config.json                  what was trained
+  RUN/dataset_statistics.json      quantiles of actions and proprio
+  RUN/checkpoints/*.pt             weights, by torch.save
+
+Put the backbone's tokenizer.json (Llama-2) into RUN, or say where it is with --tokenizer. OUT gets config.json,
+model-*.safetensors with their index, normalization.json and tokenizer.json; nothing else is needed from then on, and
+nothing is downloaded. The checkpoint is read without running any pickled code. Every tensor that is missing, unknown,
+of another shape or not finite is named. Weights are written shard by shard: 4 GB of memory are enough for 7 B.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+EXAMPLES = """examples:
+  mvla convert exp/rlbench policies/mla                                   bfloat16, as upstream computes
+  mvla convert exp/rlbench/checkpoints/step-020000.pt policies/mla        of several checkpoints this one
+  mvla convert exp/rlbench policies/mla --tokenizer ~/Llama-2-7b-hf --dataset rlbench
+  mvla convert exp/tiny policies/tiny --sizes sizes.json --dtype float32  another backbone than Llama-2-7B
+
+sizes.json holds entries of the configuration, such as {"width": 5120, "depth": 40, "heads": 40, "mlp_width": 13824}.
+The inputs can be changed afterwards in OUT/config.json: workspace_lower, workspace_upper, voxel_size, step_s,
+evidence_layers.
+
+exit code: 0 when OUT was written, 2 when the checkpoint cannot be used; then there is no OUT.
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the subcommand."""
+    parser = subparsers.add_parser(
+        "convert",
+        help="make a policy folder of an upstream MLA checkpoint",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", type=Path, metavar="RUN", help="run folder, or a .pt file in its checkpoints/")
+    parser.add_argument("out", type=Path, metavar="OUT", help="policy folder to write; must not exist")
+    parser.add_argument("--dataset", metavar="NAME", help="whose statistics to use, when the file has several")
+    parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="folder of tokenizer.json (default: RUN)")
+    parser.add_argument("--sizes", type=Path, metavar="FILE", help="sizes that differ from upstream's 7 B, as JSON")
+    parser.add_argument(
+        "--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="of the weights (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--blank-before-proprio",
+        action="store_true",
+        help="the empty word stands before proprio, as upstream seems to train, not after the action, as it infers",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert, with a progress bar."""
+    import torch
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ..policy.mla.convert import convert
+
+    console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("tensors", total=None)
+        config = convert(
+            args.source,
+            args.out,
+            dataset=args.dataset,
+            tokenizer=args.tokenizer,
+            overrides=args.sizes,
+            blank_before_proprio=args.blank_before_proprio,
+            dtype=getattr(torch, args.dtype),
+            on_tensor=lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+    console.print(
+        f"{args.out}: {config.depth} layers of width {config.width}, {config.num_visual} visual tokens, "
+        f"{config.chunk_size} action(s) of {config.action_dim} values per call, {args.dtype}"
+    )
+    return 0

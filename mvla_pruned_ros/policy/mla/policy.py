@@ -1,0 +1,81 @@
+"""The upstream MLA policy behind the policy interface."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ...pruning.types import Selection
+from ...types import Observation
+from ..device import cast_parameters, resolve_device, resolve_precision
+from ..torch_policy import TorchPolicy
+from .checkpoint import load_mla_parts
+from .inputs import MLAInput, prepare
+from .model import MLABatch, MLAModel
+from .prompt import PromptTokenizer
+from .statistics import MLANormalization
+
+
+class MLAPolicy(TorchPolicy):
+    """An MLA policy ready to act.
+
+    Proprio and actions have 7 values: position (m), Euler angles x, y, z (rad), gripper 0 (closed) to 1 (open). Proprio
+    is the pose that was last commanded. Of an action the position is a step from where the end effector is, the angles
+    are absolute, and the gripper is 0 or 1.
+    """
+
+    def __init__(
+        self,
+        model: MLAModel,
+        tokenizer: PromptTokenizer,
+        normalization: MLANormalization,
+        device: str = "cpu",
+        seed: int = 0,
+        recompute: bool = False,
+        static: bool | None = None,
+    ) -> None:
+        """
+        Args:
+            model: on the device already. device: see ``resolve_device``. seed: of the noise.
+            recompute, static: see ``Executor``.
+        """
+        self.model, self.config = model, model.config
+        self.tokenizer, self.normalization = tokenizer, normalization
+        super().__init__(model, model.config, resolve_device(device), seed, recompute, static)
+
+    @classmethod
+    def load(cls, folder: Path | str, device: str = "cpu", precision: str = "auto") -> MLAPolicy:
+        """Read a folder of ``mvla convert``; raises CheckpointError or ValueError with the remedy.
+
+        Args:
+            precision: see ``resolve_precision``, but ``auto`` leaves the weights in the precision they have on disk.
+        """
+        where = resolve_device(device)
+        dtype = resolve_precision(precision, where)
+        model, tokenizer, normalization = load_mla_parts(Path(folder), where)
+        if precision != "auto":
+            cast_parameters(model, dtype)
+        return cls(model, tokenizer, normalization, device=device)
+
+    def check_instruction(self, instruction: str) -> None:
+        self.tokenizer.encode(instruction)
+
+    def prepare(self, observation: Observation) -> MLAInput:
+        return prepare(observation, self.config)
+
+    def _actions(self, chunk: np.ndarray) -> np.ndarray:
+        return self.normalization.actions(chunk)
+
+    def _batch(self, prepared: MLAInput, selection: Selection, instruction: str) -> MLABatch:
+        full = selection.is_full
+        return MLABatch(
+            image=self._tensor(prepared.image),
+            points=self._tensor(prepared.points),
+            first=self._tensor(prepared.first),
+            second=self._tensor(prepared.second),
+            proprio=self._tensor(self.normalization.proprio.normalize(prepared.proprio)),
+            prompt=self._tensor(self.tokenizer.encode(instruction)),
+            image_kept=None if full else self._tensor(selection.image_kept),
+            points_kept=None if full else self._tensor(selection.points_kept),
+        )

@@ -1,0 +1,85 @@
+"""A camera that shows a table with a box on it from above: colour, depth, pose and gripper at camera rate.
+
+Made up, for measurements: ``python -m mvla_pruned_ros.ros.made_up_camera`` publishes to a node called ``policy``.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import rclpy
+from geometry_msgs.msg import PoseStamped
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, JointState
+from std_msgs.msg import Header
+
+from .conversions import time_message
+from .environment import prepare_environment
+from .message_fallback import cv2_to_imgmsg
+
+WIDTH, HEIGHT, FOCAL = 640, 480, 600.0  # pixels
+CAMERA_HZ = 30.0
+FRAME, BASE = "camera_color_optical_frame", "base"
+SENSOR_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+EXTRINSICS = {  # from 1 m above the middle of the shipped policy's workspace, looking down
+    "extrinsics.translation": [0.0, 0.66, 1.0],
+    "extrinsics.rotation_xyzw": [1.0, 0.0, 0.0, 0.0],
+}
+
+
+class MadeUpCamera(Node):
+    """See the module. The same pixels each time; only the stamp is new."""
+
+    def __init__(self) -> None:
+        super().__init__("camera")
+        self._messages = _frame()
+        self._out = {
+            name: self.create_publisher(type(message), f"/policy/{name}", SENSOR_QOS)
+            for name, message in self._messages.items()
+        }
+        self.create_timer(1 / CAMERA_HZ, self._publish)
+
+    def _publish(self) -> None:
+        stamp = time_message(time.time_ns())
+        for name, message in self._messages.items():
+            message.header.stamp = stamp
+            self._out[name].publish(message)
+
+
+def _frame() -> dict[str, Any]:
+    """A table with a box on it from above; pixels and depth are noisy, so that nothing compresses or repeats."""
+    rng = np.random.default_rng(0)
+    depth = np.full((HEIGHT, WIDTH), 0.95, np.float32)
+    depth[200:260, 300:380] = 0.85
+    depth += rng.normal(0, 0.001, depth.shape).astype(np.float32)
+    camera, base = Header(frame_id=FRAME), Header(frame_id=BASE)
+    info = CameraInfo(header=camera, width=WIDTH, height=HEIGHT)
+    info.k = [FOCAL, 0.0, WIDTH / 2 - 0.5, 0.0, FOCAL, HEIGHT / 2 - 0.5, 0.0, 0.0, 1.0]
+    pose = PoseStamped(header=base)
+    pose.pose.position.x, pose.pose.position.y, pose.pose.position.z = 0.0, 0.66, 0.2
+    return {
+        "camera_info": info,
+        "ee_pose": pose,
+        "gripper": JointState(header=base, position=[1.0]),
+        "depth": cv2_to_imgmsg((depth * 1000).astype(np.uint16), "16UC1", camera),
+        "image": cv2_to_imgmsg(rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8), "rgb8", camera),
+    }
+
+
+def main() -> None:
+    """Publish until the process is told to end."""
+    prepare_environment()
+    rclpy.init(args=sys.argv)
+    try:
+        rclpy.spin(MadeUpCamera())
+    except (KeyboardInterrupt, ExternalShutdownException):
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    main()
