@@ -52,6 +52,7 @@ class SchedulePruner:
     full, as it is for every method."""
 
     name = "schedule"
+    bucket = 1
 
     def __init__(self, keep_ratio: float, schedule: SalienceSchedule, seed: int = 0) -> None:
         self.keep_ratio = check_keep_ratio(keep_ratio)
@@ -68,7 +69,7 @@ class SchedulePruner:
         order = self._rng.permutation(layout.num_visual)
         rank = self._schedule.salience[kinds_of(layout)]
         reason = np.full(layout.num_visual, Reason.DROPPED, np.int8)
-        reason[order[top(rank[order], token_budget(layout, self.keep_ratio))]] = Reason.CHOSEN
+        reason[order[top(rank[order], token_budget(layout, self.keep_ratio, self.bucket))]] = Reason.CHOSEN
         return Selection(reason, layout.num_image)
 
     def observe(self, layout: TokenLayout, selection: Selection, evidence: Evidence) -> None:
