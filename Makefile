@@ -8,6 +8,8 @@ TORCH ?= torch==2.13.0
 EPISODES ?= 3
 KEEP ?= 0.5
 PYTEST_ARGS ?=
+THREADS ?= 2
+BENCH_OUT ?= build/bench
 
 # With a ROS installation sourced, its rclpy and messages are used; without one, pip brings them as wheels.
 # The two must never meet in one environment.
@@ -34,13 +36,15 @@ export MUJOCO_GL ?= osmesa
 # What the nodes of demo and tests say stays on this machine.
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 
-.PHONY: help install demo test lint test-numpy1 clean
+.PHONY: help install demo test lint test-numpy1 bench bench-gpu clean
 
 help:
 	@echo 'make demo         set up, then run the simulated robot and the policy node: EPISODES=3 KEEP=0.5'
 	@echo 'make test         set up, then lint, type checks and all tests: PYTEST_ARGS="-k geometry"'
 	@echo 'make lint         ruff and mypy'
 	@echo 'make test-numpy1  tests of the core with numpy 1.26, in an environment of its own'
+	@echo 'make bench        latency on this CPU into $(BENCH_OUT): THREADS=2'
+	@echo 'make bench-gpu    tests that need a GPU, then latency on it into $(BENCH_OUT)'
 	@echo 'make install      only set up $(VENV) (done by the others when needed)'
 	@echo 'make clean        remove the environments, build outputs and caches'
 	@echo ''
@@ -83,6 +87,26 @@ $(INSTALLED_NUMPY1): setup.py
 test-numpy1: $(INSTALLED_NUMPY1)
 	$(VENV_NUMPY1)/bin/python -c 'import numpy; print("numpy", numpy.__version__)'
 	$(VENV_NUMPY1)/bin/python -m pytest $(CORE_TESTS)
+
+# The figures of docs/benchmarks/latency.md; on a machine that does nothing else.
+BENCH_CPU = $(BIN)/mvla bench --threads $(THREADS) --json $(BENCH_OUT)/latency.json
+bench: $(INSTALLED)
+	$(BENCH_CPU) --preset base --keep 0.5 0.33
+	$(BENCH_CPU) --preset base --width 1024 --depth 16 --keep 0.33 --rounds 15
+	$(BENCH_CPU) --preset medium --keep 0.5 0.35 --rounds 66
+	$(BENCH_CPU) --preset medium --image-size 160 --groups 30 --keep 0.75 0.5 0.35 --rounds 66
+	$(BENCH_CPU) --preset base --keep 0.33 --method random fastv divprune dart vla_pruner vla_adp
+	$(BENCH_CPU) --sensor-to-command --seconds 30
+	$(BIN)/mvla bench --read $(BENCH_OUT)/latency.json --plot $(BENCH_OUT)/latency.html
+
+# Needs a CUDA build of torch: make bench-gpu TORCH="torch --index-url https://download.pytorch.org/whl/cu128"
+BENCH_GPU = $(BIN)/mvla bench --device cuda --json $(BENCH_OUT)/gpu.json
+bench-gpu: $(INSTALLED)
+	$(BIN)/python -m pytest -q test/test_cuda.py
+	$(BENCH_GPU) --preset mla-7b --keep 0.5 0.35 0.33
+	$(BENCH_GPU) --preset base --keep 0.5 0.33
+	$(BENCH_GPU) --preset medium --keep 0.5 0.35 --rounds 66
+	$(BIN)/mvla bench --read $(BENCH_OUT)/gpu.json --plot $(BENCH_OUT)/gpu.html
 
 clean:
 	rm -rf .venv .venv-* build install log *.egg-info .pytest_cache .mypy_cache .ruff_cache

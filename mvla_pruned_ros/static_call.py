@@ -13,14 +13,14 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-Shapes: TypeAlias = tuple[tuple[tuple[int, ...], torch.dtype], ...]
+Shapes: TypeAlias = tuple[tuple[tuple[int, ...], torch.dtype, torch.device], ...]
 
 WARM_UP_RUNS = 3  # before a capture: libraries choose kernels and take workspaces in their first runs
 
 
 def shapes_of(tensors: Sequence[Tensor]) -> Shapes:
     """What decides whether a recording fits."""
-    return tuple((tuple(t.shape), t.dtype) for t in tensors)
+    return tuple((tuple(t.shape), t.dtype, t.device) for t in tensors)
 
 
 @dataclass

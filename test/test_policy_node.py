@@ -42,6 +42,7 @@ from mvla_pruned_ros.ros import policy_node
 from mvla_pruned_ros.ros.conversions import stamp_ns, time_message
 from mvla_pruned_ros.ros.environment import prepare_environment
 from mvla_pruned_ros.ros.message_fallback import cv2_to_imgmsg
+from mvla_pruned_ros.runtime import WarmUp
 from mvla_pruned_ros.types import CameraModel
 
 INSTRUCTION = "push the puck to the goal"
@@ -286,6 +287,27 @@ def test_each_call_is_reported_when_somebody_listens(graph: Graph) -> None:
     assert call["policy_ms"] > 0 and call["frames_received"] > 3 and call["stamp_ns"] > 0
     assert [f.name for f in clouds[-1].fields] == ["x", "y", "z", "salience", "set"]
     assert pictures[-1].encoding == "rgb8" and len(pictures[-1].data) == pictures[-1].step * pictures[-1].height
+
+
+def test_pruning_that_does_not_pay_is_left_out_until_it_is_asked_for_anew(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WarmUp, "pruning_pays", False)
+    node, robot = graph.active(prune="auto"), graph.robot
+    assert robot.drive(lambda: len(robot.calls) > 3)
+    assert all(call["keep_ratio"] == 1 for call in robot.calls)
+    assert wait_for(lambda: robot.values().get("pruning") == "False")
+    assert node.set_parameters([Parameter("keep_ratio", value=0.25)])[0].successful
+    assert robot.drive(lambda: robot.calls[-1]["keep_ratio"] == pytest.approx(0.25, abs=0.01))
+    assert wait_for(lambda: robot.values().get("pruning") == "True")
+
+
+def test_pruning_is_not_left_out_unless_that_was_allowed(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WarmUp, "pruning_pays", False)
+    graph.active()
+    robot = graph.robot
+    assert robot.drive(lambda: len(robot.calls) > 1)
+    assert robot.calls[-1]["keep_ratio"] == pytest.approx(0.5, abs=0.01)
 
 
 # Faults

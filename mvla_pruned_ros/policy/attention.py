@@ -48,6 +48,7 @@ class PrefixCache:
 
     def __init__(self) -> None:
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+        self._masks: dict[tuple[int, int], Tensor] = {}
 
     @property
     def filled(self) -> bool:
@@ -66,6 +67,13 @@ class PrefixCache:
         keys[:, :, -key.shape[2] :] = key
         values[:, :, -key.shape[2] :] = value
         return keys, values
+
+    def mask(self, query: Tensor, keys: int) -> Tensor:
+        """(Q, keys) bool, true where one of the last Q tokens may look; made once for all layers and passes."""
+        shape = query.shape[2], keys
+        if shape not in self._masks:
+            self._masks[shape] = torch.ones(shape, dtype=torch.bool, device=query.device).tril(keys - shape[0])
+        return self._masks[shape]
 
 
 def _causal_attention(
@@ -88,8 +96,9 @@ def _causal_attention(
     queries, keys = query.shape[2], key.shape[2]
     if queries == keys:
         out = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
-    else:  # the first keys come from a prefix cache
-        mask = torch.ones(queries, keys, dtype=torch.bool, device=query.device).tril(keys - queries)
+    else:  # the first keys come from the prefix cache
+        assert prefix_cache is not None
+        mask = prefix_cache.mask(query, keys)
         out = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
     for reader in attention_rows:
         if module.layer_idx not in reader.layers:
