@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 os.environ.setdefault("MUJOCO_GL", "osmesa")
 pytest.importorskip("metaworld", reason="the simulator extra is not installed: pip install .[sim]")
@@ -18,6 +19,8 @@ from mvla_pruned_ros.cli.main import main
 from mvla_pruned_ros.evaluation.fingerprint import policy_fingerprint
 from mvla_pruned_ros.evaluation.rollout import DelayedControl, run_episode
 from mvla_pruned_ros.evaluation.sweep import Setting, run_sweep
+from mvla_pruned_ros.policy.mla.presets import MLA_PRESETS
+from mvla_pruned_ros.policy.mla.random_weights import random_mla_policy
 from mvla_pruned_ros.policy.mvla import MVLAPolicy
 from mvla_pruned_ros.pruning.methods import make_pruner
 from mvla_pruned_ros.runtime import PolicyRuntime
@@ -109,6 +112,12 @@ def test_late_chunk_joins_at_the_action_that_is_due(robot: SimulatedRobot) -> No
             del robot.step  # type: ignore[misc]
         expected = [0.0] * delay + [k / 1000 for k in range(delay, 20)]
         np.testing.assert_allclose(sent, expected, atol=1e-6)
+
+
+def test_policy_of_another_robot_is_refused() -> None:
+    policy = random_mla_policy(MLA_PRESETS["mla-small"], "cpu", torch.float32)
+    with pytest.raises(ValueError, match="gives 7 values per action; the simulated robot takes 4"):
+        DelayedControl(PolicyRuntime(policy, make_pruner("none", 1.0)))
 
 
 def test_delay_longer_than_a_chunk_can_bridge_is_refused() -> None:

@@ -51,6 +51,11 @@ class DelayedControl:
         self, runtime: PolicyRuntime, *, delay: int = 0, instruction: str | None = None,
         replan_steps: int = REPLAN_STEPS,
     ) -> None:  # fmt: skip
+        if runtime.policy.action_dim != 4:
+            raise ValueError(
+                f"the policy gives {runtime.policy.action_dim} values per action; the simulated robot takes 4: "
+                "velocity x, y, z and gripper"
+            )
         room = runtime.policy.chunk_size - replan_steps
         if not 0 <= delay <= room:
             raise ValueError(
