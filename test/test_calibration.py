@@ -24,8 +24,10 @@ def recording(tiny_policy_folder: Path, observation: Callable[..., Observation])
     policy = MVLAPolicy.load(tiny_policy_folder)
     prepared = [policy.prepare(observation()) for _ in range(3)]
     instruction = observation().instruction
-    actions = [policy.act(p, Selection.full(p.layout), instruction, StageTimer()).actions[:HORIZON] for p in prepared]
-    return policy, Recording("push", instruction, tuple(prepared), np.stack(actions))
+    outputs = [policy.act(p, Selection.full(p.layout), instruction, StageTimer()) for p in prepared]
+    actions = np.stack([output.actions[:HORIZON] for output in outputs])
+    attention = tuple(output.evidence.attention for output in outputs)
+    return policy, Recording("push", instruction, tuple(prepared), actions, attention)
 
 
 def test_error_is_zero_when_nothing_is_dropped_and_not_when_most_is(recording: tuple[MVLAPolicy, Recording]) -> None:

@@ -10,8 +10,10 @@ import pytest
 from mvla_pruned_ros.pruning.baselines import RandomPruning
 from mvla_pruned_ros.pruning.config import TriStageConfig
 from mvla_pruned_ros.pruning.dynamics import SalienceMemory, carry, longest_unseen, update
+from mvla_pruned_ros.pruning.interface import token_budget
 from mvla_pruned_ros.pruning.methods import METHODS, make_pruner
 from mvla_pruned_ros.pruning.salience import modality_share, split_budget
+from mvla_pruned_ros.pruning.schedule import NUM_KINDS, SalienceSchedule, SchedulePruner, kinds_of
 from mvla_pruned_ros.pruning.semantic import semantic_sets, unique_points
 from mvla_pruned_ros.pruning.tri_stage import TriStagePruner
 from mvla_pruned_ros.pruning.types import Evidence, PruningStats, Reason, Selection, SemanticSet, TokenLayout
@@ -137,6 +139,21 @@ def test_member_of_an_attended_object_is_protected_although_its_own_salience_is_
     assert selection.kept[12]
 
 
+def test_robot_keeps_its_share_when_all_attention_goes_to_the_object() -> None:
+    kept = {}
+    for share in (0.0, 0.3):
+        pruner = TriStagePruner(0.25, TriStageConfig(robot_share=share, return_share=0.0, background_share=0.0))
+        for call in range(2):
+            layout = scene(rng=np.random.default_rng(call))
+            selection = pruner.select(layout)
+            near_object = np.linalg.norm(layout.positions - OBJECT, axis=1) < 0.1
+            attention = np.where(near_object, 1.0, 0.001)[selection.kept]
+            pruner.observe(layout, selection, Evidence(np.ones_like(attention), attention / attention.sum()))
+        assert selection.sets is not None
+        kept[share] = int((selection.kept & (selection.sets == SemanticSet.ROBOT)).sum())
+    assert kept[0.3] >= round(0.3 * token_budget(layout, 0.25)) > kept[0.0]
+
+
 def test_dropped_tokens_keep_their_salience() -> None:
     layout = scene()
     memory = SalienceMemory.seen(layout, np.linspace(1, 2, 88))
@@ -259,3 +276,23 @@ def test_stats_count_what_stays() -> None:
     stats = PruningStats.of(selection)
     assert stats.image_kept + stats.points_kept == 22 == 88 - stats.by_reason["dropped"]
     assert (stats.image_in, stats.points_in) == (64, 24)
+
+
+def test_schedule_keeps_the_kinds_of_tokens_that_mattered_in_its_recordings() -> None:
+    layout = scene()
+    near = np.linalg.norm(layout.positions - layout.end_effector, axis=1) < 0.08
+    schedule = SalienceSchedule.of_calls([(layout, near.astype(float))])
+    pruner = SchedulePruner(near.sum() / layout.num_visual, schedule)
+    elsewhere = scene(GRIPPER + np.array([0.0, 0.1, 0.05]), np.random.default_rng(1))
+    first = pruner.select(elsewhere)
+    pruner.observe(elsewhere, first, attention_of(elsewhere, first))
+    kept = pruner.select(elsewhere).kept
+    assert first.is_full
+    assert (kept == (np.linalg.norm(elsewhere.positions - elsewhere.end_effector, axis=1) < 0.08)).all()
+
+
+def test_schedule_tells_modalities_distances_and_patches_without_a_point_apart() -> None:
+    kinds = kinds_of(scene())
+    assert kinds.max() < NUM_KINDS
+    assert len(set(kinds[40:46])) == 1 and set(kinds[40:46]).isdisjoint({kinds[0]})  # gripper patches, empty patch
+    assert set(kinds[:64]).isdisjoint(set(kinds[64:]))

@@ -20,8 +20,10 @@ from ..sim.tasks import CALIBRATION_TASKS, TASKS, task_named
 EXAMPLES = f"""examples:
   mvla calibrate                                        the shipped policy, on {", ".join(CALIBRATION_TASKS)}
   mvla calibrate --policy out/train/mine --tasks push --keep 0.35 --out out/train/mine/{CALIBRATION_FILE}
+  mvla calibrate --held-out push                        then judge what was fitted on push, once
 
-Held-out tasks stay out of it: evaluate them afterwards to see whether the settings transfer.
+--held-out tasks stay out of the fit. They are judged once, with the defaults, with what was fitted, and with a salience
+schedule computed once from the recordings, which looks at no live evidence.
 """
 
 
@@ -46,6 +48,9 @@ def add_parser(subparsers: Any) -> None:
         "--keep", type=float, nargs="+", default=[0.35, 0.2], help="keep ratios to fit at (default 0.35 0.2)"
     )
     parser.add_argument("--rounds", type=int, default=2, help="at most so many rounds over all parameters (default 2)")
+    parser.add_argument(
+        "--held-out", nargs="+", default=[], metavar="TASK", help="tasks to judge the outcome on, not fitted to"
+    )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     parser.add_argument(
         "--out", type=Path, default=Path("out") / CALIBRATION_FILE, metavar="FILE",
@@ -61,8 +66,10 @@ def run(args: argparse.Namespace) -> int:
     from ..evaluation.calibration_sweep import CalibrationSweep
     from ..models import policy_folder
 
-    for task in args.tasks:
+    for task in [*args.tasks, *args.held_out]:
         task_named(task)
+    if both := set(args.tasks) & set(args.held_out):
+        raise ValueError(f"{', '.join(sorted(both))}: a task that is fitted to cannot be held out")
     for keep in args.keep:
         if check_keep_ratio(keep) == 1:
             raise ValueError("--keep 1 prunes nothing, so there is nothing to fit: give ratios below 1")
@@ -80,6 +87,21 @@ def run(args: argparse.Namespace) -> int:
             lambda name, config, value: console.print(f"  {name} = {getattr(config, name)}: {value:.4f}"),
         )  # fmt: skip
         after = sweep.relative_errors("tri_stage", best)
+        schedule = sweep.schedule
+        by_schedule = sweep.relative_errors("schedule", schedule)
+    held_out: dict[str, dict[str, float]] = {}
+    if args.held_out:
+        console.print(f"recording {args.episodes} episodes of {', '.join(args.held_out)}, held out")
+        with CalibrationSweep(
+            folder, args.held_out, args.seed, args.episodes, tuple(args.keep), args.workers
+        ) as sweep:  # fmt: skip
+            sweep.record()
+            held_out = {
+                "defaults": sweep.relative_errors("tri_stage", TriStageConfig()),
+                "calibrated": sweep.relative_errors("tri_stage", best),
+                "schedule": sweep.relative_errors("schedule", schedule),
+                "schedule of their own": sweep.relative_errors("schedule", sweep.schedule),
+            }
     entry = {
         "tri_stage": dataclasses.asdict(best),
         "fitted": {
@@ -91,10 +113,16 @@ def run(args: argparse.Namespace) -> int:
             "measure": "mean absolute change of the next 8 actions, relative to random pruning at the same keep ratio",
             "defaults": before,
             "calibrated": after,
+            "schedule": by_schedule,
         },
+        "held_out": held_out,
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(entry, indent=1) + "\n")
+    for name, errors in (("defaults", before), ("calibrated", after), ("schedule", by_schedule)):
+        console.print(f"calibration tasks, {name}: {_mean(errors):.4f}")
+    for name, errors in held_out.items():
+        console.print(f"held-out tasks, {name}: {_mean(errors):.4f}")
     console.print(f"{_mean(before):.4f} -> {error:.4f}; written to {args.out}")
     return 0
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..pruning.config import TriStageConfig
 from ..pruning.methods import make_pruner
+from ..pruning.schedule import SalienceSchedule, SchedulePruner
 from .calibration import Recording, action_error, descend, record_unpruned
 from .workers import worker_pool
 
@@ -37,13 +38,17 @@ def _recording(task: str, seed: int) -> Recording:
     return _recordings[task, seed]
 
 
-def _calls(job: tuple[str, int]) -> np.ndarray:
-    return _recording(*job).actions
+def _calls(job: tuple[str, int]) -> tuple[np.ndarray, SalienceSchedule]:
+    recording = _recording(*job)
+    layouts = [prepared.layout for prepared in recording.prepared]
+    return recording.actions, SalienceSchedule.of_calls(zip(layouts, recording.attention))
 
 
-def _error(job: tuple[str, int, str, float, TriStageConfig, np.ndarray]) -> float:
-    task, seed, method, keep, config, scale = job
-    return action_error(_policy, _recording(task, seed), make_pruner(method, keep, config, seed), scale)
+def _error(job: tuple[str, int, str, float, Any, np.ndarray]) -> float:
+    task, seed, method, keep, setting, scale = job
+    if method == SchedulePruner.name:
+        return action_error(_policy, _recording(task, seed), SchedulePruner(keep, setting, seed), scale)
+    return action_error(_policy, _recording(task, seed), make_pruner(method, keep, setting, seed), scale)
 
 
 class CalibrationSweep(AbstractContextManager):
@@ -65,14 +70,20 @@ class CalibrationSweep(AbstractContextManager):
 
     def record(self) -> None:
         """Let the unpruned policy drive; fixes the scale of actions and the error of random pruning."""
-        actions = self._pool.map(_calls, self._jobs, chunksize=self._episodes)
-        flat = np.concatenate([a.reshape(-1, a.shape[-1]) for a in actions])
+        calls = self._pool.map(_calls, self._jobs, chunksize=self._episodes)
+        flat = np.concatenate([actions.reshape(-1, actions.shape[-1]) for actions, _ in calls])
         self._scale = flat.std(0) + 1e-6
-        self._random = self._errors("random", [TriStageConfig()])[0]
+        # Every episode weighs alike, however long it took.
+        self.schedule = SalienceSchedule(np.mean([schedule.salience for _, schedule in calls], 0))
+        self._random = self._errors("random", [None])[0]
 
-    def relative_errors(self, method: str, config: TriStageConfig) -> dict[str, float]:
-        """``task@keep`` -> action error over that of random pruning there."""
-        relative = self._errors(method, [config])[0] / self._random
+    def relative_errors(self, method: str, setting: TriStageConfig | SalienceSchedule | None) -> dict[str, float]:
+        """``task@keep`` -> action error over that of random pruning there.
+
+        Args:
+            method: one of ``METHODS``, or ``schedule``. setting: of tri_stage, or the schedule.
+        """
+        relative = self._errors(method, [setting])[0] / self._random
         return {
             f"{task}@{keep:g}": round(float(relative[i, j]), 4)
             for i, task in enumerate(self._tasks)
@@ -90,7 +101,7 @@ class CalibrationSweep(AbstractContextManager):
 
         return descend(evaluate, start, rounds, on_better)
 
-    def _errors(self, method: str, configs: list[TriStageConfig]) -> list[np.ndarray]:
+    def _errors(self, method: str, configs: Sequence[Any]) -> list[np.ndarray]:
         """(tasks, keep ratios) mean action error of each setting."""
         jobs = [
             (task, seed, method, keep, config, self._scale)

@@ -41,6 +41,13 @@ class TriStageConfig:
     protected_share: float = _param(
         0.7, "Largest share of the budget that protected robot and object tokens may take (stage II).", 0.0, 1.0
     )
+    robot_share: float = _param(
+        0.4,
+        "Share of the budget that is set aside for robot tokens before objects, which draw more attention, take it "
+        "all (stage II).",
+        0.0,
+        1.0,
+    )
     background_share: float = _param(
         0.10, "Share of the background tokens that is kept at random (stage II; paper: 0.10).", 0.0, 1.0
     )

@@ -94,20 +94,22 @@ class TriStagePruner:
     ) -> np.ndarray:
         """Reasons of all tokens, exactly the budget of them kept.
 
-        Order of claims on the budget: returning tokens, a random sample of the background, protected tokens
-        that stage I would keep as well, other protected tokens, then stage I's candidates by salience. Where
-        the two candidate sets do not meet, the protected ones stay (the paper falls back to one of them).
+        Order of claims on the budget: returning tokens, a random sample of the background, the share of the robot,
+        protected tokens that stage I would keep as well, other protected tokens, then stage I's candidates by
+        salience. Where the two candidate sets do not meet, the protected ones stay (the paper falls back to one of
+        them).
         """
         config, n2 = self.config, layout.num_image
         budget = token_budget(layout, self.keep_ratio, self.bucket)
         reason = np.zeros(layout.num_visual, np.int8)  # Reason.DROPPED
         free, room = np.ones(layout.num_visual, bool), budget
 
-        def keep(indices: np.ndarray, why: Reason, limit: int) -> None:
+        def keep(indices: np.ndarray, why: Reason, limit: int) -> int:
             nonlocal room
             taken = indices[free[indices]][: max(0, min(limit, room))]
             reason[taken], free[taken] = int(why), False
             room -= len(taken)
+            return len(taken)
 
         rank = predicted.salience.copy()
         if sets is not None:
@@ -125,7 +127,11 @@ class TriStagePruner:
             # of the budget where that is less (ours).
             count = round(config.background_share * min(len(background), budget))
             keep(self._rng.permutation(background), Reason.BACKGROUND, count)
-            keep(order[protected[order]], Reason.PROTECTED, round(config.protected_share * budget))
+            limit = round(config.protected_share * budget)
+            # Objects draw more attention than the arm: at small budgets no token of the gripper would be left.
+            robot = order[sets[order] == int(SemanticSet.ROBOT)]
+            count = keep(robot, Reason.PROTECTED, min(limit, round(config.robot_share * budget)))
+            keep(order[protected[order]], Reason.PROTECTED, limit - count)
         keep(order, Reason.SALIENT, budget)
         return reason
 

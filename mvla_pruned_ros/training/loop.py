@@ -22,7 +22,7 @@ from ..policy.model import Batch, MVLAModel
 from ..policy.normalization import ActionNormalization
 from .demonstrations import Demonstrations
 
-CHECKPOINT_EVERY = 500  # steps
+CHECKPOINT_EVERY = 100  # steps
 
 
 @dataclass(frozen=True)
