@@ -60,18 +60,21 @@ class StaticCall:
         """Outputs for inputs; the tensors returned are overwritten by the next call with the same shapes."""
         key = shapes_of(inputs)
         recording = self._recordings.get(key)
+        new = recording is None
         if recording is None:
             if self._sealed:
                 self.late.append(key)
-            recording = self._recordings[key] = _Recording(tuple(t.clone() for t in inputs))
-            if inputs[0].is_cuda:
+            with torch.inference_mode(False):  # or later calls outside of inference mode could not write to them
+                recording = self._recordings[key] = _Recording(tuple(torch.empty_like(t) for t in inputs))
+        with torch.no_grad():
+            for buffer, value in zip(recording.inputs, inputs):
+                buffer.copy_(value)
+            if new and inputs[0].is_cuda:
                 self._capture(recording)
-        for buffer, value in zip(recording.inputs, inputs):
-            buffer.copy_(value)
-        if recording.graph is not None:
-            recording.graph.replay()
-        else:
-            recording.outputs = self.function(*recording.inputs)
+            if recording.graph is not None:
+                recording.graph.replay()
+            else:
+                recording.outputs = self.function(*recording.inputs)
         return recording.outputs
 
     def _capture(self, recording: _Recording) -> None:

@@ -146,6 +146,15 @@ def test_stages_add_up_to_the_call_and_a_name_that_comes_again_is_added() -> Non
     assert whole - 5 <= sum(timer.ms.values()) <= whole
 
 
+def test_a_stage_inside_a_stage_is_not_part_of_the_outer(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0, 4.0, 6.0])  # outer begins, inner begins, inner ends, outer ends
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    timer = StageTimer()
+    with timer.stage("backbone"), timer.stage("tokenize"):
+        pass
+    assert timer.ms == {"backbone": 3e3, "tokenize": 3e3}
+
+
 class _Event:
     """What ``torch.cuda.Event`` offers, on a clock that the test turns."""
 

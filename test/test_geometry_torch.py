@@ -58,6 +58,15 @@ def test_static_call_gives_what_the_plain_call_gives_and_keeps_its_buffers() -> 
     assert torch.equal(held, a), "inputs are copied into the buffers of their shape"
 
 
+def test_buffers_serve_inside_and_outside_of_inference_mode() -> None:
+    call = StaticCall(lambda a: (a * 2,))
+    with torch.inference_mode():
+        assert call(torch.ones(3))[0].sum() == 6
+    assert call(torch.full((3,), 2.0))[0].sum() == 12
+    with torch.inference_mode():
+        assert call(torch.full((3,), 3.0))[0].sum() == 18
+
+
 def test_shapes_met_after_warm_up_are_reported() -> None:
     call = StaticCall(lambda a: (a * 2,))
     call(torch.ones(4))

@@ -13,10 +13,11 @@ import torch
 from mla_checkpoint import tokenizer_entries
 from tokenizers import Tokenizer
 
+from mvla_pruned_ros.geometry import farthest_point_sample
 from mvla_pruned_ros.policy.inputs import NotReadyError
 from mvla_pruned_ros.policy.interface import StageTimer
 from mvla_pruned_ros.policy.mla.config import MLAConfig
-from mvla_pruned_ros.policy.mla.inputs import MLAInput, clip_image, prepare
+from mvla_pruned_ros.policy.mla.inputs import MLAInput, clip_image, group_indices, prepare
 from mvla_pruned_ros.policy.mla.model import MLABatch, MLAModel
 from mvla_pruned_ros.policy.mla.point_tower import sample_groups
 from mvla_pruned_ros.policy.mla.policy import MLAPolicy
@@ -309,3 +310,11 @@ def test_both_grippers_of_two_arms_are_opened_or_closed() -> None:
     chunk[0, 13] = 0.9
     actions = MLANormalization.identity(14, 14).actions(chunk)
     assert actions[0, 6] == 0 and actions[0, 13] == 1 and actions[0, 5] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_points_in_their_order_of_sampling_need_not_be_sampled_again(seed: int) -> None:
+    cloud = np.random.default_rng(seed).uniform(-0.5, 0.5, (5000, 3)).astype(np.float32)
+    points = cloud[farthest_point_sample(cloud, 512)]
+    for quick, sampled in zip(group_indices(points, in_order=True), group_indices(points, in_order=False)):
+        np.testing.assert_array_equal(quick, sampled)

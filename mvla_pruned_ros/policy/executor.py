@@ -105,7 +105,8 @@ class Executor:
                 prefix = prefix.keep_visual(chosen)[0]
 
         def retokenize() -> Prefix:
-            again = model.tokenize(batch)
+            with timer.stage("tokenize"):
+                again = model.tokenize(batch)
             return again if chosen is None else again.keep_visual(chosen)[0]
 
         with timer.stage("backbone"):

@@ -22,15 +22,22 @@ class StageTimer:
         """Args: device: where the policy runs; None for the CPU."""
         self._device = device if device is not None and device.type == "cuda" else None
         self._stages: list[tuple[str, Any, Any]] = []
+        self._open: list[tuple[str, Any]] = []  # names of the stages that are running, and since when
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time what is inside; a name that comes again is added up."""
-        start = self._mark()
+        """Time what is inside; a name that comes again is added up. A stage inside a stage is not part of the outer."""
+        now = self._mark()
+        if self._open:
+            self._stages.append((*self._open[-1], now))
+        self._open.append((name, now))
         try:
             yield
         finally:
-            self._stages.append((name, start, self._mark()))
+            now = self._mark()
+            self._stages.append((*self._open.pop(), now))
+            if self._open:
+                self._open[-1] = (self._open[-1][0], now)
 
     @property
     def ms(self) -> dict[str, float]:

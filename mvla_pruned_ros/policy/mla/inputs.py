@@ -80,6 +80,22 @@ def sample_cloud(points: np.ndarray, config: MLAConfig) -> tuple[np.ndarray, np.
     return points, sampled
 
 
+def group_indices(points: np.ndarray, in_order: bool) -> tuple[np.ndarray, np.ndarray]:
+    """``sample_groups`` of one cloud.
+
+    Args:
+        points: (N, 3) float32. in_order: they come from farthest point sampling. Sampled again from the first of them
+            they come in the same order, so that nothing has to be computed: 20 ms less on a CPU.
+
+    Returns:
+        (N / 2,) and (N / 4,) int64.
+    """
+    if in_order:
+        return np.arange(len(points) // 2), np.arange(len(points) // 4)
+    first, second = sample_groups(torch.from_numpy(points)[None])
+    return first[0].numpy(), second[0].numpy()
+
+
 def prepare(observation: Observation, config: MLAConfig) -> MLAInput:
     """Resample, crop and sample an observation, and find its groups, on the host: pruning needs to know them first.
 
@@ -94,7 +110,7 @@ def prepare(observation: Observation, config: MLAConfig) -> MLAInput:
         )
     image, camera = clip_image(observation.image, observation.camera, config.image_size)
     cloud, points = sample_cloud(observation.points, config)
-    first, second = (index[0].numpy() for index in sample_groups(torch.from_numpy(points)[None]))
+    first, second = group_indices(points, in_order=len(cloud) >= config.num_points)
     return MLAInput(
         image=image[None],
         points=points,
