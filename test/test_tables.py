@@ -74,6 +74,9 @@ def test_rows_are_compared_with_none_and_with_random_at_the_same_keep_ratio() ->
     assert tri["minus_random"] == pytest.approx(paired_interval(bools(ROWS[2]), bools(ROWS[1])), abs=1e-4)
     assert tri["minus_none"][0] == -0.2 and tri["minus_random"][0] == 0.3 and tri["minus_default"] is None
     assert of(rows, "none")["minus_none"] is None and of(rows, "random")["minus_random"] is None
+    random = of(rows, "random")["minus_tri_stage"]
+    assert random == pytest.approx([-tri["minus_random"][i] for i in (0, 2, 1)], abs=1e-4)
+    assert tri["minus_tri_stage"] is None and of(rows, "none")["minus_tri_stage"] is None
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,12 @@ BASELINES: dict[str, Callable[[Row, Row], bool]] = {
     "minus_random": lambda row, other: (
         other["method"] == "random" != row["method"] and other["keep_asked"] == row["keep_asked"]
     ),
+    # Tri-stage with the policy's own settings, which the others would have to beat.
+    "minus_tri_stage": lambda row, other: (
+        other["method"] == "tri_stage" != row["method"]
+        and not other["pruning"]
+        and other["keep_asked"] == row["keep_asked"]
+    ),
     # The same pruning with the policy's own settings: what an ablation takes away.
     "minus_default": lambda row, other: (
         bool(row["pruning"])
@@ -35,8 +41,8 @@ def condition(row: Row) -> tuple[Any, ...]:
 
 
 def with_differences(rows: Sequence[Row]) -> list[Row]:
-    """Each row with ``minus_none``, ``minus_random`` and ``minus_default``: [difference, low, high], or None where
-    there is nothing to compare with. See ``paired_interval``."""
+    """Each row with ``minus_none``, ``minus_random``, ``minus_tri_stage`` and ``minus_default``: [difference, low,
+    high], or None where there is nothing to compare with. See ``paired_interval``."""
     result = []
     for row in rows:
         differences = {}

@@ -167,12 +167,14 @@ def _mean(means: Sequence[Row]) -> Table:
             _interval(m["interval"]),
             _difference(m["minus_none"]),
             _difference(m["minus_random"]),
+            _difference(m["minus_tri_stage"]),
             _number(m["policy_ms_p50"], 1),
             _number(m["selection_ms_p50"], 2),
         )
         for m in ordered
     ]
-    header = ("method", "keep", "measured", "success", "interval", "minus none", "minus random", "policy ms (p50)",
+    header = ("method", "keep", "measured", "success", "interval", "minus none", "minus random",
+              "minus tri_stage", "policy ms (p50)",
               "selection ms (p50)")  # fmt: skip
     return Table(f"Mean of {most} tasks", header, (tuple(lines),))
 
