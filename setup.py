@@ -41,6 +41,7 @@ setup(
         "tokenizers>=0.20",
         "rich>=13",
         "rosbags>=0.10",
+        "pyyaml>=5.4",
         "plotly>=5.15",  # open3d brings it too
     ],
     extras_require={

@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from bags import write_bag
 
 from mvla_pruned_ros.analysis.over_time import cosine, segments, similarity, total_variation
 from mvla_pruned_ros.analysis.page import PICTURES, draw_page, shown
@@ -20,8 +21,10 @@ from mvla_pruned_ros.analysis.pictures import draw_salience
 from mvla_pruned_ros.analysis.recording import Call, RecordingRuntime
 from mvla_pruned_ros.analysis.report import SHARES, analyse, plain, sets_of
 from mvla_pruned_ros.analysis.salience import in_multiples_of_mean, share_of_sums, sums_by_set, unique_shares
-from mvla_pruned_ros.analysis.sources import INSTRUCTION, SENSORS, bag_calls, bag_observations
-from mvla_pruned_ros.bag_reader import STORE, Bag
+from mvla_pruned_ros.analysis.sources import bag_calls
+from mvla_pruned_ros.bag_frames import BagFrames
+from mvla_pruned_ros.bag_reader import Bag
+from mvla_pruned_ros.bag_setup import BagSetup
 from mvla_pruned_ros.cli.main import main
 from mvla_pruned_ros.policy.mvla import MVLAPolicy
 from mvla_pruned_ros.pruning.config import TriStageConfig
@@ -233,71 +236,6 @@ def test_salience_is_painted_where_it_is(calls: list[Call]) -> None:
 # Bags
 
 
-def write_bag(folder: Path, frames: list[Observation | str], lost: tuple[int, str] = (-1, "")) -> None:
-    """A bag as `mvla record` writes it, without ROS. frames: observations, and instructions between them. lost:
-    frame and topic of a message that is left out."""
-    from rosbags.rosbag2 import StoragePlugin, Writer
-    from rosbags.typesys import get_typestore
-
-    store = get_typestore(STORE)
-    types = store.types
-    names = {
-        INSTRUCTION: "std_msgs/msg/String", "/simulator/image": "sensor_msgs/msg/Image",
-        "/simulator/depth": "sensor_msgs/msg/Image", "/simulator/camera_info": "sensor_msgs/msg/CameraInfo",
-        "/simulator/ee_pose": "geometry_msgs/msg/PoseStamped", "/simulator/gripper": "sensor_msgs/msg/JointState",
-    }  # fmt: skip
-
-    def header(stamp_ns: int) -> Any:
-        time = types["builtin_interfaces/msg/Time"](*divmod(stamp_ns, 10**9))
-        return types["std_msgs/msg/Header"](time, "somewhere")
-
-    def picture(observation: Observation, pixels: np.ndarray, encoding: str) -> Any:
-        height, width = pixels.shape[:2]
-        data = np.frombuffer(pixels.tobytes(), np.uint8)
-        head = header(observation.stamp_ns)
-        return types["sensor_msgs/msg/Image"](head, height, width, encoding, 0, len(data) // height, data)
-
-    def messages(observation: Observation) -> Iterator[tuple[str, Any]]:
-        camera, (x, y, z, opening) = observation.camera, observation.proprio.tolist()
-        k = np.array([camera.fx, 0, camera.cx - 0.5, 0, camera.fy, camera.cy - 0.5, 0, 0, 1])
-        p = np.insert(k, (3, 6, 9), 0.0)
-        head, geometry = header(observation.stamp_ns), "geometry_msgs/msg/"
-        yield "/simulator/camera_info", types["sensor_msgs/msg/CameraInfo"](
-            head, camera.height, camera.width, "plumb_bob", np.zeros(5), k, np.eye(3).ravel(), p, 0, 0,
-            types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False),
-        )  # fmt: skip
-        point, turn = types[geometry + "Point"](x, y, z), types[geometry + "Quaternion"](0, 0, 0, 1)
-        yield "/simulator/ee_pose", types[geometry + "PoseStamped"](head, types[geometry + "Pose"](point, turn))
-        gripper = types["sensor_msgs/msg/JointState"](head, ["gripper"], np.array([opening]), np.zeros(0), np.zeros(0))
-        yield "/simulator/gripper", gripper
-        yield "/simulator/depth", picture(observation, depth_of(observation), "32FC1")
-        yield "/simulator/image", picture(observation, observation.image, "rgb8")
-
-    with Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-        connections = {topic: writer.add_connection(topic, name, typestore=store) for topic, name in names.items()}
-
-        def write(arrival_ns: int, topic: str, message: Any) -> None:
-            writer.write(connections[topic], arrival_ns, store.serialize_cdr(message, names[topic]))
-
-        for i, frame in enumerate(frames):
-            if isinstance(frame, str):
-                write(i * 10**8, INSTRUCTION, types["std_msgs/msg/String"](frame))
-                continue
-            for j, (topic, message) in enumerate(messages(frame)):
-                if (i, topic) != lost:
-                    write(i * 10**8 + j, topic, message)
-
-
-def depth_of(observation: Observation) -> np.ndarray:
-    """(H, W) float32 metres of the points the camera sees; NaN elsewhere."""
-    uv, depth = observation.camera.project(observation.points)
-    image = np.full(observation.image.shape[:2], np.nan, np.float32)
-    for (u, v), z in zip(uv.astype(int), depth):
-        if z > 0 and 0 <= u < image.shape[1] and 0 <= v < image.shape[0]:
-            image[v, u] = z
-    return image
-
-
 @pytest.fixture
 def frames(observation: Callable[..., Observation]) -> list[Observation | str]:
     push, close = "push the puck to the goal", "close the faucet"
@@ -305,45 +243,13 @@ def frames(observation: Callable[..., Observation]) -> list[Observation | str]:
     return [views[0], push, views[1], views[2], close, views[3], views[4]]
 
 
-def test_bag_gives_back_what_the_sensors_saw(tmp_path: Path, frames: list[Any]) -> None:
-    write_bag(tmp_path / "bag", frames)
-    sent = [f for f in frames if not isinstance(f, str)][1:]  # what came before any instruction cannot be acted on
-    with Bag(tmp_path / "bag") as bag:
-        got = list(bag_observations(bag, sent[0].camera.base_from_camera))
-    assert [begins for begins, _ in got] == [True, False, True, False]
-    assert [o.instruction for _, o in got] == ["push the puck to the goal"] * 2 + ["close the faucet"] * 2
-    for (_, o), original in zip(got, sent):
-        assert o.stamp_ns == original.stamp_ns and o.camera.cx == original.camera.cx
-        np.testing.assert_array_equal(o.image, original.image)
-        np.testing.assert_array_equal(o.proprio, original.proprio)
-        depth = depth_of(original)
-        assert len(o.points) == np.isfinite(depth).sum()
-        np.testing.assert_allclose(o.points[:, 2].min(), original.points[:, 2].min(), atol=0.02)
-
-
 def test_frame_with_a_lost_message_is_left_out(tmp_path: Path, frames: list[Any], policy: MVLAPolicy) -> None:
-    write_bag(tmp_path / "bag", frames, lost=(3, "/simulator/depth"))
+    write_bag(tmp_path / "bag", frames, lost=(3, "depth"))
+    setup = BagSetup(base_from_camera=frames[0].camera.base_from_camera, sync_tolerance_ms=10.0)
     with Bag(tmp_path / "bag") as bag:
-        calls = list(bag_calls(bag, policy, frames[0].camera.base_from_camera))
+        calls = list(bag_calls(BagFrames(bag, setup), policy))
     assert [call.stamp_ns for call in calls] == [10**9 + i * 50_000_000 for i in (1, 3, 4)]
     assert [call.episode for call in calls] == [0, 1, 1]
-
-
-def test_bag_of_something_else_is_refused(tmp_path: Path, frames: list[Any], policy: MVLAPolicy) -> None:
-    write_bag(tmp_path / "bag", ["push the puck to the goal"])
-    pose = frames[0].camera.base_from_camera
-    with Bag(tmp_path / "bag") as bag:
-        assert bag.counts[INSTRUCTION] == 1
-        del bag.types["/simulator/depth"]
-        with pytest.raises(ValueError, match="has no /simulator/depth: give a bag of `mvla record`"):
-            next(bag_calls(bag, policy, pose))
-
-
-def test_topics_are_those_that_are_recorded() -> None:
-    pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
-    from mvla_pruned_ros.ros.record_runner import TOPICS
-
-    assert {INSTRUCTION, *SENSORS} <= set(TOPICS)
 
 
 def test_command_reads_a_bag_without_ros(tmp_path: Path, frames: list[Any], tiny_policy_folder: Path) -> None:

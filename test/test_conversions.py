@@ -15,6 +15,7 @@ from PIL import Image as Picture
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState, PointCloud2, PointField
 from std_msgs.msg import Header
 
+from mvla_pruned_ros import messages
 from mvla_pruned_ros.ros import conversions, message_fallback
 from mvla_pruned_ros.ros.conversions import ConversionError
 
@@ -322,7 +323,7 @@ def test_installed_packages_only_get_messages_they_read_rightly(monkeypatch: pyt
         seen.append(message)
         return message_fallback.imgmsg_to_cv2(message, "rgb8")  # type: ignore[arg-type]
 
-    monkeypatch.setattr(conversions, "_installed_imgmsg_to_cv2", reader)
+    monkeypatch.setattr(messages, "_installed_imgmsg_to_cv2", reader)
     plain, padded = image(RGB, "bgr8"), image(RGB, "bgr8", padding=4)
     for message in (plain, padded):
         np.testing.assert_array_equal(conversions.image_to_rgb(message), RGB[..., ::-1])

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..sim.tasks import TASKS, task_named
+from .bag_options import add_bag_arguments, bag_setup
 
 if TYPE_CHECKING:
     from ..analysis.recording import Call
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   mvla analyze --task push --seed 3                     the shipped policy drives the simulated robot
   mvla record --out out/bag --tasks push && mvla analyze out/bag
-  mvla analyze out/bag --policy out/train/mine --out out/mine
+  mvla analyze my_bag --policy out/train/mine --remap image:=/camera/color/image_raw --bag-config my_camera.yaml
   mvla analyze --task push --calls 10                   a quick look at the beginning
 
 DIR/analysis.html holds plots, pictures and the comparison with the paper and opens without a network; DIR/analysis.json
-holds all numbers. Bags are those of `mvla record`; reading them needs no ROS.
+holds all numbers. Topics may have any names (--remap); reading bags needs no ROS.
 """
 
 
@@ -40,7 +41,7 @@ def add_parser(subparsers: Any) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("bag", nargs="?", type=Path, metavar="BAG", help="folder of a rosbag2 made by `mvla record`")
+    parser.add_argument("bag", nargs="?", type=Path, metavar="BAG", help="folder of a rosbag2")
     parser.add_argument("--task", metavar="TASK", help=f"instead of a bag: a simulated episode of {', '.join(TASKS)}")
     parser.add_argument("--seed", type=int, metavar="N", help="of the simulated episode (default 0)")
     parser.add_argument("--policy", default="small", help="policy folder or the name of a shipped one (default small)")
@@ -51,6 +52,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("out/analysis"), metavar="DIR", help="default: %(default)s"
     )  # fmt: skip
+    add_bag_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -77,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         policy = load_policy(folder, args.device)
         if args.bag:
             with Bag(args.bag) as bag:
-                name, total, source = _bag(bag, policy)
+                name, total, source = _bag(args, bag, policy)
                 calls = _collect(source, total, args.calls, progress, bar)
         else:
             name, total, source = _episode(args, policy)
@@ -111,13 +113,13 @@ def _check(args: argparse.Namespace) -> None:
         raise ValueError(f"--out {args.out} is a file: give a folder")
 
 
-def _bag(bag: Any, policy: Policy) -> tuple[str, int, Iterator[Call]]:
+def _bag(args: argparse.Namespace, bag: Any, policy: Policy) -> tuple[str, int, Iterator[Call]]:
     """What it is called, at most how many calls come, and the calls."""
     from ..analysis.sources import bag_calls
-    from ..sim.camera import POSITION, TARGET, look_at
+    from ..bag_frames import BagFrames
 
-    # A bag of `mvla record` shows the simulated robot, whose camera stands still.
-    return str(bag.folder), bag.counts.get("/simulator/image", 0), bag_calls(bag, policy, look_at(POSITION, TARGET))
+    frames = BagFrames(bag, bag_setup(args))
+    return str(bag.folder), frames.images, bag_calls(frames, policy)
 
 
 def _episode(args: argparse.Namespace, policy: Policy) -> tuple[str, int, Iterator[Call]]:

@@ -16,8 +16,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 from rosbags.typesys import get_typestore
 
 from ..bag_reader import STORE
-
-BAG_VERSION = 9
+from ..bag_writer import BAG_VERSION
 
 
 @dataclass(frozen=True)

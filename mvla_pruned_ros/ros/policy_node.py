@@ -38,6 +38,8 @@ from std_msgs.msg import Float64, Header, String
 from std_srvs.srv import Trigger
 
 from ..chunks import ChunkBuffer, limit_command
+from ..matching import InputStore, MatchedMessages
+from ..messages import observation_of
 from ..models import policy_folder
 from ..overlay import draw_overlay
 from ..policy.inputs import square_image
@@ -49,8 +51,7 @@ from ..types import Observation
 from . import conversions as convert
 from .diagnostics import call_json, inference_status
 from .environment import prepare_environment
-from .inputs import InputStore, MatchedMessages
-from .observations import base_from_camera, observe, warm_up
+from .observations import frames_of, warm_up
 from .parameters import SPECS, ParameterSet, Settings
 from .watchdog import Watchdog
 from .worker import Result, Worker
@@ -169,7 +170,7 @@ class PolicyNode(LifecycleNode):
             self._policy.check_instruction(settings["instruction"])
 
     def _observe(self, matched: MatchedMessages, settings: Settings) -> Observation:
-        return observe(matched, settings, self._base_from_camera)
+        return observation_of(matched.stamp_ns, matched.messages, settings["instruction"], self._frames)
 
     # --- lifecycle ---------------------------------------------------------------------------------------------
 
@@ -177,7 +178,7 @@ class PolicyNode(LifecycleNode):
         """Load, check, warm up; on failure one message says what to do."""
         settings = self._parameters_.settings
         try:
-            self._base_from_camera = base_from_camera(settings)
+            self._frames = frames_of(settings)
             if settings["torch_threads"]:
                 import torch
 

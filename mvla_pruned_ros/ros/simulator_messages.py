@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from ..sim.camera import POSITION, TARGET, look_at
+from ..sim.viewpoint import POSITION, TARGET, look_at
 from ..types import CameraModel
 from .message_fallback import byte_array
 

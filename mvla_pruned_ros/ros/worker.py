@@ -13,13 +13,13 @@ import numpy as np
 import torch
 
 from ..chunks import ChunkBuffer
+from ..matching import InputStore, MatchedMessages
+from ..messages import ConversionError
 from ..policy.inputs import NotReadyError
 from ..pruning.methods import make_pruner
 from ..pruning.tri_stage import TriStagePruner
 from ..runtime import Inference, PolicyRuntime
 from ..types import Observation
-from .conversions import ConversionError
-from .inputs import InputStore, MatchedMessages
 from .parameters import Settings
 
 MAX_FAILURES = 5  # in a row; then the worker waits for ~/reset

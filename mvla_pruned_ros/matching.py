@@ -1,7 +1,8 @@
 """The newest messages of each stream, matched by header time. Nothing is converted here.
 
-Callbacks of the executor put messages in; the worker takes matched sets out. One lock guards everything; it is held
-for dictionary work only.
+In the node callbacks of the executor put messages in and the worker takes matched sets out, the newest first. A bag
+puts them in at the times they were recorded and takes every set. One lock guards everything; it is held for dictionary
+work only.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .conversions import stamp_ns
+from .messages import stamp_ns
 
 FUTURE_TOLERANCE_NS = 200_000_000  # clocks of two computers may differ by this much
 KEPT = 10  # images and clouds
@@ -48,8 +50,15 @@ class InputStore:
         frames_received: images that arrived, used or not.
     """
 
-    def __init__(self, topics: dict[str, str], unstamped: tuple[str, ...] = ()) -> None:
-        """Args: topics: ``image`` and others; unstamped: streams whose latest message is used whatever its stamp."""
+    def __init__(
+        self, topics: dict[str, str], unstamped: tuple[str, ...] = (), clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """
+        Args:
+            topics: ``image`` and others. unstamped: streams whose latest message is used whatever its stamp.
+            clock: seconds that only go forward.
+        """
+        self._clock = clock
         self.topics = topics
         self._unstamped = unstamped
         self._lock = threading.Lock()
@@ -82,7 +91,7 @@ class InputStore:
             if cause:
                 self.drops[f"{name}: {cause}"] += 1
                 return
-            stream.heard_at = time.monotonic()
+            stream.heard_at = self._clock()
             stream.last_stamp_ns = stamp
             stream.messages.append((stamp, message, stream.heard_at))
             self._arrived.notify_all()
@@ -124,12 +133,20 @@ class InputStore:
                     return None
                 self._arrived.wait(min(left, tolerance_ns * 1e-9 + 1e-3))
 
-    def _match(self, tolerance_ns: int) -> MatchedMessages | None:
+    def take(self, tolerance_ns: int) -> MatchedMessages | None:
+        """The oldest image that has not been used yet and has a partner in every stream, without waiting; see ``wait``.
+
+        An image that had to be passed over for it is counted as unmatched.
+        """
+        with self._lock:
+            return self._match(tolerance_ns, newest=False)
+
+    def _match(self, tolerance_ns: int, newest: bool = True) -> MatchedMessages | None:
         images = self._streams["image"].messages
-        now = time.monotonic()
-        for stamp, image, arrived_at in reversed(images):
+        now = self._clock()
+        for stamp, image, arrived_at in reversed(images) if newest else images:
             if stamp <= self._used_stamp_ns:
-                return None
+                continue
             found = {"image": image}
             patient = now - arrived_at < tolerance_ns * 1e-9
             for name, stream in self._streams.items():
@@ -153,7 +170,7 @@ class InputStore:
 
     def ages_s(self) -> dict[str, float | None]:
         """Seconds of steady time since each stream was last heard; None for never."""
-        now = time.monotonic()
+        now = self._clock()
         with self._lock:
             return {n: None if s.heard_at is None else now - s.heard_at for n, s in self._streams.items()}
 

@@ -7,9 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-pytest.importorskip("rclpy", reason="rclpy is not installed: source ROS or pip install .[pip-ros]")
-
-from mvla_pruned_ros.ros.inputs import InputStore
+from mvla_pruned_ros.matching import InputStore
 
 MS = 1_000_000
 TOLERANCE = 60 * MS

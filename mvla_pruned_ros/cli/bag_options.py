@@ -1,0 +1,64 @@
+"""Arguments of the subcommands that read bags. Light imports only: help must come at once."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..bag_setup import BagSetup
+
+ROLES = "image, depth, points, camera_info, ee_pose, gripper, instruction, twist, gripper_command"
+
+
+def add_bag_arguments(parser: argparse.ArgumentParser) -> None:
+    """--remap, --bag-config, --extrinsics, frames, --sync-tolerance-ms, --instruction, --split."""
+    group = parser.add_argument_group(
+        "reading a bag", "mcap or sqlite3, no ROS needed; what is left out is as `mvla record` and the node have it"
+    )
+    group.add_argument(
+        "--remap", nargs="+", default=[], metavar="ROLE:=TOPIC", help=f"names of the bag's topics; roles: {ROLES}"
+    )
+    group.add_argument(
+        "--bag-config", type=Path, metavar="FILE",
+        help="YAML with topics, base_frame, camera_frame, extrinsics (translation, rotation_xyzw), sync_tolerance_ms, "
+        "instruction, split; or a parameter file of the policy node",
+    )  # fmt: skip
+    group.add_argument(
+        "--extrinsics", nargs=7, type=float, metavar=("X", "Y", "Z", "QX", "QY", "QZ", "QW"),
+        help="pose of the camera's optical frame in the base frame, metres and quaternion (default: of the simulated "
+        "camera, for bags of `mvla record` only)",
+    )  # fmt: skip
+    group.add_argument("--base-frame", metavar="NAME", help="frame of end-effector pose and commands (default: base)")
+    group.add_argument(
+        "--camera-frame", metavar="NAME",
+        help="optical frame of image, depth and cloud (default: camera_color_optical_frame)",
+    )  # fmt: skip
+    group.add_argument(
+        "--sync-tolerance-ms", type=float, metavar="MS",
+        help="largest difference of stamps between an image and what belongs to it (default: 60, as in the node)",
+    )  # fmt: skip
+    group.add_argument("--instruction", metavar="WORDS", help="what was done, in place of the bag's topic")
+    group.add_argument(
+        "--split", choices=("instruction", "bag"),
+        help="each instruction message begins an episode, or only one with other words (default: instruction)",
+    )  # fmt: skip
+
+
+def bag_setup(args: argparse.Namespace) -> BagSetup:
+    """From the arguments; what is given on the command line goes before what is in the file.
+
+    Raises:
+        ValueError: names the argument or the key of the file.
+    """
+    from ..bag_setup import BagSetup
+    from ..messages import pose_of
+
+    setup = BagSetup.load(args.bag_config) if args.bag_config else BagSetup()
+    names = ("base_frame", "camera_frame", "sync_tolerance_ms", "instruction", "split")
+    values: dict[str, Any] = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if args.extrinsics:
+        values["base_from_camera"] = pose_of(args.extrinsics[:3], args.extrinsics[3:])
+    return replace(setup, **values).with_remaps(args.remap)

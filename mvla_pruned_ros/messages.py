@@ -1,0 +1,290 @@
+"""Messages to arrays. What does not make sense is refused, and the message says what was wrong.
+
+No message class is named here: anything with the fields of the ROS message will do, be it from the wire (``ros/``) or
+from a bag (``bag_frames``), and both see the same observation. Where cv_bridge and sensor_msgs_py are installed the ROS
+layer brings them in (``use_installed``). They ignore row padding and byte order (some releases of them), so messages
+with either go through ``message_bytes``, as all do without them.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image as Picture
+from scipy.spatial.transform import Rotation
+
+from . import message_bytes
+from .geometry import depth_to_points
+from .message_bytes import LAYOUTS, POINT_TYPES
+from .types import CameraModel, Observation
+
+_installed_imgmsg_to_cv2: Callable[..., np.ndarray] | None = None
+_installed_read_points: Callable[..., np.ndarray] | None = None
+
+COLOUR_ENCODINGS = ("rgb8", "bgr8", "rgba8", "bgra8", "mono8")
+DEPTH_ENCODINGS = ("32FC1", "16UC1")
+MILLIMETRE = np.float32(0.001)  # REP-118: 16UC1 depth is in millimetres
+ASPECT_TOLERANCE = 0.01
+FLOATS = (7, 8)  # PointField.FLOAT32 and FLOAT64
+GRIPPER_SLACK = 0.1  # how far beyond 0..1 an opening may lie by calibration
+
+
+class ConversionError(ValueError):
+    """A message that cannot be used; the text says what was wrong and what was expected."""
+
+
+def use_installed(
+    imgmsg_to_cv2: Callable[..., np.ndarray] | None, read_points: Callable[..., np.ndarray] | None
+) -> None:
+    """Read plain messages with these from now on; None: with ``message_bytes``. The results are the same."""
+    global _installed_imgmsg_to_cv2, _installed_read_points
+    _installed_imgmsg_to_cv2, _installed_read_points = imgmsg_to_cv2, read_points
+
+
+def stamp_ns(header: Any) -> int:
+    """Nanoseconds of a header's stamp."""
+    return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
+
+
+def image_to_rgb(message: Any) -> np.ndarray:
+    """(H, W, 3) uint8 RGB; may share memory with the message.
+
+    Raises:
+        ConversionError: encoding other than ``COLOUR_ENCODINGS``, or size, step and length do not agree.
+    """
+    return _unpack_image(message, COLOUR_ENCODINGS, "rgb8", "colour image")
+
+
+def depth_to_metres(message: Any) -> np.ndarray:
+    """(H, W) float32 metres along the optical axis, 0 where there is no reading.
+
+    Raises:
+        ConversionError: encoding other than ``DEPTH_ENCODINGS``, or size, step and length do not agree.
+    """
+    depth = _unpack_image(message, DEPTH_ENCODINGS, "passthrough", "depth image")
+    if message.encoding == "16UC1":
+        return depth.astype(np.float32) * MILLIMETRE
+    return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
+
+
+def compressed_to_rgb(message: Any) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a JPEG or PNG.
+
+    Raises:
+        ConversionError: another format, a depth picture, or data that cannot be decoded.
+    """
+    name = message.format
+    if "compressedDepth" in name or "16UC1" in name or "32FC1" in name:
+        raise ConversionError(f"compressed image has format {name!r}, which is depth: a colour image is expected")
+    try:
+        with Picture.open(io.BytesIO(bytes(message.data)), formats=("JPEG", "PNG")) as picture:
+            if picture.mode not in ("RGB", "RGBA", "L", "LA", "P"):
+                raise ConversionError(f"compressed image has pixels of mode {picture.mode}, 8 bits a channel expected")
+            return np.asarray(picture.convert("RGB"))
+    except ConversionError:
+        raise
+    except (OSError, ValueError, SyntaxError, Picture.DecompressionBombError) as error:
+        raise ConversionError(
+            f"compressed image of format {name!r} with {len(message.data)} bytes is no readable JPEG or PNG: {error}"
+        ) from error
+
+
+def cloud_to_points(message: Any, base_frame: str, camera_frame: str, base_from_camera: np.ndarray) -> np.ndarray:
+    """(N, 3) float32 finite points in the base frame, metres.
+
+    Args:
+        base_frame: a cloud in this frame is taken as it is.
+        camera_frame: a cloud in this frame is moved by ``base_from_camera`` (4, 4).
+
+    Raises:
+        ConversionError: another frame, fields x, y, z missing or not floats, or size, steps and length disagree.
+    """
+    frame = message.header.frame_id
+    if frame not in (base_frame, camera_frame):
+        raise ConversionError(
+            f"point cloud is in frame {frame!r}: publish it in {base_frame!r} or {camera_frame!r}, or set the "
+            "parameters base_frame, camera_frame and extrinsics.* to match"
+        )
+    xyz = _unpack_cloud(message)
+    xyz = xyz[np.isfinite(xyz).all(1)]
+    if frame == base_frame:
+        return xyz
+    rotation, translation = base_from_camera[:3, :3].astype(np.float32), base_from_camera[:3, 3].astype(np.float32)
+    return xyz @ rotation.T + translation
+
+
+def camera_model(message: Any, width: int, height: int, base_from_camera: np.ndarray) -> CameraModel:
+    """Model of the camera for its image of ``width`` x ``height`` pixels, rescaled when the info is for another size.
+
+    The image must be rectified or free of distortion: with distortion coefficients the rectified intrinsics (P) are
+    taken, without them K. CameraInfo puts the centre of a pixel at whole numbers, CameraModel at + 0.5.
+
+    Raises:
+        ConversionError: no intrinsics, or the two sizes differ in shape (a cropped image).
+    """
+    if message.width < 1 or message.height < 1:
+        raise ConversionError(f"camera info has size {message.width} x {message.height}: the camera is not calibrated")
+    p = message.p
+    if any(abs(d) > 1e-9 for d in message.d) and p[0] > 0 and p[5] > 0:
+        fx, fy, cx, cy = p[0], p[5], p[2], p[6]
+    else:
+        fx, fy, cx, cy = message.k[0], message.k[4], message.k[2], message.k[5]
+    roi, size = message.roi, (message.width, message.height)
+    if roi.width and roi.height and (roi.width, roi.height) != size:
+        cx, cy, size = cx - roi.x_offset, cy - roi.y_offset, (roi.width, roi.height)
+    if abs(width / height * size[1] / size[0] - 1) > ASPECT_TOLERANCE:
+        raise ConversionError(
+            f"image is {width} x {height}, camera info is for {size[0]} x {size[1]}: sizes of another shape cannot be "
+            "matched by rescaling; publish the camera info of this image"
+        )
+    try:
+        model = CameraModel(size[0], size[1], fx, fy, cx + 0.5, cy + 0.5, base_from_camera)
+    except ValueError as error:
+        raise ConversionError(f"camera info: {error}; the camera is not calibrated") from error
+    return model if size == (width, height) else model.resized(width, height)
+
+
+def pose_to_position(message: Any, base_frame: str) -> np.ndarray:
+    """(3,) float32 metres. Raises ConversionError when it is in another frame or not finite."""
+    if message.header.frame_id != base_frame:
+        raise ConversionError(
+            f"end-effector pose is in frame {message.header.frame_id!r}: publish it in {base_frame!r} or set base_frame"
+        )
+    p = message.pose.position
+    position = np.array([p.x, p.y, p.z], np.float32)
+    if not np.isfinite(position).all():
+        raise ConversionError(f"end-effector position is not finite: {position.tolist()}")
+    return position
+
+
+def gripper_opening(message: Any) -> float:
+    """Opening, 0 closed to 1 open. Raises ConversionError without a position or far outside that range."""
+    if len(message.position) < 1:
+        raise ConversionError("gripper state has no position: position[0] must be the opening, 0 to 1")
+    opening = float(message.position[0])
+    if not -GRIPPER_SLACK <= opening <= 1 + GRIPPER_SLACK:
+        raise ConversionError(f"gripper opening is {opening}: position[0] must be scaled to 0 (closed) to 1 (open)")
+    return opening
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What frame names mean.
+
+    Attributes:
+        base: frame of end-effector pose and commands. camera: optical frame of image, depth and cloud.
+        base_from_camera: (4, 4) pose of the optical frame in the base frame.
+    """
+
+    base: str
+    camera: str
+    base_from_camera: np.ndarray
+
+
+def pose_of(translation: Any, rotation_xyzw: Any) -> np.ndarray:
+    """(4, 4) base_from_camera of extrinsics: three metres, and a quaternion x y z w.
+
+    Raises:
+        ValueError: not given (identity would be a guess), not of these lengths, or no unit quaternion.
+    """
+    if len(translation) != 3 or len(rotation_xyzw) != 4:
+        raise ValueError(
+            f"extrinsics.translation takes 3 numbers and extrinsics.rotation_xyzw 4, got {list(translation)} and "
+            f"{list(rotation_xyzw)}"
+        )
+    if not np.isfinite([*translation, *rotation_xyzw]).all():
+        raise ValueError(
+            "extrinsics.translation and extrinsics.rotation_xyzw are not set: give the pose of the camera's optical "
+            "frame in the base frame (metres; quaternion x y z w)"
+        )
+    norm = float(np.linalg.norm(rotation_xyzw))
+    if abs(norm - 1) > 1e-2:
+        raise ValueError(f"extrinsics.rotation_xyzw {list(rotation_xyzw)} has length {norm:.3f}, a quaternion needs 1")
+    pose = np.eye(4)
+    pose[:3, :3] = Rotation.from_quat(rotation_xyzw).as_matrix()
+    pose[:3, 3] = translation
+    return pose
+
+
+def observation_of(stamp: int, messages: Mapping[str, Any], instruction: str, frames: Frames) -> Observation:
+    """Messages that belong to one image as an observation.
+
+    Args:
+        stamp: of the image, nanoseconds. messages: ``image`` (raw or compressed), ``camera_info``, ``ee_pose``,
+            ``gripper``, and ``depth`` or ``points``.
+
+    Raises:
+        ConversionError: a message that cannot be used, or in a frame of which nothing is known.
+    """
+    compressed = hasattr(messages["image"], "format")
+    image = (compressed_to_rgb if compressed else image_to_rgb)(messages["image"])
+    info, pose = messages["camera_info"], frames.base_from_camera
+    camera = camera_model(info, image.shape[1], image.shape[0], pose)
+    if "depth" in messages:
+        frame = messages["depth"].header.frame_id
+        if frame != frames.camera:
+            raise ConversionError(
+                f"depth image is in frame {frame!r}, not {frames.camera!r}: register it to the colour camera or set "
+                "camera_frame and extrinsics.*"
+            )
+        depth = depth_to_metres(messages["depth"])
+        height, width = depth.shape
+        points = depth_to_points(depth, camera_model(info, width, height, pose))
+    else:
+        points = cloud_to_points(messages["points"], frames.base, frames.camera, pose)
+    position = pose_to_position(messages["ee_pose"], frames.base)
+    proprio = np.append(position, np.float32(gripper_opening(messages["gripper"])))
+    return Observation(stamp, image, points, camera, proprio, instruction)
+
+
+def _unpack_image(message: Any, encodings: tuple[str, ...], desired: str, what: str) -> np.ndarray:
+    if message.encoding not in encodings:
+        raise ConversionError(f"{what} has encoding {message.encoding!r}: {', '.join(encodings)} can be used")
+    kind, channels, _ = LAYOUTS[message.encoding]
+    row = message.width * channels * np.dtype(kind).itemsize
+    if message.width < 1 or message.height < 1:
+        raise ConversionError(f"{what} has size {message.width} x {message.height}")
+    if message.step < row:
+        raise ConversionError(f"{what} has step {message.step}, a row of {message.width} pixels takes {row} bytes")
+    if len(message.data) != message.step * message.height:
+        raise ConversionError(
+            f"{what} has {len(message.data)} bytes, {message.height} rows of step {message.step} make "
+            f"{message.step * message.height}"
+        )
+    plain = message.step == row and bool(message.is_bigendian) == (sys.byteorder == "big")
+    if _installed_imgmsg_to_cv2 is not None and plain:
+        return np.ascontiguousarray(_installed_imgmsg_to_cv2(message, desired_encoding=desired))
+    return message_bytes.imgmsg_to_cv2(message, desired)
+
+
+def _unpack_cloud(message: Any) -> np.ndarray:
+    """(height * width, 3) float32, as they are."""
+    fields: dict[str, Any] = {field.name: field for field in message.fields}
+    missing = [name for name in "xyz" if name not in fields]
+    if missing:
+        raise ConversionError(f"point cloud has fields {', '.join(fields) or '(none)'}: {', '.join(missing)} missing")
+    end = 0
+    for name in "xyz":
+        if fields[name].datatype not in FLOATS:
+            raise ConversionError(f"point cloud field {name} has datatype {fields[name].datatype}: floats expected")
+        end = max(end, fields[name].offset + np.dtype(POINT_TYPES[fields[name].datatype]).itemsize)
+    width, height, step, row = message.width, message.height, message.point_step, message.row_step
+    if step < end or row < width * step:
+        raise ConversionError(
+            f"point cloud has point_step {step} and row_step {row}: x, y, z need {end} bytes a point, "
+            f"{width} points a row"
+        )
+    if len(message.data) != row * height:
+        raise ConversionError(f"point cloud has {len(message.data)} bytes, {height} rows of {row} make {row * height}")
+    if width * height == 0:
+        return np.empty((0, 3), np.float32)
+    packed = sum(np.dtype(POINT_TYPES.get(f.datatype, "V99")).itemsize * max(1, f.count) for f in message.fields)
+    plain = row == width * step and packed == step and not message.is_bigendian and sys.byteorder == "little"
+    read = _installed_read_points if _installed_read_points is not None and plain else message_bytes.read_points
+    points = read(message, field_names=["x", "y", "z"])
+    return np.stack([points[name] for name in "xyz"], 1, dtype=np.float32, casting="same_kind")

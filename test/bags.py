@@ -1,0 +1,64 @@
+"""Bags for tests, written without ROS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from mvla_pruned_ros.bag_setup import ROLES, TOPICS
+from mvla_pruned_ros.bag_writer import BagWriter
+from mvla_pruned_ros.types import Observation
+
+BASE, CAMERA = "base", "camera_color_optical_frame"
+
+
+def depth_of(observation: Observation) -> np.ndarray:
+    """(H, W) float32 metres of the points the camera sees; NaN elsewhere."""
+    uv, depth = observation.camera.project(observation.points)
+    image = np.full(observation.image.shape[:2], np.nan, np.float32)
+    for (u, v), z in zip(uv.astype(int), depth):
+        if z > 0 and 0 <= u < image.shape[1] and 0 <= v < image.shape[0]:
+            image[v, u] = z
+    return image
+
+
+def write_bag(
+    folder: Path,
+    frames: list[Observation | str],
+    lost: tuple[int, str] = (-1, ""),
+    topics: dict[str, str] | None = None,
+    commands: bool = False,
+) -> None:
+    """A bag with the topics of `mvla record`, or others.
+
+    Args:
+        frames: observations, and instructions between them. lost: frame and role of a message that is left out.
+        topics: role -> name, where it differs. commands: four steps of 12.5 ms of a twist that counts up after each.
+    """
+    names = TOPICS | (topics or {})
+    kinds = {names[role]: ROLES[role][0] for role in ROLES if role != "points"}
+    count = 0
+    with BagWriter(folder, kinds) as writer:
+        make = writer.messages
+        for i, frame in enumerate(frames):
+            at = (i + 1) * 10**8
+            if isinstance(frame, str):
+                writer.write(names["instruction"], at, make.text(frame))
+                continue
+            stamp = frame.stamp_ns
+            parts = {
+                "camera_info": make.camera_info(frame.camera, stamp, CAMERA),
+                "ee_pose": make.pose(frame.proprio[:3], stamp, BASE),
+                "gripper": make.gripper(frame.proprio[3], stamp, BASE),
+                "depth": make.image(depth_of(frame), "32FC1", stamp, CAMERA),
+                "image": make.image(frame.image, "rgb8", stamp, CAMERA),
+            }
+            for j, (role, message) in enumerate(parts.items()):
+                if (i, role) != lost:
+                    writer.write(names[role], at + j, message)
+            for k in range(4 * commands):
+                velocity = np.array([0.001 * count, 0.0, -0.1])
+                writer.write(names["twist"], at + 10 + k, make.twist(velocity, stamp + k * 12_500_000, BASE))
+                writer.write(names["gripper_command"], at + 10 + k, make.number(-1.0 if count < 8 else 1.0))
+                count += 1

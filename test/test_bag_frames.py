@@ -1,0 +1,227 @@
+"""Bags of any topic names: the same observations as the live node makes, and clear words about what is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bags import BASE, CAMERA, depth_of, write_bag
+from PIL import Image as Picture
+from rosbags.rosbag2 import StoragePlugin, Writer
+
+from mvla_pruned_ros.bag_frames import BagFrame, BagFrames, BagSignal
+from mvla_pruned_ros.bag_reader import Bag
+from mvla_pruned_ros.bag_setup import ROLES, TOPICS, BagSetup
+from mvla_pruned_ros.bag_writer import BagWriter, Messages
+from mvla_pruned_ros.types import Observation
+
+PUSH, CLOSE = "push the puck to the goal", "close the faucet"
+FOREIGN = {
+    "image": "/camera/color/image_raw", "depth": "/camera/aligned_depth_to_color/image_raw",
+    "camera_info": "/camera/color/camera_info", "ee_pose": "/arm/pose", "gripper": "/hand/joint_states",
+    "instruction": "/task", "twist": "/servo/twist", "gripper_command": "/hand/command",
+}  # fmt: skip
+STEP_NS = 50_000_000
+
+
+@pytest.fixture
+def frames(observation: Callable[..., Observation]) -> list[Any]:
+    views = [observation(seed=i, stamp_ns=10**9 + i * STEP_NS) for i in range(5)]
+    return [views[0], PUSH, views[1], views[2], CLOSE, views[3], views[4]]
+
+
+def setup_for(frames: list[Any], **changes: Any) -> BagSetup:
+    return BagSetup(**{"topics": FOREIGN, "base_from_camera": frames[0].camera.base_from_camera, **changes})
+
+
+def read(folder: Path, setup: BagSetup, signals: bool = False) -> list[Any]:
+    with Bag(folder) as bag:
+        return list(BagFrames(bag, setup, signals))
+
+
+def assert_equal(a: Observation, b: Observation) -> None:
+    for one in dataclasses.fields(Observation):
+        x, y = getattr(a, one.name), getattr(b, one.name)
+        if one.name == "camera":
+            assert dataclasses.astuple(x)[:6] == dataclasses.astuple(y)[:6]
+            x, y = x.base_from_camera, y.base_from_camera
+        np.testing.assert_array_equal(x, y)
+
+
+def test_foreign_topics_give_back_what_the_sensors_saw(tmp_path: Path, frames: list[Any]) -> None:
+    write_bag(tmp_path / "bag", frames, topics=FOREIGN)
+    sent = [f for f in frames if not isinstance(f, str)][1:]  # what came before any instruction cannot be acted on
+    with Bag(tmp_path / "bag") as bag:
+        events = BagFrames(bag, setup_for(frames))
+        got = [event for event in events if isinstance(event, BagFrame)]
+    assert events.drops == {"before the first instruction": 1}
+    assert [(f.episode, f.begins) for f in got] == [(0, True), (0, False), (1, True), (1, False)]
+    assert [f.observation.instruction for f in got] == [PUSH] * 2 + [CLOSE] * 2
+    for frame, original in zip(got, sent):
+        seen = frame.observation
+        assert seen.stamp_ns == original.stamp_ns and seen.camera.cx == original.camera.cx
+        np.testing.assert_array_equal(seen.image, original.image)
+        np.testing.assert_array_equal(seen.proprio, original.proprio)
+        assert len(seen.points) == np.isfinite(depth_of(original)).sum() and seen.image.flags.writeable
+
+
+def test_commands_come_with_the_stamp_they_belong_to(tmp_path: Path, frames: list[Any]) -> None:
+    write_bag(tmp_path / "bag", frames, topics=FOREIGN, commands=True)
+    signals = [e for e in read(tmp_path / "bag", setup_for(frames), signals=True) if isinstance(e, BagSignal)]
+    twists = [s for s in signals if s.role == "twist"]
+    grips = [s for s in signals if s.role == "gripper_command"]
+    assert [s.stamp_ns for s in twists] == [10**9 + i * 12_500_000 for i in range(20)]
+    assert [s.stamp_ns for s in grips] == [s.stamp_ns for s in twists]  # Float64 has no stamp of its own
+    np.testing.assert_allclose([s.value[0] for s in twists], np.arange(20) * 0.001)
+    assert [float(s.value[0]) for s in grips] == [-1.0] * 8 + [1.0] * 12
+
+
+def test_missing_topic_is_named_with_all_there_are(tmp_path: Path, frames: list[Any]) -> None:
+    write_bag(tmp_path / "bag", frames, topics=FOREIGN)
+    with pytest.raises(ValueError, match=r"no topic for image \(/simulator/image\)") as error:
+        read(tmp_path / "bag", BagSetup())
+    assert "/camera/color/image_raw  sensor_msgs/msg/Image" in str(error.value) and "--remap" in str(error.value)
+    without = {role: topic for role, topic in FOREIGN.items() if role != "instruction"}
+    with pytest.raises(ValueError, match="or give --instruction"):
+        read(tmp_path / "bag", setup_for(frames, topics=without))
+    with pytest.raises(ValueError, match=r"/task in .* has type std_msgs/msg/String, but image takes"):
+        read(tmp_path / "bag", setup_for(frames, topics=FOREIGN | {"image": "/task"}))
+
+
+def test_extrinsics_are_never_guessed(tmp_path: Path, frames: list[Any]) -> None:
+    write_bag(tmp_path / "foreign", frames, topics=FOREIGN)
+    with pytest.raises(ValueError, match="identity would be a guess"):
+        read(tmp_path / "foreign", setup_for(frames, base_from_camera=None))
+    write_bag(tmp_path / "ours", frames)
+    pose = read(tmp_path / "ours", BagSetup())[0].observation.camera.base_from_camera
+    np.testing.assert_allclose(pose, frames[0].camera.base_from_camera)  # conftest's camera stands where the simulated
+
+
+def test_words_for_the_whole_bag_and_other_ways_to_split(tmp_path: Path, frames: list[Any]) -> None:
+    write_bag(tmp_path / "bag", [PUSH, frames[0], PUSH, *frames[2:]], topics=FOREIGN)
+    assert [f.episode for f in read(tmp_path / "bag", setup_for(frames))] == [0, 1, 1, 2, 2]
+    assert [f.episode for f in read(tmp_path / "bag", setup_for(frames, split="bag"))] == [0, 0, 0, 1, 1]
+    told = read(tmp_path / "bag", setup_for(frames, instruction="open the drawer"))
+    assert [(f.episode, f.observation.instruction) for f in told] == [(0, "open the drawer")] * 5
+
+
+def test_clock_that_goes_back_begins_an_episode(tmp_path: Path, frames: list[Any]) -> None:
+    back = [dataclasses.replace(f, stamp_ns=f.stamp_ns + 10**10) for f in (frames[2], frames[3])]
+    write_bag(tmp_path / "bag", [PUSH, *back, frames[0], frames[2]], topics=FOREIGN)
+    assert [f.episode for f in read(tmp_path / "bag", setup_for(frames))] == [0, 0, 1, 1]
+
+
+def test_bag_without_a_usable_frame_says_why(tmp_path: Path, frames: list[Any]) -> None:
+    write_bag(tmp_path / "bag", frames, topics=FOREIGN)
+    with pytest.raises(ValueError, match=r"malformed: 4.*depth image is in frame 'camera_color_optical_frame', not"):
+        read(tmp_path / "bag", setup_for(frames, camera_frame="lens"))
+
+
+def test_setup_from_files(tmp_path: Path) -> None:
+    own, node = tmp_path / "own.yaml", tmp_path / "node.yaml"
+    pose = "extrinsics: {translation: [1, 2, 3], rotation_xyzw: [0, 0, 0, 1]}"
+    own.write_text(f"topics: {{image: /a}}\nbase_frame: world\n{pose}\n")
+    setup = BagSetup.load(own).with_remaps(["depth:=/b", "~/points:=/c"])
+    assert setup.topics == {"image": "/a", "depth": "/b", "points": "/c"} and setup.base_frame == "world"
+    assert setup.base_from_camera is not None and setup.base_from_camera[:3, 3].tolist() == [1, 2, 3]
+    node.write_text(f"/**/policy:\n  ros__parameters:\n    keep_ratio: 0.5\n    camera_frame: lens\n    {pose}\n")
+    assert BagSetup.load(node).camera_frame == "lens"
+    for text, says in (("topic: {}", "unknown key 'topic'"), ("topics: {eye: /a}", "unknown topic role 'eye'"),
+                       (pose.replace("0, 0, 0, 1", "0, 0, 0, 2"), "a quaternion needs 1")):  # fmt: skip
+        own.write_text(text)
+        with pytest.raises(ValueError, match=says):
+            BagSetup.load(own)
+    with pytest.raises(ValueError, match="is no remap"):
+        BagSetup().with_remaps(["image=/a"])
+
+
+def sensor_variants(make: Messages, seen: Observation) -> dict[str, dict[str, Any]]:
+    """Colour and depth or cloud in the forms that are understood."""
+    stamp, depth = seen.stamp_ns, depth_of(seen)
+    known = np.isfinite(depth)
+    padded = make.image(np.pad(seen.image[..., ::-1], ((0, 0), (0, 3), (0, 0))), "bgr8", stamp, CAMERA)
+    padded.width -= 3
+    png = io.BytesIO()
+    Picture.fromarray(seen.image).save(png, "PNG")
+    compressed = make.jpeg(seen.image, stamp, CAMERA)
+    compressed.format, compressed.data = "rgb8; png compressed", np.frombuffer(png.getvalue(), np.uint8)
+    millimetres = make.image((np.where(known, depth, 0) * 1000).astype("<u2"), "16UC1", stamp, CAMERA)
+    local = (seen.points - seen.camera.base_from_camera[:3, 3]) @ seen.camera.base_from_camera[:3, :3]
+    clouds = {
+        frame: make.cloud({"x": xyz[:, 0], "y": xyz[:, 1], "z": xyz[:, 2], "rgb": np.zeros(len(xyz))}, stamp, frame)
+        for frame, xyz in ((BASE, seen.points), (CAMERA, local))
+    }
+    rgba = make.image(np.dstack([seen.image, seen.image[..., 0]]), "rgba8", stamp, CAMERA)
+    return {
+        "padded bgr8, 16UC1": {"image": padded, "depth": millimetres},
+        "png, cloud of the camera": {"image": compressed, "points": clouds[CAMERA]},
+        "rgba8, cloud of the base": {"image": rgba, "points": clouds[BASE]},
+        "jpeg, 32FC1": {
+            "image": make.jpeg(seen.image, stamp, CAMERA), "depth": make.image(depth, "32FC1", stamp, CAMERA)
+        },
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("plugin", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+@pytest.mark.parametrize(
+    "variant", ["padded bgr8, 16UC1", "png, cloud of the camera", "rgba8, cloud of the base", "jpeg, 32FC1"]
+)
+def test_bag_and_live_node_see_the_same(tmp_path: Path, frames: list[Any], variant: str, plugin: StoragePlugin) -> None:
+    """The same bytes through rclpy, the node's store and its conversion, and through the reader of bags."""
+    pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
+    from rclpy.serialization import deserialize_message
+
+    from mvla_pruned_ros.matching import InputStore
+    from mvla_pruned_ros.messages import Frames, observation_of
+    from mvla_pruned_ros.ros import conversions  # noqa: F401  brings cv_bridge in where it is installed
+    from mvla_pruned_ros.ros.bag import message_class
+
+    make, seen = Messages(), frames[0]
+    stamp = seen.stamp_ns
+    messages = {
+        "instruction": make.text(PUSH),
+        "camera_info": make.camera_info(seen.camera, stamp, CAMERA),
+        "ee_pose": make.pose(seen.proprio[:3], stamp + 3_000_000, BASE),
+        "gripper": make.gripper(seen.proprio[3], stamp - 20_000_000, BASE),
+        **sensor_variants(make, seen)[variant],
+    }
+    live: dict[str, Any] = {}
+    with Writer(tmp_path / "bag", version=9, storage_plugin=plugin) as writer:
+        for role, message in messages.items():
+            kind = message.__msgtype__
+            data = make.store.serialize_cdr(message, kind)
+            connection = writer.add_connection(TOPICS[role], kind, typestore=make.store)
+            writer.write(connection, 5 * 10**9, data)
+            live[role] = deserialize_message(bytes(data), message_class(kind))
+    (frame,) = read(tmp_path / "bag", BagSetup())
+    store = InputStore({role: role for role in live if role != "instruction"}, unstamped=("camera_info",))
+    for role in store.topics:
+        store.put(role, live[role], stamp, 500_000_000)
+    matched = store.wait(60_000_000, 1.0)
+    assert matched is not None
+    pose = BagSetup().frames().base_from_camera
+    expected = observation_of(matched.stamp_ns, matched.messages, live["instruction"].data, Frames(BASE, CAMERA, pose))
+    assert_equal(frame.observation, expected)
+    assert len(expected.points) > 1000
+    if "jpeg" not in variant:
+        np.testing.assert_array_equal(expected.image, seen.image)
+
+
+def test_roles_and_topics_are_those_that_are_recorded() -> None:
+    pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
+    pytest.importorskip("metaworld", reason="the simulator (Meta-World) is not installed")
+    from mvla_pruned_ros.ros.record_runner import TOPICS as RECORDED
+
+    assert {TOPICS[role]: ROLES[role][0] for role in ROLES if role != "points"}.items() <= {
+        name: topic.type for name, topic in RECORDED.items()
+    }.items()
+
+
+def test_writing_over_a_bag_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="exists already"):
+        BagWriter(tmp_path, {})
