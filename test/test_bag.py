@@ -52,7 +52,7 @@ def test_replayed_bag_brings_out_commands_and_diagnostics(
     bag_folder: Path, tiny_policy_folder: Path, tmp_path: Path
 ) -> None:
     arguments = [str(bag_folder), "--out", str(tmp_path), "--policy", str(tiny_policy_folder), "--keep", "0.35"]
-    assert main(["replay", *arguments, *DOMAIN]) == 0
+    assert main(["replay", "--live", *arguments, *DOMAIN]) == 0
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["frames_sent"] >= 8 and report["frames_received"] >= report["frames_sent"] - 1
     assert report["inferences"] >= 5 and report["commands_moving"] >= 20

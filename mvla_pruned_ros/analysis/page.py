@@ -37,34 +37,34 @@ def draw_page(numbers: dict[str, Any], calls: Sequence[Call], sets: Sequence[np.
         calls: of the recording. sets: (N,) ``SemanticSet`` of each call, for the pictures.
     """
     sections = [
-        _section(
+        section(
             "2D and 3D over time",
             "Share of the image tokens in the salience of all visual tokens, call by call. The paper takes the "
             "final-layer L1 norm. Pruning takes its mean per token, which a pruned call leaves as it is. A sum also "
             "counts how many tokens a modality has. Dashed lines: segments; solid lines: episodes.",
             figures.shares_over_time(numbers),
         ),
-        _section(
+        section(
             "Inside the semantic sets",
             "The mean 2D and the mean 3D token of each set, in multiples of the mean token of the call. The paper "
             "finds 3D above 2D inside robot and object, and below it in the background.",
             figures.sets(numbers),
         )
         + _sets_table(numbers),
-        _section(
+        section(
             "What 3D adds",
             "Attention on a point token overlaps 2D when its centre projects on a patch of at least mean attention; "
             "otherwise (a patch hidden, off the image, or one that nobody looks at) it is unique. Where the unique "
             "share of attention lies below that of tokens, the policy looks at the same places in both modalities.",
             figures.uniqueness(numbers),
         ),
-        _section(
+        section(
             "Neighbouring calls",
             "Attention of each call against that of the call before, carried to the new tokens in space, and against "
             "what stage III predicted from all calls before. Alike neighbours are what makes pruning ahead possible.",
             figures.neighbours(numbers),
         ),
-        _section(
+        section(
             "Calls farther apart",
             "The same for calls that are some calls apart, mean over the recording. Attention that did not change "
             "would be alike at every distance.",
@@ -154,7 +154,8 @@ def order(means: dict[str, float | None]) -> str:
     return "3D above 2D" if points > image else "2D above 3D"
 
 
-def _section(title: str, text: str, figure: go.Figure) -> str:
+def section(title: str, text: str, figure: go.Figure) -> str:
+    """A heading, a paragraph and a plot, as HTML of a page that has plotly.js in its head."""
     plot = figure.to_html(
         full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True}
     )  # plotly.js is in the head once

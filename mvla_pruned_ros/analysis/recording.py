@@ -42,7 +42,7 @@ class Call:
         return np.asarray(Image.open(io.BytesIO(self.jpeg)).convert("RGB"))
 
 
-class _KeepEvidence(NoPruning):
+class KeepEvidence(NoPruning):
     """Prunes nothing and keeps the evidence of the last call."""
 
     evidence: Evidence | None = None
@@ -56,7 +56,7 @@ class RecordingRuntime(PolicyRuntime):
     """A runtime that prunes nothing and keeps its calls until they are taken. A reset begins a new episode."""
 
     def __init__(self, policy: Policy) -> None:
-        self._keep = _KeepEvidence()
+        self._keep = KeepEvidence()
         super().__init__(policy, self._keep)
         self._episode = -1
         self._calls: list[Call] = []

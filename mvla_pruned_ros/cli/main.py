@@ -18,7 +18,7 @@ Token-pruned multi-visual-modal VLA policies: try, measure and train them.
   mvla evaluate --help                 success and latency of pruning methods in simulation
   mvla tables FILE                     the results of evaluate as markdown
   mvla record --out my_bag             the demo's topics as a rosbag2
-  mvla replay my_bag --keep 0.35       a bag played into a policy node
+  mvla replay my_bag --keep 0.35       a bag through the policy, pruned beside unpruned, without ROS
   mvla analyze --task push             2D and 3D salience over an episode or a bag, as a page
   mvla bench --preset base             how long policy calls take, pruned or not
   mvla train --help                    train the small policy from scripted experts

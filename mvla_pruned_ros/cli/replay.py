@@ -1,22 +1,37 @@
-"""``mvla replay``: a bag played into a policy node."""
+"""``mvla replay``: the frames of a bag through the policy, pruned beside unpruned. No ROS is needed.
+
+DIR/replay.json has how far pruned actions are from unpruned ones and from recorded commands, DIR/frames.jsonl a row per
+frame; both are the same bytes when it is run again. DIR/timings.json has what depends on the machine, DIR/replay.html
+plots and pictures (opens without a network), DIR/annotated a bag with overlay, kept points and figures for Foxglove.
+
+With --live the bag is played over DDS into a policy node instead, at its own pace; that needs ROS and a bag of
+`mvla record`.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 from pathlib import Path
 
+from ..pruning.config import TriStageConfig
+from ..pruning.interface import check_keep_ratio
+from ..pruning.methods import check_method
+from .bag_options import add_bag_arguments, bag_setup
+from .evaluate import pruning_config
 from .options import add_policy_arguments
 
 EPILOG = """\
 examples:
-  mvla replay out/bag                        as it was recorded, half of the visual tokens
-  mvla replay out/bag --keep 0.35 --rate 2   other pruning, twice as fast
-  mvla replay out/bag --method none          without pruning
+  mvla replay out/bag --keep 0.35
+  mvla replay out/bag --keep 0.25 --set stage_semantic=false --out out/without_stage_2
+  mvla replay my_bag --remap image:=/camera/color/image_raw depth:=/camera/aligned_depth_to_color/image_raw
+      camera_info:=/camera/color/camera_info ee_pose:=/arm/pose gripper:=/hand/state --instruction "open the faucet"
+      --extrinsics 0.6 0.1 0.6 0 0 0 1
+  mvla replay out/bag --live --keep 0.35 --rate 2    into a policy node, twice as fast
 
-Sensor messages, instruction and /clock of a bag of `mvla record` are published as the bytes they were recorded as; what
-the policy node commands and reports is collected. Nothing moves: the commands go nowhere.
-
-exit code: 0 when commands came out, 1 when a node failed or none came, 2 for impossible arguments.
+exit code: 0 done (with --live: commands came out), 1 when a node failed or none came, 2 for what is impossible.
 """
 
 
@@ -24,25 +39,116 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add ``mvla replay``."""
     parser = subparsers.add_parser(
         "replay",
-        help="play a bag into a policy node",
-        description="Play the sensor topics of a recorded bag into a policy node and report what it does.",
+        help="a bag through the policy, pruned beside unpruned",
+        description=__doc__,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("bag", type=Path, metavar="BAG", help="folder of a rosbag2 made by `mvla record`")
+    parser.add_argument("bag", type=Path, metavar="BAG", help="folder of a rosbag2")
     add_policy_arguments(parser)
-    parser.add_argument("--rate", type=float, default=1.0, help="speed of playing (default: %(default)s)")
     parser.add_argument(
-        "--out", type=Path, default=Path("out/replay"), metavar="DIR", help="for report.json (default: %(default)s)"
+        "--set", nargs="+", default=[], metavar="NAME=VALUE",
+        help="tri_stage parameters that differ from the policy's own (its pruning.json, or the defaults)",
+    )  # fmt: skip
+    parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames (default: all there are)")
+    parser.add_argument("--no-annotated", action="store_true", help="do not write the bag for Foxglove")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/replay"), metavar="DIR", help="for what is written (default: %(default)s)"
     )
-    parser.add_argument("--domain-id", type=int, metavar="N", help="ROS_DOMAIN_ID (default: one of this run's own)")
+    add_bag_arguments(parser)
+    live = parser.add_argument_group("into a policy node")
+    live.add_argument("--live", action="store_true", help="play the bag into a policy node over DDS (needs ROS)")
+    live.add_argument("--rate", type=float, help="speed of playing (default: 1)")
+    live.add_argument("--domain-id", type=int, metavar="N", help="ROS_DOMAIN_ID (default: one of this run's own)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Replay; returns the exit code."""
+    if args.live:
+        return _live(args)
+    for name, value in (("--rate", args.rate), ("--domain-id", args.domain_id)):
+        if value is not None:
+            raise ValueError(f"{name} {value} is for --live: without it frames are taken as fast as the policy is")
+    check_keep_ratio(args.keep)
+    check_method(args.method)
+    if args.set and args.method != "tri_stage":
+        raise ValueError(f"--set is for method tri_stage; {args.method} would not read it")
+    if args.frames is not None and args.frames < 1:
+        raise ValueError(f"--frames must be at least 1, got {args.frames}")
+    # Before torch is loaded: its threads that spin while they wait make a busy machine slow.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ..bag_reader import Bag
+    from ..evaluation.fingerprint import policy_fingerprint
+    from ..models import policy_folder
+    from ..policy.loading import load_policy
+    from ..pruning.methods import make_pruner
+    from ..replay.run import replay
+
+    name, console = args.policy or "small", Console()
+    folder, setup = policy_folder(name), bag_setup(args)
+    pruner = make_pruner(args.method, args.keep, pruning_config(args.set, TriStageConfig.of_policy(folder)))
+    about = {
+        "policy": name, "policy_fingerprint": policy_fingerprint(folder), "method": args.method,
+        "keep_asked": 1.0 if args.method == "none" else args.keep, "set": args.set,
+    }  # fmt: skip
+    with Bag(args.bag) as bag:
+        args.out.mkdir(parents=True, exist_ok=True)
+        _remove_annotated(args.out / "annotated")
+        policy = load_policy(folder, args.device)
+        columns = (TextColumn("frames"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console) as progress:
+            bar = progress.add_task("")
+            numbers, timings = replay(
+                bag, setup, policy, pruner, about, args.out, most_frames=args.frames, annotate=not args.no_annotated,
+                on_frame=lambda done, total: progress.update(bar, completed=done, total=total),
+            )  # fmt: skip
+    console.print(_table(numbers, timings))
+    console.print(f"wrote {args.out / 'replay.html'} (open it in a browser), replay.json, frames.jsonl, timings.json")
+    return 0
+
+
+def _remove_annotated(folder: Path) -> None:
+    """Of the run before; nothing but what such a run writes is touched."""
+    if not folder.exists():
+        return
+    names = {path.name for path in folder.iterdir()}
+    if names - {"metadata.yaml", "annotated.mcap"}:
+        raise ValueError(f"{folder} holds more than a bag of an earlier replay: choose another --out")
+    shutil.rmtree(folder)
+
+
+def _table(numbers: dict, timings: dict) -> object:
+    from rich.table import Table
+
+    table = Table(
+        title=f"{numbers['bag']}: {numbers['frames']} frames, keep ratio {numbers['keep_ratio']:.3f}, policy call "
+        f"{timings['pruned_ms']['p50']:.1f} ms, unpruned {timings['full_ms']['p50']:.1f} ms",
+        title_justify="left",
+    )
+    table.add_column("mean absolute difference")
+    for name in numbers["action_std"]:
+        table.add_column(name, justify="right")
+    for key in ("pruned_to_unpruned", "pruned_to_recorded", "unpruned_to_recorded"):
+        if numbers[key]:
+            for measure, unit in (("mean_abs", ""), ("mean_abs_in_std", ", in std")):
+                values = numbers[key][measure].values()
+                cells = ("-" if value is None else f"{value:.4f}" for value in values)
+                table.add_row(key.replace("_", " ") + unit, *cells)
+    return table
+
+
+def _live(args: argparse.Namespace) -> int:
     from ..ros.demo_session import DemoOptions
     from ..ros.replay_runner import run_replay
 
+    offline = ("set", "frames", "no_annotated", "remap", "bag_config", "extrinsics", "base_frame", "camera_frame",
+               "sync_tolerance_ms", "instruction", "split")  # fmt: skip
+    for name in offline:
+        if getattr(args, name):
+            raise ValueError(f"--{name.replace('_', '-')} does not go with --live, which plays bags of `mvla record`")
     options = DemoOptions(
         out=args.out,
         keep_ratio=args.keep,
@@ -51,4 +157,4 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         domain_id=args.domain_id,
     )
-    return run_replay(args.bag, options, args.rate)
+    return run_replay(args.bag, options, 1.0 if args.rate is None else args.rate)

@@ -1,4 +1,4 @@
-"""``mvla replay``: a recorded bag played into a policy node, and what came out of it."""
+"""``mvla replay --live``: a recorded bag played into a policy node, and what came out of it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""``mvla replay``: a bag through the policy, pruned beside unpruned, without ROS."""

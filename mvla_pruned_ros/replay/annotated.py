@@ -1,0 +1,64 @@
+"""What pruning did, as a bag beside the recorded one: for Foxglove, at the stamps of the frames."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..bag_writer import BagWriter
+from ..overlay import draw_overlay
+from ..policy.inputs import square_image
+from .compare import Comparison
+
+TOPICS = {
+    "/mvla/overlay": "sensor_msgs/msg/CompressedImage",
+    "/mvla/kept_points": "sensor_msgs/msg/PointCloud2",
+    "/mvla/pruning": "std_msgs/msg/String",
+    "/mvla/keep_ratio": "std_msgs/msg/Float64",
+    "/mvla/share_2d": "std_msgs/msg/Float64",
+    "/mvla/action_error": "std_msgs/msg/Float64",
+}
+PICTURE_PX = 288
+
+
+def overlay_of(one: Comparison) -> np.ndarray:
+    """(S, S, 3) uint8 RGB: the square that the policy saw, with what stays of it."""
+    grid = one.pruned.layout.grid[0]
+    size = max(1, PICTURE_PX // grid) * grid
+    picture, camera = square_image(one.observation.image, one.observation.camera, size)
+    return draw_overlay(picture, one.pruned.selection, one.pruned.layout, camera, scale=1)
+
+
+class Annotations(BagWriter):
+    """Writes the topics of ``TOPICS``."""
+
+    def __init__(self, folder: Path, base_frame: str, camera_frame: str) -> None:
+        """Raises ValueError: ``folder`` exists already."""
+        super().__init__(folder, TOPICS)
+        self._base, self._camera = base_frame, camera_frame
+
+    def add(self, one: Comparison, row: dict[str, Any]) -> None:
+        """One frame. row: its figures."""
+        make, stamp = self.messages, one.observation.stamp_ns
+        selection, layout = one.pruned.selection, one.pruned.layout
+        kept = selection.points_kept
+        points = layout.point_positions[kept]
+        nothing = np.zeros(len(selection.reason), np.float32)
+        salience, sets = (
+            (nothing if values is None else values)[selection.num_image :][kept]
+            for values in (selection.salience, selection.sets)
+        )
+        columns = {"x": points[:, 0], "y": points[:, 1], "z": points[:, 2], "salience": salience, "set": sets}
+        messages = {
+            "/mvla/overlay": make.jpeg(overlay_of(one), stamp, self._camera),
+            "/mvla/kept_points": make.cloud(columns, stamp, self._base),
+            "/mvla/pruning": make.text(json.dumps(row)),
+            "/mvla/keep_ratio": make.number(selection.keep_ratio),
+            "/mvla/share_2d": make.number(one.share_norm),
+            "/mvla/action_error": make.number(float(one.errors.mean())),
+        }
+        for topic, message in messages.items():
+            self.write(topic, stamp, message)

@@ -1,0 +1,85 @@
+"""A bag from end to end: read, compare, write."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..action_labels import labelled
+from ..bag_frames import BagFrame, BagFrames
+from ..bag_reader import Bag
+from ..bag_setup import BagSetup
+from ..evaluation.machine import machine
+from ..policy.interface import Policy
+from ..pruning.interface import Pruner
+from .annotated import Annotations, overlay_of
+from .compare import Totals, compare
+from .page import draw_page
+
+PICTURES = 6
+
+
+def replay(
+    bag: Bag, setup: BagSetup, policy: Policy, pruner: Pruner, about: dict[str, Any], out: Path, *,
+    on_frame: Callable[[int, int], None], most_frames: int | None = None, annotate: bool = True,
+) -> tuple[dict[str, Any], dict[str, Any]]:  # fmt: skip
+    """Write ``replay.json``, ``frames.jsonl``, ``timings.json``, ``replay.html`` and the bag ``annotated`` to a folder.
+
+    The first two have nothing in them that changes from run to run.
+
+    Args:
+        about: policy, method, keep_asked and what else names the run. most_frames: stop after so many.
+        on_frame: told how many frames are done, and how many there are at most.
+
+    Returns:
+        What is in replay.json and in timings.json.
+
+    Raises:
+        ValueError: the bag cannot be used, or the policy cannot follow its instructions.
+    """
+    events = BagFrames(bag, setup, signals=True)
+    total = min(events.images, most_frames or events.images)
+    shown = set(np.linspace(0, total - 1, PICTURES).round().astype(int).tolist()) if total else set()
+    totals, pictures = Totals(), []
+    frames = (
+        labelled(events, events.roles, policy.chunk_size, policy.step_s)
+        if "twist" in events.roles
+        else ((event, None) for event in events if isinstance(event, BagFrame))
+    )
+    with contextlib.ExitStack() as stack:
+        notes = None
+        if annotate:
+            notes = Annotations(out / "annotated", setup.base_frame, setup.camera_frame)
+            stack.enter_context(notes)
+        rows = stack.enter_context((out / "frames.jsonl").open("w"))
+        for i, one in enumerate(compare(frames, policy, pruner, events.drops)):
+            row = totals.add(one)
+            rows.write(json.dumps(row) + "\n")
+            if notes is not None:
+                notes.add(one, row)
+            if i in shown:
+                seconds = row["stamp_ns"] / 1e9 - totals.columns["time_s"][0]
+                pictures.append((f"{seconds:.2f} s: {one.observation.instruction}", overlay_of(one)))
+            on_frame(i + 1, total)
+            if i + 1 == most_frames:
+                break
+    numbers = {
+        "bag": str(bag.folder),
+        **about,
+        "topics": events.roles,
+        **totals.summary(),
+        "drops": dict(sorted(events.drops.items())),
+    }
+    timings = {"machine": machine(), **{
+        name: dict(zip(("p50", "p95"), np.percentile(np.array(totals.columns[name]), [50, 95]).round(3).tolist()))
+        for name in ("pruned_ms", "full_ms")
+    }}  # fmt: skip
+    (out / "replay.json").write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n")
+    (out / "timings.json").write_text(json.dumps(timings, indent=1) + "\n")
+    (out / "replay.html").write_text(draw_page(numbers, timings, totals, pictures), encoding="utf-8")
+    return numbers, timings
