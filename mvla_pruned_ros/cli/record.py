@@ -12,10 +12,15 @@ examples:
   mvla record --out out/bag --seconds 20             every task in turn
   mvla record --out out/push --tasks push --keep 1   one task, every visual token
   mvla replay out/bag                                the bag played into a policy node
+  mvla record --out out/experts --expert --tasks button-press-topdown --episodes 100 --seed 1000000
   ros2 bag info out/bag                              it is an ordinary rosbag2 (mcap)
 
 Recorded are image, depth, camera_info, ee_pose, gripper, instruction, commands, pruning, success, diagnostics and
 /clock, as the bytes that went over the wire. The logs of the two nodes lie in DIR_logs.
+
+With --expert the scripted experts demonstrate instead of the policy, for `mvla train --bag`: without ROS, as fast as
+the simulator is, with simulated stamps; sensors, instruction and the expert's commands are recorded. Episodes that are
+not solved are left out.
 """
 
 
@@ -29,14 +34,62 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the bag; must not exist yet")
-    parser.add_argument("--seconds", type=float, default=20.0, help="wall time to record (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, help="wall time to record (default: 20)")
+    parser.add_argument("--expert", action="store_true", help="record demonstrations of the scripted experts, no ROS")
+    parser.add_argument("--episodes", type=int, metavar="N", help="with --expert: of each task (default: 10)")
+    parser.add_argument(
+        "--noisy", action="store_true",
+        help="with --expert: push the arm about in episodes of odd seed, as for the shipped policy; the commands that "
+        "are recorded are the expert's",
+    )  # fmt: skip
+    parser.add_argument(
+        "--remap", nargs="+", default=[], metavar="ROLE:=TOPIC", help="with --expert: other names of topics"
+    )
     add_policy_arguments(parser)
     add_demo_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Record; returns the exit code."""
+    if args.expert:
+        return _record_experts(args)
+    if args.episodes is not None or args.noisy or args.remap:
+        raise ValueError("--episodes, --noisy and --remap are for --expert, which was not given")
     from ..ros.demo_session import DemoOptions
     from ..ros.record_runner import run_record
 
-    return run_record(DemoOptions.of(args), args.seconds)
+    return run_record(DemoOptions.of(args), 20.0 if args.seconds is None else args.seconds)
+
+
+def _record_experts(args: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ..bag_setup import BagSetup
+    from ..sim.tasks import DEMO_TASKS, task_named
+    from ..training.expert import record_bag
+
+    tasks, episodes = args.tasks or DEMO_TASKS, 10 if args.episodes is None else args.episodes
+    if args.seconds is not None:
+        raise ValueError(f"--seconds {args.seconds:g} does not go with --expert: give --episodes")
+    if episodes < 1 or args.seed < 0:
+        raise ValueError(f"--episodes must be at least 1 and --seed not negative, got {episodes} and {args.seed}")
+    for task in tasks:
+        task_named(task)
+    scenes = [(task, seed) for task in tasks for seed in range(args.seed, args.seed + episodes)]
+    console, failed = Console(), []
+    columns = (TextColumn("episodes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("", total=len(scenes))
+
+        def on_episode(task: str, seed: int, solved: bool) -> None:
+            progress.advance(bar)
+            if not solved:
+                failed.append(f"{task} {seed}")
+
+        topics = BagSetup().with_remaps(args.remap).topics
+        counts = record_bag(args.out, scenes, topics, noisy=args.noisy, on_episode=on_episode)
+    for topic, count in counts.items():
+        console.print(f"  {topic}  {count}")
+    console.print(f"{len(scenes) - len(failed)} episodes in {args.out}; not solved: {', '.join(failed) or 'none'}")
+    return 0

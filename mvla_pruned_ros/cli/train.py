@@ -1,6 +1,11 @@
-"""``mvla train``: train a policy on the scripted experts of the simulated robot.
+"""``mvla train``: train a policy on the scripted experts of the simulated robot, or on recorded bags.
 
 Everything is kept in the output folder: run the same command again after an interruption and it goes on.
+
+With --bag network and training are those of the preset, demonstrations come from the bags: observations as the policy
+node would see them, actions from the recorded twist and gripper command at the policy's steps. Without a topic of a
+twist the differences of the end-effector pose are taken, without one of a gripper command the opening.
+docs/your_own_robot.md shows the whole way.
 """
 
 from __future__ import annotations
@@ -11,9 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .bag_options import add_bag_arguments, bag_setup
+
 EXAMPLES = """examples:
   mvla train --preset small --out out/train/small          (how the shipped policy was made)
   mvla train --preset small --out out/train/quick --steps 200   (a look at how it goes)
+  mvla train --bag bags/monday bags/tuesday --remap image:=/camera/color/image_raw --bag-config my_robot.yaml
+      --workspace -0.3 0.2 0.0 0.3 0.8 0.5 --out out/train/mine
   mvla train --preset small-aware --out out/train/small-aware --data out/train/small/demonstrations
 """
 
@@ -32,6 +41,18 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="demonstrations, recorded where missing (default: OUT/demonstrations)"
     )
+    parser.add_argument("--bag", nargs="+", type=Path, metavar="BAG", help="learn from these bags instead")
+    parser.add_argument(
+        "--workspace", nargs=6, type=float, metavar=("X0", "Y0", "Z0", "X1", "Y1", "Z1"),
+        help="with --bag: corners of the box of points the policy sees, base frame, metres (default: the simulator's)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--step-s", type=float, metavar="S", help="with --bag: seconds between two actions (default: 0.0125)"
+    )
+    parser.add_argument(
+        "--most-hz", type=float, default=0.0, metavar="HZ", help="with --bag: frames per second taken (default: all)"
+    )
+    add_bag_arguments(parser)
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
     parser.add_argument("--precision", choices=("bf16", "fp32"), help="instead of the recipe's")
@@ -50,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     from ..policy.device import resolve_device
     from ..training.collect import collect
     from ..training.demonstrations import Demonstrations
+    from ..training.from_bags import convert_bags
     from ..training.loop import train
     from ..training.recipes import RECIPES
 
@@ -66,16 +88,49 @@ def run(args: argparse.Namespace) -> int:
     if args.precision:
         training = replace(training, precision=args.precision)
     folder = args.data or args.out / "demonstrations"
-    console.print(f"{len(recipe.shards)} files of demonstrations in {folder}")
-    paths = collect(
-        recipe.shards,
-        recipe.policy,
-        folder,
-        args.workers,
-        lambda shard, episodes, frames: console.print(f"  {shard.name}: {episodes} solved, {frames} frames"),
-    )
+    config = recipe.policy
+    if args.bag:
+        if recipe.start:
+            raise ValueError(
+                f"preset {args.preset!r} goes on from policy {recipe.start!r}, which knows other words: "
+                "with --bag take a preset that begins anew"
+            )
+        training = replace(training, emphasis=())
+        if args.workspace:
+            lower, upper = tuple(args.workspace[:3]), tuple(args.workspace[3:])
+            config = replace(config, workspace_lower=lower, workspace_upper=upper)
+        if args.step_s is not None:
+            config = replace(config, step_s=args.step_s)
+        paths = convert_bags(
+            args.bag,
+            bag_setup(args),
+            config,
+            folder,
+            args.most_hz,
+            lambda bag, source, frames, drops: console.print(
+                f"  {bag}: {frames} frames, {source}; not used: {drops or 'none'}"
+            ),
+        )
+    else:
+        for name in ("workspace", "step_s", "most_hz", "remap", "bag_config", "extrinsics", "instruction"):
+            if getattr(args, name):
+                raise ValueError(f"--{name.replace('_', '-')} is for --bag, and none was given")
+        console.print(f"{len(recipe.shards)} files of demonstrations in {folder}")
+        paths = collect(
+            recipe.shards,
+            config,
+            folder,
+            args.workers,
+            lambda shard, episodes, frames: console.print(f"  {shard.name}: {episodes} solved, {frames} frames"),
+        )
     data = Demonstrations.load(paths)
     console.print(f"{training.steps} steps on {len(data)} frames")
-    train(data, recipe.policy, training, args.out, policy_folder(recipe.start) if recipe.start else None)
-    console.print(f"policy in {args.out}; try it: mvla evaluate --policy {args.out} --tasks push --episodes 20")
+    train(data, config, training, args.out, policy_folder(recipe.start) if recipe.start else None)
+    console.print(f"policy in {args.out}; try it: mvla {_trial(args)}", soft_wrap=True)
     return 0
+
+
+def _trial(args: argparse.Namespace) -> str:
+    if args.bag:
+        return f"replay {args.bag[0]} --policy {args.out} (with the same --remap and --bag-config)"
+    return f"evaluate --policy {args.out} --tasks push --episodes 20"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..evaluation.sweep import run_jobs
 from ..policy.config import MVLAConfig
-from .demonstrations import Demonstrations, record_episode
+from .demonstrations import Demonstrations
 from .recipes import Shard
 
 
@@ -19,6 +19,7 @@ def _start() -> None:
 
 def _record(job: tuple[Shard, MVLAConfig, Path]) -> tuple[Shard, int, int]:
     from ..sim.robot import robot_of
+    from .expert import record_episode
 
     shard, config, path = job
     robot, episodes = robot_of(shard.task, config.image_size), []

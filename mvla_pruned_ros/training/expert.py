@@ -1,0 +1,144 @@
+"""The scripted experts at work on the simulated robot, as demonstrations and as a bag."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ..bag_setup import ROLES, TOPICS
+from ..bag_writer import BagWriter
+from ..policy.config import MVLAConfig
+from ..policy.inputs import prepare
+from ..sim.robot import MAX_SPEED, SimulatedRobot, robot_of
+from .demonstrations import Demonstrations
+
+OBSERVE_EVERY = 2  # steps between recorded frames
+BASE_FRAME, CAMERA_FRAME = "base", "camera_color_optical_frame"
+START_NS = 1_000_000_000  # time 0 would read as "no time yet" everywhere in ROS
+PAUSE_NS = 1_000_000_000  # between two episodes of a bag
+
+
+class NotSolvedError(RuntimeError):
+    """The expert did not reach the goal in the task's time."""
+
+
+class ActionNoise:
+    """Bursts of a constant push in a random direction, so that the expert shows how to recover."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng, self._left, self._push = rng, 0, np.zeros(4)
+
+    def __call__(self, command: np.ndarray) -> np.ndarray:
+        if self._left == 0 and self._rng.random() < 0.06:
+            self._left = int(self._rng.integers(4, 14))
+            self._push = np.append(self._rng.normal(0, 0.6, 3) * MAX_SPEED, 0.0)
+        if self._left == 0:
+            return command
+        self._left -= 1
+        return command + self._push
+
+
+def expert_steps(robot: SimulatedRobot, seed: int, after: int, *, noisy: bool) -> Iterator[tuple[bool, np.ndarray]]:
+    """One episode under the expert's command.
+
+    Args:
+        robot: its task is done. seed: of the scene and the noise. after: steps to go on for once it is solved.
+        noisy: push the arm about in bursts.
+
+    Returns:
+        Before each step: whether a frame is taken now, and the (4,) command of the expert, without the noise.
+
+    Raises:
+        NotSolvedError: the time was over before.
+    """
+    robot.reset(seed)
+    solved_at = None
+    noise = ActionNoise(np.random.default_rng([seed, 1]))
+    while solved_at is None or robot.steps < solved_at + after:
+        if robot.steps >= robot.task.max_steps:
+            raise NotSolvedError(f"the expert did not solve {robot.task.name}, seed {seed}")
+        command = robot.expert_command()
+        yield robot.steps % OBSERVE_EVERY == 0 and (solved_at is None or robot.steps <= solved_at + 4), command
+        robot.step(noise(command) if noisy else command)
+        if robot.success and solved_at is None:
+            solved_at = robot.steps
+
+
+def record_episode(robot: SimulatedRobot, seed: int, config: MVLAConfig, *, noisy: bool) -> Demonstrations | None:
+    """The frames of one episode with the expert's actions, or None when it did not succeed; see ``expert_steps``."""
+    labels, frames = [], []
+    try:
+        for seen, command in expert_steps(robot, seed, config.chunk_size + 4, noisy=noisy):
+            if seen:
+                frames.append((robot.steps, prepare(robot.observe(), config)))
+            labels.append(command)
+    except NotSolvedError:
+        return None
+    actions = np.stack(labels)
+    return Demonstrations.of(
+        [frame for _, frame in frames],
+        [actions[i : i + config.chunk_size] for i, _ in frames],
+        [robot.task.instruction] * len(frames),
+    )
+
+
+def record_bag(
+    folder: Path,
+    scenes: Iterable[tuple[str, int]],
+    topics: Mapping[str, str],
+    *,
+    noisy: bool,
+    chunk_size: int = MVLAConfig.chunk_size,
+    on_episode: Callable[[str, int, bool], None] = lambda task, seed, solved: None,
+) -> dict[str, int]:
+    """Episodes under the expert's command as a bag, without ROS and as fast as the simulator is.
+
+    Stamps are simulated time; the twist and the gripper command are the expert's. Episodes that are not solved are left
+    out.
+
+    Args:
+        folder: must not exist. scenes: tasks and seeds. topics: role -> name, where it is not that of `mvla record`.
+        noisy: push the arm about in episodes of odd seed, as for the shipped policy. chunk_size: steps recorded after
+            the last frame.
+
+    Returns:
+        Messages written, by topic.
+
+    Raises:
+        ValueError: ``folder`` exists, or no episode was solved.
+    """
+    names = {role: topic for role, topic in (TOPICS | dict(topics)).items() if role != "points"}
+    start, solved = START_NS, 0
+    with BagWriter(folder, {topic: ROLES[role][0] for role, topic in names.items()}) as writer:
+        make = writer.messages
+        for task, seed in scenes:
+            robot, messages = robot_of(task), []
+            try:
+                for seen, command in expert_steps(robot, seed, chunk_size + 4, noisy=noisy and seed % 2 == 1):
+                    stamp = start + robot.time_ns
+                    if seen:
+                        rgb, depth = robot.render()
+                        metres = np.where(depth > 0, depth, np.float32(np.nan))
+                        messages += [
+                            (stamp, "camera_info", make.camera_info(robot.camera, stamp, CAMERA_FRAME)),
+                            (stamp, "ee_pose", make.pose(robot.proprio[:3], stamp, BASE_FRAME)),
+                            (stamp, "gripper", make.gripper(robot.proprio[3], stamp, BASE_FRAME)),
+                            (stamp, "depth", make.image(metres, "32FC1", stamp, CAMERA_FRAME)),
+                            (stamp, "image", make.image(rgb, "rgb8", stamp, CAMERA_FRAME)),
+                        ]
+                    messages.append((stamp, "twist", make.twist(command[:3], stamp, BASE_FRAME)))
+                    messages.append((stamp, "gripper_command", make.number(command[3])))
+            except NotSolvedError:
+                on_episode(task, seed, False)
+                continue
+            writer.write(names["instruction"], start, make.text(robot.task.instruction))
+            for stamp, role, message in messages:
+                writer.write(names[role], stamp, message)
+            start += robot.time_ns + PAUSE_NS
+            solved += 1
+            on_episode(task, seed, True)
+    if not solved:
+        raise ValueError(f"the expert solved no episode: {folder} holds nothing")
+    return writer.counts

@@ -1,0 +1,111 @@
+"""Demonstrations out of recorded bags, a file at a time: a recording of hours does not have to fit into memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from ..action_labels import labelled
+from ..bag_frames import BagFrames
+from ..bag_reader import Bag
+from ..bag_setup import BagSetup
+from ..policy.config import MVLAConfig
+from ..policy.inputs import NotReadyError, PolicyInput, prepare
+from .demonstrations import Demonstrations
+
+FRAMES_PER_FILE = 2000
+
+
+def where_actions_come_from(roles: dict[str, str]) -> str:
+    """In words: the topics that tell velocity and gripper command."""
+    moves = roles.get("twist") or f"differences of {roles['ee_pose']} (there is no twist)"
+    grips = roles.get("gripper_command") or f"the opening in {roles['gripper']} (there is no gripper_command)"
+    return f"velocity from {moves}, gripper from {grips}"
+
+
+def bag_demonstrations(events: BagFrames, config: MVLAConfig, most_hz: float = 0.0) -> Iterator[Demonstrations]:
+    """Frames of a bag whose whole chunk of actions was recorded, at most ``FRAMES_PER_FILE`` at a time.
+
+    Args:
+        events: with signals. config: image size, groups, workspace, chunk and step. most_hz: frames per second that are
+            taken; 0 takes all.
+
+    Raises:
+        ValueError: the policy does not command a twist and a gripper, or the bag has no frame to learn from.
+    """
+    if config.action_dim != 4:
+        raise ValueError(
+            f"a bag tells 4 values per action (velocity x, y, z, gripper), the policy has {config.action_dim}"
+        )
+    inputs: list[PolicyInput] = []
+    actions: list[np.ndarray] = []
+    words: list[str] = []
+    last, count = None, 0
+    for frame, label in labelled(events, events.roles, config.chunk_size, config.step_s):
+        stamp = frame.observation.stamp_ns
+        if most_hz and not frame.begins and last is not None and 0 <= stamp - last < 0.999e9 / most_hz:
+            continue
+        if label is None:
+            events.drops["no commands for the whole chunk"] += 1
+            continue
+        try:
+            inputs.append(prepare(frame.observation, config))
+        except NotReadyError:
+            events.drops["not ready: too few points in the workspace"] += 1
+            continue
+        actions.append(label)
+        words.append(frame.observation.instruction)
+        last, count = stamp, count + 1
+        if len(inputs) == FRAMES_PER_FILE:
+            yield Demonstrations.of(inputs, actions, words)
+            inputs, actions, words = [], [], []
+    if inputs:
+        yield Demonstrations.of(inputs, actions, words)
+    if not count:
+        causes = "; ".join(f"{cause}: {number}" for cause, number in sorted(events.drops.items()))
+        raise ValueError(f"there is nothing to learn from in the bag: {causes}")
+
+
+def convert_bags(
+    bags: Sequence[Path], setup: BagSetup, config: MVLAConfig, folder: Path, most_hz: float,
+    on_bag: Callable[[Path, str, int, dict[str, int]], None],
+) -> list[Path]:  # fmt: skip
+    """Bags as files of demonstrations. What was converted in the same way before is not converted again.
+
+    Args:
+        folder: where the files lie. on_bag: told the bag, where actions come from, its frames and what was dropped.
+
+    Returns:
+        The files, in the order of the bags.
+    """
+    paths: list[Path] = []
+    for path in bags:
+        with Bag(path) as bag:
+            events = BagFrames(bag, setup, signals=True)
+            key = f"{path.resolve().name}-{_digest(path, setup, config, most_hz)}"
+            done = folder / f"{key}.json"
+            if not done.is_file():
+                names = []
+                frames = 0
+                for i, part in enumerate(bag_demonstrations(events, config, most_hz)):
+                    names.append(f"{key}-{i:03d}.npz")
+                    part.save(folder / names[-1])
+                    frames += len(part)
+                done.write_text(json.dumps(names) + "\n")  # last: what it lists is whole
+                on_bag(path, where_actions_come_from(events.roles), frames, dict(events.drops))
+        paths += [folder / name for name in json.loads(done.read_text())]
+    return paths
+
+
+def _digest(path: Path, setup: BagSetup, config: MVLAConfig, most_hz: float) -> str:
+    """Of everything that decides what a bag is converted to; of the bag, names, sizes and times of its files."""
+    files = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(path.iterdir())]
+    frames = setup.frames()
+    rest = (sorted(setup.topics.items()), frames.base, frames.camera, frames.base_from_camera.tolist(),
+            setup.sync_tolerance_ms, setup.instruction, setup.split, most_hz, asdict(config))  # fmt: skip
+    return hashlib.sha256(json.dumps([files, rest]).encode()).hexdigest()[:12]
