@@ -109,8 +109,8 @@ def test_wrongly_dropped_object_token_comes_back_within_the_stated_number_of_cal
     """The bound of ``longest_unseen``: at most ceil(dropped / returned per call) calls after it was dropped."""
     # Nothing protects the token here: stage II is off, and the policy paid it no attention at all.
     config = TriStageConfig(stage_semantic=False)
-    pruner = TriStagePruner(0.25, config)
-    budget = round(0.25 * 88)
+    pruner = TriStagePruner(0.5, config)
+    budget = round(0.5 * 88)
     bound = math.ceil((88 - budget) / round(config.return_share * budget))
     token, layout = 12, scene()
     full = pruner.select(layout)

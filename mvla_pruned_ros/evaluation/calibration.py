@@ -36,9 +36,9 @@ GRID: dict[str, tuple[Any, ...]] = {
     "background_share": (0.0, 0.05, 0.1),
     "overlap_discount": (0.0, 0.25, 0.5, 0.75),
     "segment_threshold": (0.2, 0.35, 0.5, 1.0),
-    "modality_floor": (0.0, 0.2, 0.5, 0.8),
-    "window": (1, 2, 4, 8),
     "stage_modality": (True, False),
+    "modality_floor": (0.0, 0.2, 0.5, 0.8),  # this and the window have no effect without stage I
+    "window": (1, 2, 4, 8),
 }
 
 # A step has to gain so much, relatively: smaller ones are within what other episodes would change.

@@ -20,7 +20,11 @@ def _param(default: Any, text: str, low: float | None = None, high: float | None
 class TriStageConfig:
     """How the three stages decide. Values marked *ours* have no published counterpart (see docs/pruning.md)."""
 
-    stage_modality: bool = _param(True, "Stage I: split the budget between image and points by their salience.")
+    stage_modality: bool = _param(
+        False,
+        "Stage I: split the budget between image and points by their salience. Off: it changed no measured row of the "
+        "shipped policy; calibration turns it on for a policy that gains by it.",
+    )
     stage_semantic: bool = _param(True, "Stage II: protect robot and object tokens, sample the background.")
     stage_dynamics: bool = _param(
         True, "Stage III: smooth and predict salience over calls, and let dropped tokens return."
