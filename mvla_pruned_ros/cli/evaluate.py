@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
-import json
 import os
 import shlex
 from pathlib import Path
@@ -22,6 +20,7 @@ from ..pruning.config import TriStageConfig
 from ..pruning.interface import check_keep_ratio
 from ..pruning.methods import METHODS, check_method
 from ..sim.tasks import TASKS, task_named
+from .options import pruning_config
 
 if TYPE_CHECKING:
     from ..evaluation.tables import Table
@@ -74,30 +73,6 @@ def add_parser(subparsers: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="add the rows to this file")
     parser.set_defaults(run=run)
-
-
-def pruning_config(assignments: list[str], own: TriStageConfig) -> TriStageConfig:
-    """A policy's own configuration, changed by NAME=VALUE words.
-
-    Raises:
-        ValueError: unknown name or unfit value.
-    """
-    fields = {f.name: f for f in dataclasses.fields(TriStageConfig)}
-    values: dict[str, Any] = {}
-    for word in assignments:
-        name, _, text = word.partition("=")
-        if name not in fields:
-            raise ValueError(f"unknown pruning parameter {name!r}: choose from {', '.join(fields)}")
-        try:
-            value = json.loads(text.lower())
-        except json.JSONDecodeError:
-            raise ValueError(f"{word!r}: {text!r} is neither a number nor true or false") from None
-        default: Any = fields[name].default
-        kind = type(default)
-        if isinstance(value, bool) != (kind is bool) or (kind is int and not isinstance(value, int)):
-            raise ValueError(f"{name} takes a {kind.__name__}, got {text!r}")
-        values[name] = kind(value)
-    return dataclasses.replace(own, **values)
 
 
 def run(args: argparse.Namespace) -> int:

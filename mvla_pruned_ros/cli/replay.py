@@ -16,11 +16,9 @@ import shutil
 from pathlib import Path
 
 from ..pruning.config import TriStageConfig
-from ..pruning.interface import check_keep_ratio
 from ..pruning.methods import check_method
 from .bag_options import add_bag_arguments, bag_setup
-from .evaluate import pruning_config
-from .options import add_policy_arguments
+from .options import add_policy_arguments, pruning_config
 
 EPILOG = """\
 examples:
@@ -69,7 +67,6 @@ def run(args: argparse.Namespace) -> int:
     for name, value in (("--rate", args.rate), ("--domain-id", args.domain_id)):
         if value is not None:
             raise ValueError(f"{name} {value} is for --live: without it frames are taken as fast as the policy is")
-    check_keep_ratio(args.keep)
     check_method(args.method)
     if args.set and args.method != "tri_stage":
         raise ValueError(f"--set is for method tri_stage; {args.method} would not read it")
@@ -84,10 +81,12 @@ def run(args: argparse.Namespace) -> int:
     from ..evaluation.fingerprint import policy_fingerprint
     from ..models import policy_folder
     from ..policy.loading import load_policy
+    from ..pruning.interface import check_keep_ratio
     from ..pruning.methods import make_pruner
     from ..replay.run import replay
 
     name, console = args.policy or "small", Console()
+    check_keep_ratio(args.keep)
     folder, setup = policy_folder(name), bag_setup(args)
     pruner = make_pruner(args.method, args.keep, pruning_config(args.set, TriStageConfig.of_policy(folder)))
     about = {
