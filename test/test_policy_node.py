@@ -461,9 +461,13 @@ def test_clock_jumps_forget_the_episode_and_recover(graph: Graph) -> None:
     for start in (50, 10, 500):  # first, back, far ahead
         robot.time_ns = start * 10**9
         robot.calls.clear()
-        assert robot.drive(lambda: robot.moving and len(robot.calls) > 1), f"not moving at {start} s"
-        first = robot.calls[0]
-        assert first["stamp_ns"] >= start * 10**9
+
+        def calls(start: int = start) -> list[dict[str, Any]]:
+            # What is told of a call that was under way when the clock jumped arrives after it.
+            return [c for c in robot.calls if start * 10**9 <= c["stamp_ns"] < (start + 30) * 10**9]
+
+        assert robot.drive(lambda: robot.moving and len(calls()) > 1), f"not moving at {start} s"
+        first = calls()[0]
         assert first["image_kept"] == first["image_in"]  # the first call of an episode keeps everything
 
 
