@@ -17,6 +17,7 @@ os.environ.setdefault("MUJOCO_GL", "osmesa")
 # Threads of torch that spin while they wait make small operations a hundred times slower beside a busy process.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from mvla_pruned_ros.sim.viewpoint import POSITION, TARGET, look_at
 from mvla_pruned_ros.types import CameraModel, Observation
 
 OBJECT = np.array([0.10, 0.65, 0.03])
@@ -25,15 +26,8 @@ END_EFFECTOR = np.array([0.0, 0.60, 0.20])
 
 def camera_at(width: int = 192, height: int = 192, focal: float | None = None) -> CameraModel:
     """A camera that looks at the workspace from the side and above, as a tripod in front of the robot would."""
-    position, target = np.array([0.62, 0.10, 0.62]), np.array([-0.02, 0.72, 0.08])
-    forward = (target - position) / np.linalg.norm(target - position)
-    right = np.cross(forward, [0.0, 0.0, 1.0])
-    right /= np.linalg.norm(right)
-    pose = np.eye(4)
-    pose[:3, :3] = np.stack([right, np.cross(forward, right), forward], 1)
-    pose[:3, 3] = position
     focal = focal or 1.1 * min(width, height)
-    return CameraModel(width, height, focal, focal, width / 2, height / 2, pose)
+    return CameraModel(width, height, focal, focal, width / 2, height / 2, look_at(POSITION, TARGET))
 
 
 def make_observation(seed: int = 0, width: int = 192, height: int = 192, **changes: Any) -> Observation:

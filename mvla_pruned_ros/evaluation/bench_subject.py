@@ -21,6 +21,7 @@ from ..policy.model import MVLAModel
 from ..policy.mvla import MVLAPolicy
 from ..policy.normalization import ActionNormalization
 from ..pruning.config import TriStageConfig
+from ..sim.viewpoint import look_at
 from ..types import CameraModel, Observation
 
 INSTRUCTION = "push the puck to the goal"
@@ -143,11 +144,5 @@ class Subject:
 
 
 def _camera_before(position: np.ndarray, target: np.ndarray) -> CameraModel:
-    forward = (target - position) / np.linalg.norm(target - position)
-    right = np.cross(forward, [0.0, 0.0, 1.0])
-    right /= np.linalg.norm(right)
-    pose: Any = np.eye(4)
-    pose[:3, :3] = np.stack([right, np.cross(forward, right), forward], 1)
-    pose[:3, 3] = position
     width, height = CAMERA
-    return CameraModel(width, height, 0.9 * height, 0.9 * height, width / 2, height / 2, pose)
+    return CameraModel(width, height, 0.9 * height, 0.9 * height, width / 2, height / 2, look_at(position, target))

@@ -5,7 +5,7 @@ Shared by every policy whose backbone is a ``LlamaModel`` made with ``attn_imple
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from transformers import LlamaModel
 
 from ..pruning.in_call import CallView, FixedChoice, InCallRule
 from .attention import AttentionRows, PrefixCache
+from .diffusion import ddim
 
 
 @dataclass
@@ -166,3 +167,21 @@ class DenoisingPasses:
         if self._rule is not None and out.chosen is not None:
             self._rule = None if self._cache is not None else FixedChoice(self._rule.layer, out.chosen)
         return out
+
+    def denoise(
+        self, noisy_tokens: Callable[[Tensor, Tensor], Tensor], head: Callable[[Tensor], Tensor], noise: Tensor,
+        alphas: Tensor, timesteps: Sequence[int],
+    ) -> tuple[Tensor, BackboneOutput]:  # fmt: skip
+        """The clean sample, see ``diffusion.ddim``, and the output of the first pass.
+
+        Args:
+            noisy_tokens: action tokens, the timestep's first, of a (B, C, A) sample and its (B,) timestep.
+            head: noise of (B, C, width) outputs at the tokens of the sample.
+        """
+
+        def predict_noise(sample: Tensor, timestep: Tensor) -> Tensor:
+            return head(self(noisy_tokens(sample, timestep)).hidden[:, 1:]).float()
+
+        sample = ddim(predict_noise, noise, alphas, timesteps)
+        assert self.first is not None
+        return sample, self.first

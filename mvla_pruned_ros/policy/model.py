@@ -13,7 +13,7 @@ from ..pruning.in_call import CallView, InCallRule
 from .attention import NAME, AttentionRows, PrefixCache
 from .backbone import BackboneOutput, DenoisingPasses, Prefix, run_backbone, text_scores
 from .config import MVLAConfig
-from .diffusion import cosine_alphas, ddim, ddim_timesteps, timestep_features
+from .diffusion import cosine_alphas, ddim_timesteps, timestep_features
 from .tokenizers import Fourier, ImageTokenizer, PointTokenizer
 
 
@@ -178,13 +178,7 @@ class MVLAModel(nn.Module):
         passes = DenoisingPasses(
             self.run_backbone, prefix, evidence=evidence, reuse_prefix=reuse_prefix, rule=rule, retokenize=retokenize
         )
-
-        def predict_noise(sample: Tensor, timestep: Tensor) -> Tensor:
-            return self.action_head(passes(self._noisy_tokens(sample, timestep)).hidden[:, 1:]).float()
-
-        sample = ddim(predict_noise, noise, self.alphas, self.timesteps)
-        assert passes.first is not None
-        return sample, passes.first
+        return passes.denoise(self._noisy_tokens, self.action_head, noise, self.alphas, self.timesteps)
 
     def _noisy_tokens(self, sample: Tensor, timestep: Tensor) -> Tensor:
         """(B, chunk, A) and (B,) -> (B, 1 + chunk, width): timestep token, then one token per noisy action."""

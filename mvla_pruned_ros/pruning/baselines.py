@@ -47,9 +47,12 @@ class RandomPruning:
         if self._first or self.keep_ratio == 1:
             return Selection.full(layout)
         reason = np.full(layout.num_visual, Reason.DROPPED, np.int8)
-        count = token_budget(layout, self.keep_ratio, self.bucket)
-        reason[self._rng.choice(layout.num_visual, count, replace=False)] = Reason.CHOSEN
+        reason[self.choose(layout, token_budget(layout, self.keep_ratio, self.bucket))] = Reason.CHOSEN
         return Selection(reason, layout.num_image)
+
+    def choose(self, layout: TokenLayout, count: int) -> np.ndarray:
+        """(count,) indices of the tokens that stay."""
+        return self._rng.choice(layout.num_visual, count, replace=False)
 
     def observe(self, layout: TokenLayout, selection: Selection, evidence: Evidence) -> None:
         self._first = False

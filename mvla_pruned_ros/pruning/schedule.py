@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .interface import check_keep_ratio, token_budget, top
-from .types import Evidence, Reason, Selection, TokenLayout
+from .baselines import RandomPruning
+from .interface import top
+from .types import TokenLayout
 
 EDGES_M = (0.04, 0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.4)  # borders of distance to the end effector
 
@@ -47,30 +48,17 @@ class SalienceSchedule:
         return cls(total / np.maximum(count, 1))
 
 
-class SchedulePruner:
+class SchedulePruner(RandomPruning):
     """Keeps the tokens whose kind ranks highest, and a random part of the last kind that fits in. The first call is
     full, as it is for every method."""
 
     name = "schedule"
-    bucket = 1
 
     def __init__(self, keep_ratio: float, schedule: SalienceSchedule, seed: int = 0) -> None:
-        self.keep_ratio = check_keep_ratio(keep_ratio)
-        self._schedule, self._seed = schedule, seed
-        self.reset()
+        super().__init__(keep_ratio, seed)
+        self._schedule = schedule
 
-    def reset(self) -> None:
-        self._rng = np.random.default_rng(self._seed)
-        self._first = True
-
-    def select(self, layout: TokenLayout) -> Selection:
-        if self._first or self.keep_ratio == 1:
-            return Selection.full(layout)
+    def choose(self, layout: TokenLayout, count: int) -> np.ndarray:
         order = self._rng.permutation(layout.num_visual)
         rank = self._schedule.salience[kinds_of(layout)]
-        reason = np.full(layout.num_visual, Reason.DROPPED, np.int8)
-        reason[order[top(rank[order], token_budget(layout, self.keep_ratio, self.bucket))]] = Reason.CHOSEN
-        return Selection(reason, layout.num_image)
-
-    def observe(self, layout: TokenLayout, selection: Selection, evidence: Evidence) -> None:
-        self._first = False
+        return order[top(rank[order], count)]

@@ -18,7 +18,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from ...pruning.in_call import CallView, InCallRule
 from ..attention import NAME, AttentionRows, PrefixCache
 from ..backbone import BackboneOutput, DenoisingPasses, Prefix, run_backbone, text_scores
-from ..diffusion import cosine_alphas, ddim, ddim_timesteps
+from ..diffusion import cosine_alphas, ddim_timesteps
 from .config import MLAConfig
 from .heads import NoiseHead, TimeEmbedder, embedder, projector
 from .image_tower import ImageTower
@@ -191,13 +191,7 @@ class MLAModel(nn.Module):
         passes = DenoisingPasses(
             self.run_backbone, prefix, evidence=evidence, reuse_prefix=reuse_prefix, rule=rule, retokenize=retokenize
         )
-
-        def predict_noise(sample: Tensor, timestep: Tensor) -> Tensor:
-            return self.noise_head(passes(self.noisy_tokens(sample, timestep)).hidden[:, 1:]).float()
-
-        sample = ddim(predict_noise, noise, self.alphas, self.timesteps)
-        assert passes.first is not None
-        return sample, passes.first
+        return passes.denoise(self.noisy_tokens, self.noise_head, noise, self.alphas, self.timesteps)
 
     def noisy_tokens(self, sample: Tensor, timestep: Tensor) -> Tensor:
         """(B, chunk, A) and (B,) -> (B, 1 + chunk, width): timestep token, then one token per noisy action."""
