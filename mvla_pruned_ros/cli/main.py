@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 
 # Each is a module of this package with add_parser(subparsers), and run(args) that returns the exit code.
-COMMANDS = ("demo", "record", "replay", "train", "evaluate", "tables", "calibrate", "bench", "analyze", "convert")
+COMMANDS = ("demo", "record", "replay", "train", "evaluate", "tables", "calibrate", "bench", "analyze", "convert",
+            "faults")  # fmt: skip
 
 DESCRIPTION = """\
 Token-pruned multi-visual-modal VLA policies: try, measure and train them.
@@ -23,6 +24,7 @@ Token-pruned multi-visual-modal VLA policies: try, measure and train them.
   mvla bench --preset base             how long policy calls take, pruned or not
   mvla train --help                    train the small policy from scripted experts
   mvla calibrate --help                fit the pruning parameters to a policy
+  mvla faults                          what the policy node does when things go wrong
   mvla convert RUN OUT                 an upstream MLA checkpoint made into a policy folder
 """
 

@@ -51,6 +51,7 @@ from ..types import Observation
 from . import conversions as convert
 from .diagnostics import call_json, inference_status
 from .environment import prepare_environment
+from .links import link_problems
 from .observations import frames_of, warm_up
 from .parameters import SPECS, ParameterSet, Settings
 from .watchdog import Watchdog
@@ -276,8 +277,8 @@ class PolicyNode(LifecycleNode):
         settings = self._parameters_.settings
         self._ticked_at = time.monotonic()
         now_ns = self.get_clock().now().nanoseconds
-        chunk = self._chunks.chunk
-        stale = chunk is not None and now_ns - chunk.stamp_ns > settings["max_observation_age_ms"] * 1e6
+        worker = self._worker
+        stale = worker is None or now_ns - worker.seen_ns > settings["max_observation_age_ms"] * 1e6
         action = None if stale else self._chunks.action_at(now_ns)
         with self._output:
             if not self._active:
@@ -322,7 +323,7 @@ class PolicyNode(LifecycleNode):
             if not self._active or self._stopped or worker is None:
                 return
             limit_s = self._parameters_.settings["max_observation_age_ms"] / 1e3
-            if self._clock_stopped() or time.monotonic() - worker.used_at > limit_s:
+            if self._clock_stopped() or not worker.alive or time.monotonic() - worker.used_at > limit_s:
                 self._chunks.flush()
                 self._safe_command()
 
@@ -402,6 +403,7 @@ class PolicyNode(LifecycleNode):
             pruning=bool(policy) and self._runtime.prune and settings["method"] != "none",
             commands=self._counts | {"clock_stopped": self._active and self._clock_stopped()},
             image_publishers=self.count_publishers(self._store.topics["image"]),
+            links=link_problems(self, list(self._store.topics.values()), [self._twist, self._gripper_command]),
         )
         self._report(status)
         message = DiagnosticArray(status=[status])
@@ -422,7 +424,7 @@ class PolicyNode(LifecycleNode):
             log.warning(status.message)
 
 
-def run(args: Sequence[str] | None = None) -> int:
+def run(args: Sequence[str] | None = None, kind: type[PolicyNode] = PolicyNode) -> int:
     """Run the node until SIGINT or SIGTERM; one safe command at the end. 1 when it could not be configured."""
     prepare_environment()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -431,7 +433,7 @@ def run(args: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
     try:
-        node = PolicyNode()
+        node = kind()
     except (ValueError, ParameterException) as error:
         print(f"policy: {error}", file=sys.stderr)
         rclpy.try_shutdown()
