@@ -57,6 +57,8 @@ def inference_status(
             findings.append((ERROR if stuck else WARN, worker.failure + remedy))
         if worker is not None and time.monotonic() - worker.refused_at < REFUSED_LATELY_S:
             findings.append((WARN, worker.refusal))
+        if commands["clock_stopped"]:
+            findings.append((ERROR, "the clock stands still: the arm is stopped"))
         if worker is not None and (slow := worker.slow_in_a_row(slow_ms)):
             findings.append((ERROR if slow >= SLOW_IN_A_ROW else WARN, f"policy calls slower than {slow_ms:g} ms"))
         if worker is not None and worker.busy_s() > max(max_age_s, slow_ms / 1e3):
@@ -66,8 +68,6 @@ def inference_status(
                 (ERROR, f"no image found its partners for more than {max_age_s:g} s: the arm is stopped; stamps of the "
                  "streams differ by more than sync_tolerance_ms, see the counts of what was dropped")
             )  # fmt: skip
-        if commands["clock_stopped"]:
-            findings.append((ERROR, "the clock stands still: the arm is stopped"))
     if refused:
         findings.append((WARN, refused))
     values: dict[str, Any] = {"instruction": instruction, "device": device, "device_memory_mb": memory_mb,
