@@ -9,8 +9,20 @@ import sys
 from collections.abc import Sequence
 
 # Each is a module of this package with add_parser(subparsers), and run(args) that returns the exit code.
-COMMANDS = ("demo", "record", "replay", "train", "evaluate", "tables", "calibrate", "bench", "analyze", "convert",
-            "faults")  # fmt: skip
+COMMANDS = (
+    "demo",
+    "record",
+    "replay",
+    "train",
+    "evaluate",
+    "tables",
+    "calibrate",
+    "bench",
+    "soak",
+    "faults",
+    "analyze",
+    "convert",
+)
 
 DESCRIPTION = """\
 Token-pruned multi-visual-modal VLA policies: try, measure and train them.
@@ -22,6 +34,7 @@ Token-pruned multi-visual-modal VLA policies: try, measure and train them.
   mvla replay my_bag --keep 0.35       a bag through the policy, pruned beside unpruned, without ROS
   mvla analyze --task push             2D and 3D salience over an episode or a bag, as a page
   mvla bench --preset base             how long policy calls take, pruned or not
+  mvla soak --minutes 30               the policy node for long: memory, command deadlines, stops
   mvla train --help                    train the small policy from scripted experts
   mvla calibrate --help                fit the pruning parameters to a policy
   mvla faults                          what the policy node does when things go wrong

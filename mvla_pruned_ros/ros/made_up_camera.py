@@ -1,6 +1,7 @@
 """A camera that shows a table with a box on it from above: colour, depth, pose and gripper at camera rate.
 
-Made up, for measurements: ``python -m mvla_pruned_ros.ros.made_up_camera`` publishes to a node called ``policy``.
+Made up, for measurements: ``python -m mvla_pruned_ros.ros.made_up_camera`` publishes to a node called ``policy``. See
+``soak_robot`` for one whose streams come at rates of their own.
 """
 
 from __future__ import annotations
@@ -51,20 +52,24 @@ class MadeUpCamera(Node):
             self._out[name].publish(message)
 
 
-def made_up_frame(width: int = WIDTH, height: int = HEIGHT) -> dict[str, Any]:
-    """A table with a box on it from above; pixels and depth are noisy, so that nothing compresses or repeats.
-
-    Returns:
-        Messages by topic: ``image``, ``depth`` (16UC1), ``camera_info``, ``ee_pose``, ``gripper``; stamps are zero.
-    """
-    rng = np.random.default_rng(0)
+def made_up_depth(
+    rng: np.random.Generator, box_column: int = 300, width: int = WIDTH, height: int = HEIGHT
+) -> np.ndarray:
+    """(H, W) float32 metres: a table from above with a box that begins at a column (of ``WIDTH``); noisy."""
     scale = width / WIDTH
     depth = np.full((height, width), 0.95, np.float32)
-    depth[round(200 * scale) : round(260 * scale), round(300 * scale) : round(380 * scale)] = 0.85
-    depth += rng.normal(0, 0.001, depth.shape).astype(np.float32)
+    rows, columns = (200, 260), (box_column, box_column + 80)
+    depth[slice(*(round(n * scale) for n in rows)), slice(*(round(n * scale) for n in columns))] = 0.85
+    return depth + rng.normal(0, 0.001, depth.shape).astype(np.float32)
+
+
+def made_up_frame(width: int = WIDTH, height: int = HEIGHT) -> dict[str, Any]:
+    """One message per topic; pixels and depth are noisy, so that nothing compresses or repeats. Stamps are zero."""
+    rng = np.random.default_rng(0)
+    depth = made_up_depth(rng, width=width, height=height)
     camera, base = Header(frame_id=FRAME), Header(frame_id=BASE)
     info = CameraInfo(header=camera, width=width, height=height)
-    focal = FOCAL * scale
+    focal = FOCAL * width / WIDTH
     info.k = [focal, 0.0, width / 2 - 0.5, 0.0, focal, height / 2 - 0.5, 0.0, 0.0, 1.0]
     pose = PoseStamped(header=base)
     pose.pose.position.x, pose.pose.position.y, pose.pose.position.z = 0.0, 0.66, 0.2
