@@ -63,7 +63,7 @@ def inference_status(
             findings.append((ERROR if slow >= SLOW_IN_A_ROW else WARN, f"policy calls slower than {slow_ms:g} ms"))
         if worker is not None and worker.busy_s() > max(max_age_s, slow_ms / 1e3):
             findings.append((ERROR, f"a policy call has not returned for {worker.busy_s():.1f} s: the arm is stopped"))
-        elif worker is not None and not findings and time.monotonic() - worker.used_at > max_age_s:
+        elif worker is not None and not findings and worker.idle_s() > max_age_s:
             findings.append(
                 (ERROR, f"no image found its partners for more than {max_age_s:g} s: the arm is stopped; stamps of the "
                  "streams differ by more than sync_tolerance_ms, see the counts of what was dropped")

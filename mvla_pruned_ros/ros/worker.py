@@ -67,13 +67,14 @@ class Worker:
         self.policy_ms: deque[float] = deque(maxlen=50)
         self.last: Result | None = None
         self._free_at = 0.0  # steady seconds when the worker began to wait for a new image
-        self._busy_since: float | None = None
-        self.used_at = -math.inf  # steady seconds when the image of the newest chunk arrived, or of the start
+        self._changed_at = 0.0  # steady seconds when a call began or ended
+        self._busy = False
+        self.used_at = -math.inf  # steady seconds when the image of the newest chunk arrived
         self.seen_ns = 0
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
 
     def start(self) -> None:
-        self.used_at = time.monotonic()  # for the age limit: nothing is late yet
+        self._changed_at = time.monotonic()
         self._thread.start()
 
     def stop(self) -> bool:
@@ -114,9 +115,9 @@ class Worker:
             self._free_at = time.monotonic()
             matched = self._store.wait(round(settings["sync_tolerance_ms"] * 1e6), IDLE_S)
             if matched is not None:
-                self._busy_since = time.monotonic()
+                self._busy, self._changed_at = True, time.monotonic()
                 self._infer(matched, self._settings())
-                self._busy_since = None
+                self._busy, self._changed_at = False, time.monotonic()
 
     def _forget(self) -> None:
         self._runtime.reset()
@@ -195,8 +196,11 @@ class Worker:
 
     def busy_s(self) -> float:
         """For how long the call under way has been; 0 when there is none."""
-        since = self._busy_since
-        return 0.0 if since is None else time.monotonic() - since
+        return time.monotonic() - self._changed_at if self._busy else 0.0
+
+    def idle_s(self) -> float:
+        """For how long there has been nothing to call the policy with; 0 while a call is under way."""
+        return 0.0 if self._busy else time.monotonic() - self._changed_at
 
     def rate_hz(self) -> float:
         """Policy calls per second over the last two seconds."""

@@ -54,13 +54,14 @@ def run_matrix(
     policy: str,
     names: Sequence[str] = (),
     domain_id: int | None = None,
-    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+    on_start: Callable[[str], None] = lambda name: None,
+    on_row: Callable[[Row], None] = lambda row: None,
 ) -> list[Row]:
     """Inject faults.
 
     Args:
         policy: folder, or name of a shipped policy. names: see ``chosen``. domain_id: None: one of this run's own.
-        progress: called before each fault with its name, how many are done, how many there are.
+        on_start: called with the name of each fault before it. on_row: with what came of it.
 
     Raises:
         ValueError: no such policy or fault.
@@ -68,11 +69,12 @@ def run_matrix(
     faults = chosen(names)
     with sessions(policy, list(dict.fromkeys(f.setup for f in faults)), domain_id) as started:
         rows = []
-        for done, fault in enumerate(faults):
-            progress(fault.name, done, len(faults))
+        for fault in faults:
+            on_start(fault.name)
             if started.is_gone(fault.setup):
                 started.start(fault.setup)
             rows.append(_inject(fault, started.running[fault.setup]))
+            on_row(rows[-1])
         return rows
 
 
