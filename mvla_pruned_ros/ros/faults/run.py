@@ -75,6 +75,8 @@ def run_matrix(
                 started.start(fault.setup)
             rows.append(_inject(fault, started.running[fault.setup]))
             on_row(rows[-1])
+            if fault is faults[-1] or faults[faults.index(fault) + 1].setup != fault.setup:
+                started.running[fault.setup].end()  # an idle node takes time from the next
         return rows
 
 

@@ -76,8 +76,8 @@ def stop_trials(policy: str, count: int, seed: int, domain_id: int | None, file:
     console.print(table)
     console.print(
         f"limit {figures['limit_ms']:g} ms after the last message; {figures['false_stops']} false stops in "
-        f"{figures['healthy_s']:g} s between the trials, and {figures['stops_with_the_machine_at_rest']} while the machine "
-        "stood still"
+        f"{figures['healthy_s']:g} s between the trials, and {figures['stops_with_the_machine_at_rest']} while the "
+        "machine stood still"
     )
     _write(file, {**figures, "policy": policy, "seed": seed, "rows": [dataclasses.asdict(t) for t in run.trials]})
     return 1 if figures["late"] else 0
