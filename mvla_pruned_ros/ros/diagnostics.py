@@ -27,6 +27,7 @@ def inference_status(
     name: str, *, active: bool, worker: Worker | None, store: InputStore, silent: list[str], refused: str | None,
     max_age_s: float, slow_ms: float, instruction: str, device: str, memory_mb: float, late_shapes: int, pruning: bool,
     commands: dict[str, Any], image_publishers: int, links: list[str],
+    stopped_s: float,
 ) -> DiagnosticStatus:  # fmt: skip
     """One status with everything; its level is that of the worst finding, its message names it.
 
@@ -34,6 +35,7 @@ def inference_status(
         late_shapes: see ``Policy``. pruning: whether calls are pruned, see parameter ``prune``.
         silent: topics that are silent. refused: why the last instruction was refused. commands: counters of commands.
         image_publishers: how many publish images: some, but no frame, points to a shared-memory segment too small.
+        stopped_s: for how long the commands have been safe ones.
         links: what is wrong between this node's topics and those at their other ends, see ``links``.
     """
     findings: list[tuple[bytes, str]] = []
@@ -67,6 +69,12 @@ def inference_status(
             findings.append(
                 (ERROR, f"no image found its partners for more than {max_age_s:g} s: the arm is stopped; stamps of the "
                  "streams differ by more than sync_tolerance_ms, see the counts of what was dropped")
+            )  # fmt: skip
+        elif worker is not None and worker.last is not None and not findings and stopped_s > max_age_s:
+            chunk = worker.last.inference.chunk
+            findings.append(
+                (ERROR, f"actions come too late: a chunk lasts {len(chunk.actions) * chunk.step_s * 1e3:.0f} ms and is "
+                 "over before it is in place: the arm is stopped; see age_ms on ~/pruning")
             )  # fmt: skip
     if refused:
         findings.append((WARN, refused))

@@ -83,6 +83,7 @@ class PolicyNode(LifecycleNode):
         self._end_effector: np.ndarray | None = None
         self._counts = {"commands_sent": 0, "commands_clamped": 0, "safe_commands": 0, "safe_stops": 0}
         self._stopped = True  # the last command was a safe one
+        self._stopped_at = 0.0  # steady seconds of the first of them
         self._ticked_at = 0.0
         self._parameters_ = ParameterSet(self, self._check)
         self._refuse_unknown_overrides()
@@ -224,7 +225,8 @@ class PolicyNode(LifecycleNode):
             self._runtime, self._store, self._chunks, lambda: self._parameters_.settings, self._observe, self._publish
         )
         self._worker.start()
-        self._stopped, self._ticked_at, self._active = True, time.monotonic(), True
+        self._stopped, self._active = True, True
+        self._ticked_at = self._stopped_at = time.monotonic()
         self._set_command_timer(self._parameters_.settings["command_rate_hz"])
         self._watchdog = Watchdog(WATCHDOG_PERIOD_S, self._watch)
         return super().on_activate(state)
@@ -296,8 +298,9 @@ class PolicyNode(LifecycleNode):
     def _safe_command(self) -> None:
         """Velocity zero, gripper as last commanded: what is held is not dropped."""
         self._counts["safe_commands"] += 1
-        self._counts["safe_stops"] += not self._stopped
-        self._stopped = True
+        if not self._stopped:
+            self._counts["safe_stops"] += 1
+            self._stopped, self._stopped_at = True, time.monotonic()
         self._send(np.zeros(3), self._gripper)
 
     def _send(self, velocity: np.ndarray, gripper: float | None) -> None:
@@ -403,6 +406,7 @@ class PolicyNode(LifecycleNode):
             pruning=bool(policy) and self._runtime.prune and settings["method"] != "none",
             commands=self._counts | {"clock_stopped": self._active and self._clock_stopped()},
             image_publishers=self.count_publishers(self._store.topics["image"]),
+            stopped_s=time.monotonic() - self._stopped_at if self._stopped else 0.0,
             links=link_problems(self, list(self._store.topics.values()), [self._twist, self._gripper_command]),
         )
         self._report(status)

@@ -25,7 +25,7 @@ def _silence(streams: tuple[str, ...], setup: str) -> None:
     @fault(f"{name} silent", SILENT, "stops within the age limit, ERROR names the stream, recovers", setup)
     def inject(session: Session, report: Report) -> None:
         stops(session, report, without=streams)
-        says(session, report, f"/{streams[-1]}", "ERROR", without=streams)
+        says(session, report, f"/{streams[0]}", "ERROR", without=streams)
         others = set(session.peer.streams) - set(streams) - {"camera_info"}
         for other in others:
             report.must(f"/{session.name}/{other}" not in session.peer.status.message, f"{other} is not blamed")
@@ -89,11 +89,29 @@ _bad_stamps("out-of-order", "out of order", lambda now, first: now - 80_000_000,
 @fault("skewed stamps", STAMPS, "depth is not joined with images of another time: the arm stops, ERROR; recovers")
 def _(session: Session, report: Report) -> None:
     def skewed() -> dict[str, int]:
-        return {"depth": session.peer.now_ns() - 200_000_000}
+        return {"depth": session.peer.now_ns() - 25_000_000}  # half a frame
 
-    # Depth of 0.2 s ago fits no image of now; images of 0.2 s ago were all matched when they came.
+    session.set({"sync_tolerance_ms": 1.0})
     stops(session, report, stamps=skewed)
     says(session, report, "found its partners", "ERROR", stamps=skewed)
+    session.set({"sync_tolerance_ms": 60.0})
+    recovers(session, report)
+
+
+@fault("one stream 0.3 s late", STAMPS, "joined with the images of its time; the arm stops, ERROR says why; recovers")
+def _(session: Session, report: Report) -> None:
+    peer = session.peer
+
+    def late() -> dict[str, int]:
+        return {"depth": peer.now_ns() - 300_000_000}
+
+    stops(session, report, stamps=late)
+    peer.calls.clear()
+    says(session, report, "come too late", "ERROR", stamps=late)
+    ages = [c["age_ms"] for c in peer.calls]
+    if ages:
+        report.saw(f"observations {min(ages):.0f} to {max(ages):.0f} ms old")
+    report.must(ages and min(ages) > 240, "calls with images of 0.3 s ago")
     recovers(session, report)
 
 

@@ -45,6 +45,7 @@ DEFAULTS: dict[str, Any] = {  # what faults may change, and what it is set back 
     "max_observation_age_ms": 500.0,
     "max_speed_m_s": 0.25,
     "instruction": INSTRUCTION,
+    "sync_tolerance_ms": 60.0,
     "slow_policy_ms": 1000.0,  # a busy computer is no fault of the node
 }
 
