@@ -38,7 +38,8 @@ SETUPS: dict[str, dict[str, Any]] = {  # what differs from the node's defaults, 
     "lifecycle": {"autostart": False},
 }
 DEFAULTS: dict[str, Any] = {  # what faults may change, and what it is set back to
-    "fault": "",
+    # Chunks of 0.6 s: what stops the arm is the age of what was seen, and not the end of a chunk.
+    "fault": "long 3",
     "keep_ratio": 0.5,
     "method": "tri_stage",
     "command_rate_hz": 80.0,
@@ -148,7 +149,7 @@ class Session:
         try:
             yield
         finally:
-            self.set({"fault": ""})
+            self.set({"fault": DEFAULTS["fault"]})
 
     # --- health -------------------------------------------------------------------------------------------------
 

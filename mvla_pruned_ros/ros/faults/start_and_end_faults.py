@@ -16,7 +16,7 @@ from lifecycle_msgs.msg import Transition
 from safetensors.torch import load_file, save_file
 
 from .matrix import BUSY_S, Report, fault, recovers
-from .session import Session
+from .session import DEFAULTS, Session
 
 CHECKPOINT = "checkpoint missing, malformed, wrong shapes, pickled code"
 END = "SIGINT, SIGTERM, deactivate in mid-inference"
@@ -149,7 +149,7 @@ def _(session: Session, report: Report) -> None:
     report.must(took < BOUNDED_S + BUSY_S, f"within {BOUNDED_S:g} s")
     session.drive(lambda: False, 0.3)
     _one_safe_command(session, report, before)
-    session.set({"fault": "", "max_observation_age_ms": 500.0})
+    session.set(DEFAULTS)
     report.must(session.transition(Transition.TRANSITION_ACTIVATE), "activated")
     recovers(session, report)
 
