@@ -21,7 +21,7 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
 from ...policy.interface import PolicyOutput
-from .. import policy_node
+from .. import diagnostics, policy_node
 
 DIAGNOSTICS_PERIOD_S = 0.2  # so that a matrix of faults takes a minute
 FAULTS = {
@@ -118,6 +118,7 @@ class FaultyPolicyNode(policy_node.PolicyNode):
 def main() -> None:
     """Run until told to end."""
     policy_node.DIAGNOSTICS_PERIOD_S = DIAGNOSTICS_PERIOD_S
+    diagnostics.REFUSED_LATELY_S = 2 * DIAGNOSTICS_PERIOD_S
     code = policy_node.run(kind=FaultyPolicyNode)
     sys.stdout.flush()
     sys.stderr.flush()

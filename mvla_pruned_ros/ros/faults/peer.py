@@ -73,6 +73,7 @@ class Peer:
         streams: topics that are sent. messages: what is sent on them, see ``made_up_messages``.
         commands: newest last. grippers: likewise. calls: messages of ``~/pruning``. status: the last of /diagnostics.
         sent_at: steady seconds when the newest frame was sent; its stamp was taken at the same moment.
+        on_command: called with each command that is heard.
         beyond: commands that were not finite or beyond the speed limit.
         time_ns: simulated time, None where the node goes by the system's.
     """
@@ -89,6 +90,7 @@ class Peer:
         self.status = DiagnosticStatus()
         self.statuses = 0
         self.beyond = 0
+        self.on_command: Callable[[], None] = lambda: None
         self.sent_at = 0.0
         self._next_send = 0.0
         self.connect()
@@ -133,6 +135,7 @@ class Peer:
         linear, angular = message.twist.linear, message.twist.angular
         velocity = (linear.x, linear.y, linear.z, angular.x, angular.y, angular.z)
         self.commands.append(Command(time.monotonic(), velocity))
+        self.on_command()
         self.beyond += not all(abs(v) <= MAX_SPEED_M_S + 1e-6 for v in velocity)
 
     def _diagnosed(self, message: DiagnosticArray) -> None:
@@ -178,13 +181,13 @@ class Peer:
 
     def send(
         self, without: tuple[str, ...] = (), stamp: Callable[[], int] | None = None,
-        stamps: Callable[[], dict[str, int]] | None = None, **replaced: Any,
+        stamps: Callable[[], dict[str, int]] | None = None, as_they_are: tuple[str, ...] = (), **replaced: Any,
     ) -> None:  # fmt: skip
         """One frame.
 
         Args:
             without: streams that stay silent. stamp: gives one instead of now. stamps: likewise for single streams.
-            replaced: messages by stream, stamped too.
+            replaced: messages by stream, stamped too unless they are to go as_they_are.
         """
         self.sent_at = time.monotonic()
         now = self.now_ns() if stamp is None else stamp()
@@ -193,7 +196,8 @@ class Peer:
             if topic in without:
                 continue
             message = replaced.get(topic.replace("/", "_"), self.messages[topic])
-            message.header.stamp = time_message(own.get(topic, now))
+            if topic not in as_they_are:
+                message.header.stamp = time_message(own.get(topic, now))
             publisher.publish(message)
 
     def tick_clock(self, time_ns: int) -> None:

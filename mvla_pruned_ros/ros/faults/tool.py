@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 from rich.table import Table
 
 from ..child_process import ChildFailedError
+from .fuzz import run_fuzz
 from .run import Row, chosen, run_matrix
 from .session import NodeFailedError
 from .stop_trials import SILENT, run_stop_trials, summary
@@ -81,6 +82,31 @@ def stop_trials(policy: str, count: int, seed: int, domain_id: int | None, file:
     )
     _write(file, {**figures, "policy": policy, "seed": seed, "rows": [dataclasses.asdict(t) for t in run.trials]})
     return 1 if figures["late"] else 0
+
+
+def fuzz(policy: str, count: int, seed: int, domain_id: int | None, file: Path | None) -> int:
+    """Malformed messages over DDS; returns the exit code."""
+    console = Console()
+    with _progress(console) as progress:
+        bar = progress.add_task("malformed messages", total=count)
+        try:
+            run = run_fuzz(policy, count, seed, domain_id, lambda done: progress.update(bar, completed=done))
+        except (NodeFailedError, ChildFailedError) as error:
+            print(f"mvla faults: error: {error}", file=sys.stderr)
+            return 1
+    table = Table("input", "malformed messages sent")
+    for stream, sent in run.sent.items():
+        table.add_row(stream, str(sent))
+    console.print(table)
+    console.print("counted by the nodes: " + ", ".join(f"{n} {cause}" for cause, n in sorted(run.counted.items())))
+    console.print(
+        f"{sum(run.sent.values())} sent; the nodes are {'alive' if run.alive else 'NOT alive'}; {run.beyond} of "
+        f"{run.commands} commands not finite or beyond the limits; well again without help {run.recovered} of "
+        f"{run.recoveries} times, after {run.worst_s:.1f} s at most"
+        + (f"; {escape(run.failure)}" if run.failure else "")
+    )
+    _write(file, {**dataclasses.asdict(run), "passed": run.passed, "policy": policy, "seed": seed})
+    return 0 if run.passed else 1
 
 
 def _progress(console: Console) -> Progress:
