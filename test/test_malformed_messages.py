@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
-hypothesis = pytest.importorskip("hypothesis", reason="hypothesis is not installed: pip install .[test]")
+pytest.importorskip("hypothesis", reason="hypothesis is not installed: pip install .[test]")
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
