@@ -49,6 +49,7 @@ from ..pruning.methods import make_pruner
 from ..runtime import PolicyRuntime
 from ..types import Observation
 from . import conversions as convert
+from .autostart import Autostart
 from .diagnostics import call_json, inference_status
 from .environment import prepare_environment
 from .links import link_problems
@@ -76,6 +77,8 @@ class PolicyNode(LifecycleNode):
         self._policy: LoadedPolicy | None = None
         self._worker: Worker | None = None
         self._active = False
+        self._closed = False  # outputs stay off
+        self.configuring = False
         self._refused: str | None = None
         self._chunks = ChunkBuffer()
         self._gripper: float | None = None  # none sent yet, hence none to hold
@@ -178,6 +181,13 @@ class PolicyNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load, check, warm up; on failure one message says what to do."""
+        self.configuring = True
+        try:
+            return self._configure()
+        finally:
+            self.configuring = False
+
+    def _configure(self) -> TransitionCallbackReturn:
         settings = self._parameters_.settings
         try:
             self._frames = frames_of(settings)
@@ -216,6 +226,10 @@ class PolicyNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start the worker and the commands."""
+        with self._output:
+            return TransitionCallbackReturn.FAILURE if self._closed else self._activate(state)
+
+    def _activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         if self._worker is not None and self._worker.alive:
             self.get_logger().error("cannot activate: the last policy call still hangs; restart the node")
             return TransitionCallbackReturn.FAILURE
@@ -261,7 +275,9 @@ class PolicyNode(LifecycleNode):
             self.get_logger().error("the policy call hangs; it is left behind")
 
     def close(self) -> None:
-        """One safe command if active, whatever state the node is in. Called at exit."""
+        """One safe command if active, whatever state the node is in; none is sent after it. Called at exit."""
+        with self._output:
+            self._closed = True
         self._halt()
 
     # --- commands ----------------------------------------------------------------------------------------------
@@ -444,12 +460,8 @@ def run(args: Sequence[str] | None = None, kind: type[PolicyNode] = PolicyNode) 
         return 1
     executor = MultiThreadedExecutor(num_threads=4)
     executor.add_node(node)
+    autostart = Autostart(node, stopping) if node.get_parameter("autostart").value else None
     try:
-        if node.get_parameter("autostart").value:
-            if node.trigger_configure() != TransitionCallbackReturn.SUCCESS:
-                return 1
-            if not stopping.is_set() and node.trigger_activate() != TransitionCallbackReturn.SUCCESS:
-                return 1
         while not stopping.is_set() and rclpy.ok():
             try:
                 executor.spin_once(timeout_sec=0.1)
@@ -459,10 +471,11 @@ def run(args: Sequence[str] | None = None, kind: type[PolicyNode] = PolicyNode) 
                 node.get_logger().error(f"callback failed: {type(error).__name__}: {error}", throttle_duration_sec=1.0)
     finally:
         node.close()
-        executor.shutdown(timeout_sec=0.5)
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+        if not node.configuring:  # which cannot be interrupted; the process ends underneath
+            executor.shutdown(timeout_sec=0.5)
+            node.destroy_node()
+            rclpy.try_shutdown()
+    return 1 if autostart is not None and autostart.failed else 0
 
 
 def main() -> None:
