@@ -58,14 +58,13 @@ def run_fuzz(
     if count < len(STREAMS):
         raise ValueError(f"fuzz needs at least {len(STREAMS)} messages, one for each input, got {count}")
     run, random = FuzzRun(), Random(seed)
-    with sessions(policy, ["depth", "points"], domain_id) as started:
+    with sessions(policy, domain_id) as started:
         for setup in ("depth", "points"):
             streams = [name for name in STREAMS if SETUP_OF.get(name, "depth") == setup]
             share = round(count * len(streams) / len(STREAMS))
             if setup == "points":
                 share = count - sum(run.sent.values())
-            _fuzz_node(started.running[setup], streams, share, random, run, progress)
-            started.running[setup].end()
+            _fuzz_node(started.start(setup), streams, share, random, run, progress)
     return run
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from .session import Session
 
 AGE_S = 0.5  # max_observation_age_ms of the sessions
-PERIOD_S = 1 / 80  # of commands
+PERIOD_S = 1 / 40  # of commands, in the sessions
 BUSY_S = 0.4  # a busy computer; what is measured without it is in ``stop_trials``
 SAID_S = 6.0
 BACK_S = 8.0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..child_process import ChildFailedError, end_all
+from ..child_process import ChildFailedError
 from ..demo_session import Graph
 
 # Each module adds its faults to FAULTS; the order is that of the table.
@@ -66,54 +66,55 @@ def run_matrix(
     Raises:
         ValueError: no such policy or fault.
     """
-    faults = chosen(names)
-    with sessions(policy, list(dict.fromkeys(f.setup for f in faults)), domain_id) as started:
-        rows = []
-        for fault in faults:
+    rows = []
+    with sessions(policy, domain_id) as started:
+        for fault in chosen(names):
             on_start(fault.name)
-            if started.is_gone(fault.setup):
-                started.start(fault.setup)
-            rows.append(_inject(fault, started.running[fault.setup]))
+            rows.append(_inject(fault, started.session(fault.setup)))
             on_row(rows[-1])
-            if fault is faults[-1] or faults[faults.index(fault) + 1].setup != fault.setup:
-                started.running[fault.setup].end()  # an idle node takes time from the next
-        return rows
+    return rows
 
 
 class Sessions:
-    """Nodes by setup. Attributes: running."""
+    """One node at a time: others would take time from it, be they idle."""
 
     def __init__(self, graph: Graph, folder: Path, policy: str) -> None:
         self._graph, self._folder, self._policy = graph, folder, policy
-        self.running: dict[str, Session] = {}
+        self._session: Session | None = None
         self._count = 0
 
-    def start(self, setup: str, module: str | None = None) -> Session:
-        """Start a node without waiting for it; one of the same setup is ended first."""
-        if setup in self.running:
-            self.running.pop(setup).end()
+    def session(self, setup: str) -> Session:
+        """A running node of this setup: the one that runs, or a new one."""
+        one = self._session
+        if one is None or one.setup != setup or one.child.process.poll() is not None:
+            return self.start(setup)
+        return one
+
+    def start(self, setup: str) -> Session:
+        """Start a node without waiting for it, after the end of the one before."""
+        self.end()
         self._count += 1
         folder = self._folder / str(self._count)
         folder.mkdir()
-        self.running[setup] = Session(self._graph, folder, setup, self._policy, module)
-        return self.running[setup]
+        self._session = Session(self._graph, folder, setup, self._policy)
+        return self._session
 
-    def is_gone(self, setup: str) -> bool:
-        """Whether its node has ended."""
-        return self.running[setup].child.process.poll() is not None
+    def end(self) -> None:
+        """End the node that runs."""
+        if self._session is not None:
+            self._session.end()
+            self._session = None
 
 
 @contextlib.contextmanager
-def sessions(policy: str, setups: Sequence[str], domain_id: int | None) -> Iterator[Sessions]:
-    """Nodes of these setups, started all at once: most of a start is loading libraries."""
+def sessions(policy: str, domain_id: int | None) -> Iterator[Sessions]:
+    """Nodes in a graph of their own. Args: policy: folder or shipped name. domain_id: None: one of this run's own."""
     with tempfile.TemporaryDirectory() as folder, Graph("faults", domain_id) as graph:
         started = Sessions(graph, Path(folder), policy)
         try:
-            for setup in setups:
-                started.start(setup)
             yield started
         finally:
-            end_all([session.child for session in started.running.values()])
+            started.end()
 
 
 def _inject(fault: Fault, session: Session) -> Row:

@@ -89,7 +89,7 @@ _bad_stamps("out-of-order", "out of order", lambda now, first: now - 80_000_000,
 @fault("skewed stamps", STAMPS, "depth is not joined with images of another time: the arm stops, ERROR; recovers")
 def _(session: Session, report: Report) -> None:
     def skewed() -> dict[str, int]:
-        return {"depth": session.peer.now_ns() - 25_000_000}  # half a frame
+        return {"depth": session.peer.now_ns() - 50_000_000}  # half a frame
 
     session.set({"sync_tolerance_ms": 1.0})
     stops(session, report, stamps=skewed)

@@ -42,7 +42,7 @@ DEFAULTS: dict[str, Any] = {  # what faults may change, and what it is set back 
     "fault": "long 3",
     "keep_ratio": 0.5,
     "method": "tri_stage",
-    "command_rate_hz": 80.0,
+    "command_rate_hz": 40.0,
     "max_observation_age_ms": 500.0,
     "max_speed_m_s": 0.25,
     "instruction": INSTRUCTION,
@@ -191,5 +191,4 @@ class Session:
     def end(self) -> None:
         """End the node and forget its topics."""
         self.child.end()
-        self.peer.disconnect()
-        self.peer.deafen()
+        self.peer.close()

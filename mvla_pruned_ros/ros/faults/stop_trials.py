@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...soak.deadlines import Stalls, Stops, judge_stops
+from .peer import FRAME_S
 from .run import sessions
 from .session import NodeFailedError, Session
 
@@ -85,9 +86,10 @@ def run_stop_trials(
     if count < 1:
         raise ValueError(f"stop trials must be at least 1, got {count}")
     rng = np.random.default_rng(seed)
-    with sessions(policy, ["depth"], domain_id) as started, recorded_stalls() as stalls:
-        session = started.running["depth"]
+    with sessions(policy, domain_id) as started, recorded_stalls() as stalls:
+        session = started.start("depth")
         session.heal()
+        session.set({"command_rate_hz": 1e3 / PERIOD_MS})
         session.child.check()
         windows: list[tuple[StopTrial, float, float]] = []
         healthy: list[tuple[float, float]] = []
@@ -101,7 +103,7 @@ def run_stop_trials(
             until = begin + rng.uniform(*HEALTHY_S)
             session.drive(lambda until=until: time.monotonic() > until)  # type: ignore[misc]
             # The moment within a frame's period is a matter of chance too.
-            pause = time.monotonic() + rng.uniform(0, 0.05)
+            pause = time.monotonic() + rng.uniform(0, FRAME_S)
             session.rest(lambda pause=pause: time.monotonic() > pause)  # type: ignore[misc]
             last = session.peer.sent_at
             healthy.append((begin, last))
