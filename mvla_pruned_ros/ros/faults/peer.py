@@ -96,24 +96,21 @@ class Peer:
         self._next_send = 0.0
         self.connect()
         self._clock = node.create_publisher(Clock, "/clock", 10)
-        ears = []
         self.listen()
-        ears.append(
-            node.create_subscription(Float64, f"/{name}/command/gripper", lambda m: self.grippers.append(m.data), 100)
-        )
-        ears.append(node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnosed, 10))
-        ears.append(
-            node.create_subscription(String, f"/{name}/pruning", lambda m: self.calls.append(json.loads(m.data)), 50)
-        )
-        ears.append(
-            node.create_subscription(PointCloud2, f"/{name}/kept_points", lambda m: self.clouds.append(m), SENSOR_QOS)
-        )
+        self._ears = [
+            node.create_subscription(kind, topic, take, qos)
+            for kind, topic, take, qos in (
+                (Float64, f"/{name}/command/gripper", lambda m: self.grippers.append(m.data), 100),
+                (DiagnosticArray, "/diagnostics", lambda m: self._diagnosed(m), 10),
+                (String, f"/{name}/pruning", lambda m: self.calls.append(json.loads(m.data)), 50),
+                (PointCloud2, f"/{name}/kept_points", lambda m: self.clouds.append(m), SENSOR_QOS),
+            )
+        ]
         self.set_parameters = node.create_client(SetParameters, f"/{name}/set_parameters")
         self.set_atomically = node.create_client(SetParametersAtomically, f"/{name}/set_parameters_atomically")
         self.get_parameters = node.create_client(GetParameters, f"/{name}/get_parameters")
         self.change_state = node.create_client(ChangeState, f"/{name}/change_state")
         self.reset = node.create_client(Trigger, f"/{name}/reset")
-        self._ears = ears
 
     def listen(self) -> None:
         """Hear velocity commands."""

@@ -37,15 +37,17 @@ class Row:
 
 
 def chosen(names: Sequence[str]) -> list[Fault]:
-    """Faults whose name holds one of these; all when none is given, those that end their node last.
+    """Faults of these names, or whose name holds one of them; all when none is given, those that end their node last.
 
     Raises:
         ValueError: a name that no fault has.
     """
+    faults = [] if names else list(FAULTS)
     for name in names:
-        if not any(name.lower() in fault.name.lower() for fault in FAULTS):
+        found = [f for f in FAULTS if name == f.name] or [f for f in FAULTS if name.lower() in f.name.lower()]
+        if not found:
             raise ValueError(f"no fault {name!r}: choose from {', '.join(f.name for f in FAULTS)}")
-    faults = [f for f in FAULTS if not names or any(name.lower() in f.name.lower() for name in names)]
+        faults += [f for f in found if f not in faults]
     order = list(SETUPS)
     return sorted(faults, key=lambda f: (order.index(f.setup), f.ends))
 
