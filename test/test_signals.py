@@ -94,11 +94,25 @@ class Child:
         self.wait(future.done, client.srv_name)
         return future.result()
 
+    def meet(self) -> None:
+        """Until the node answers: a request may go out before the way back of its answer is known."""
+
+        def answered() -> bool:
+            future, until = self._get.call_async(GetState.Request()), time.monotonic() + 1.0
+            self.wait(lambda: future.done() or time.monotonic() > until, "an answer")
+            return bool(future.done())
+
+        self.wait(self._get.service_is_ready, "the node")
+        self.wait(self._change.service_is_ready, "the node")
+        self.wait(answered, "an answer")
+
     def go(self, *transitions: int) -> None:
+        self.meet()
         for number in transitions:
             assert self.call(self._change, ChangeState.Request(transition=Transition(id=number))).success, self.log()
 
     def state(self) -> int:
+        self.meet()
         return self.call(self._get, GetState.Request()).current_state.id
 
     def end(self, number: int) -> list[TwistStamped]:
@@ -207,7 +221,7 @@ def test_node_ends_while_it_is_being_configured(start: Callable[..., Child], num
 def test_node_ends_while_a_lifecycle_manager_has_it_configured(start: Callable[..., Child], number: int) -> None:
     child = start(hold="warm_up", autostart=False)
     request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
-    child.wait(child._change.service_is_ready, "the service")
+    child.meet()
     child._change.call_async(request)
     child.wait(lambda: "in warm_up" in child.log(), "warm_up")
     assert child.end(number) == []

@@ -68,9 +68,9 @@ def _bad_stamps(name: str, cause: str, stamp: Callable[[int, int], int], stops_a
             while count < 60 and peer.dropped().get(key, 0) <= before + 3:
                 count += 1
                 peer.step()
+                session.rest(lambda: False, 0.02)  # the good one is taken
                 bad = stamp(peer.now_ns(), first)
-                for _ in range(2):
-                    peer.send(stamp=lambda: bad)  # noqa: B023  (called at once)
+                peer.send(stamp=lambda: bad)  # noqa: B023  (called at once)
             goes_on(session, report)
         dropped = peer.dropped().get(key, 0) - before
         report.saw(f"{dropped} dropped as {cause!r}")
