@@ -75,12 +75,15 @@ class LiveNode:
         """What the worker reads, and what a client is told: both must say the same."""
         snapshot = self.node._parameters_.settings.values
         told = {name: self.node.get_parameter(name).value for name in SPECS}
-        for name, value in told.items():
-            same = list(value) == list(snapshot[name]) if isinstance(SPECS[name].default, list) else (
-                value == snapshot[name]
-            )  # fmt: skip
-            assert same, f"{name} is {snapshot[name]} for the worker and {value} for clients"
-        return dict(snapshot)
+
+        def plain(name: str, value: Any) -> Any:
+            return list(value) if isinstance(SPECS[name].default, list) else value
+
+        values = {name: plain(name, snapshot[name]) for name in SPECS}
+        for name, value in values.items():
+            # repr: unset extrinsics are NaN
+            assert repr(value) == repr(plain(name, told[name])), f"{name}: worker {value}, clients {told[name]}"
+        return values
 
     def close(self) -> None:
         self.node.close()
