@@ -163,10 +163,10 @@ def pose_to_position(message: Any, base_frame: str) -> np.ndarray:
             f"end-effector pose is in frame {message.header.frame_id!r}: publish it in {base_frame!r} or set base_frame"
         )
     p = message.pose.position
-    position = np.array([p.x, p.y, p.z], np.float32)
+    position = np.array([p.x, p.y, p.z])
     if not (np.abs(position) < FARTHEST_M).all():  # false for NaN
         raise ConversionError(f"end-effector position is not finite or beyond all reach: {position.tolist()}")
-    return position
+    return position.astype(np.float32)
 
 
 def gripper_opening(message: Any) -> float:

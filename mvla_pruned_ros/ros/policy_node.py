@@ -158,7 +158,7 @@ class PolicyNode(LifecycleNode):
         self._store.put(name, message, self.get_clock().now().nanoseconds, age_ns)
         if name == "ee_pose":
             p = message.pose.position
-            position = np.array([p.x, p.y, p.z], np.float32)
+            position = np.array([p.x, p.y, p.z])
             # A pose without sense is refused with its observation; the workspace is checked with the last good one.
             if message.header.frame_id == self._parameters_.settings["base_frame"] and np.isfinite(position).all():
                 self._end_effector = position
