@@ -16,7 +16,7 @@ from lifecycle_msgs.msg import Transition
 from safetensors.torch import load_file, save_file
 
 from .matrix import BUSY_S, Report, fault, recovers
-from .session import DEFAULTS, Session
+from .session import DEFAULTS, NodeFailedError, Session
 
 CHECKPOINT = "checkpoint missing, malformed, wrong shapes, pickled code"
 END = "SIGINT, SIGTERM, deactivate in mid-inference"
@@ -105,7 +105,9 @@ def _into_a_call(session: Session) -> None:
     session.set({"max_observation_age_ms": 5000.0, "fault": "long 40; slow 1"})
     peer = session.peer
     peer.calls.clear()
-    session.drive(lambda: len(peer.calls) >= 1 and peer.moving, 10.0)
+    # The first may have begun before the fault was set.
+    if not session.drive(lambda: len(peer.calls) >= 2 and peer.moving, 15.0):
+        raise NodeFailedError(f"the arm does not move: {peer.level}: {peer.status.message}")
     session.drive(lambda: False, 0.3)
 
 

@@ -8,6 +8,7 @@ import platform
 import shlex
 import sys
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from .fuzz import run_fuzz
 from .run import Row, chosen, run_matrix
 from .session import NodeFailedError
 from .stop_trials import SILENT, run_stop_trials, summary
+
+SHOWN = 400  # characters of what was observed; the file has all
 
 
 def matrix(policy: str, names: list[str], domain_id: int | None, file: Path | None) -> int:
@@ -118,7 +121,10 @@ def _table(rows: list[Row]) -> Table:
     table = Table("fault", "expected", "observed", "", title_justify="left", show_lines=True)
     for row in rows:
         table.add_row(
-            row.fault, row.expected, escape(row.observed), "[green]yes[/]" if row.passed else "[bold red]NO[/]"
+            row.fault,
+            row.expected,
+            escape(shorten(row.observed, SHOWN)),
+            "[green]yes[/]" if row.passed else "[bold red]NO[/]",
         )
     return table
 
