@@ -75,12 +75,14 @@ class PolicyRuntime:
     Attributes:
         policy, pruner: may be replaced between calls.
         prune: False makes full calls, as if the pruner were not there.
+        calls: made since the last reset, those that failed left out.
     """
 
     def __init__(self, policy: Policy, pruner: Pruner) -> None:
         self.policy = policy
         self.pruner = pruner
         self.prune = True
+        self.calls = 0
 
     def warm_up(self, observation: Observation, rounds: int = 5) -> WarmUp:
         """Make calls whose actions nobody uses, then forget them.
@@ -104,6 +106,7 @@ class PolicyRuntime:
         """Forget the episode: the next call is full. Call it on a new episode, a clock jump, a camera change."""
         self.policy.reset()
         self.pruner.reset()
+        self.calls = 0
 
     def infer(self, observation: Observation) -> Inference:
         """Actions for an observation.
@@ -129,6 +132,7 @@ class PolicyRuntime:
         selection = output.selection
         with timer.stage("select"):
             pruner.observe(prepared.layout, selection, output.evidence)
+        self.calls += 1
         return Inference(
             chunk=ActionChunk(observation.stamp_ns, self.policy.step_s, output.actions),
             selection=selection,

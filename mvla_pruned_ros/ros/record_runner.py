@@ -28,6 +28,7 @@ TOPICS = {
     "/policy/command/twist": Topic("geometry_msgs/msg/TwistStamped"),
     "/policy/command/gripper": Topic("std_msgs/msg/Float64"),
     "/policy/pruning": Topic("std_msgs/msg/String"),
+    "/policy/call": Topic("std_msgs/msg/String"),
     "/diagnostics": Topic("diagnostic_msgs/msg/DiagnosticArray"),
 }
 
