@@ -155,6 +155,7 @@ class Totals:
         }
         shown = {
             "time_s": one.observation.stamp_ns / 1e9,
+            "episode": one.frame.episode,
             "share_norm": one.share_norm,
             "share_attention": one.share_attention,
             "keep_ratio": selection.keep_ratio,

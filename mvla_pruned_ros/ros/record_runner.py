@@ -37,8 +37,7 @@ def run_record(options: DemoOptions, seconds: float, console: Console | None = N
     """Record episodes of the demo into the folder ``options.out``, which must not exist; returns the exit code.
 
     Args:
-        seconds: wall time to record, from the beginning of the first episode; they follow each other, the last one is cut
-            off.
+        seconds: wall time to record from the first episode on; they follow each other, the last one is cut off.
     """
     if not seconds > 0:
         raise ValueError(f"seconds must be positive, got {seconds}")
