@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +48,7 @@ class Inference:
     @property
     def call_ms(self) -> float:
         """Milliseconds from the prepared input on: choosing tokens, towers, backbone, actions on the host."""
-        return self.policy_ms - self.stage_ms["prepare"]
+        return self.policy_ms - self.stage_ms.get("prepare", 0.0)
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,12 @@ class PolicyRuntime:
         self.pruner.reset()
         self.calls = 0
 
-    def infer(self, observation: Observation) -> Inference:
+    def infer(self, observation: Observation, prepared: Any = None) -> Inference:
         """Actions for an observation.
+
+        Args:
+            prepared: what ``policy.prepare`` made of this observation, where that was done before; there is no stage
+                ``prepare`` then.
 
         Raises:
             NotReadyError: the observation cannot be acted on.
@@ -119,8 +124,9 @@ class PolicyRuntime:
         pruner = self.pruner if self.prune else NoPruning()
         pruner.bucket = self.policy.token_bucket
         timer = StageTimer(self.policy.device)
-        with timer.stage("prepare"):
-            prepared = self.policy.prepare(observation)
+        if prepared is None:
+            with timer.stage("prepare"):
+                prepared = self.policy.prepare(observation)
         with timer.stage("select"):
             selection = pruner.select(prepared.layout)
         output = self.policy.act(prepared, selection, observation.instruction, timer)

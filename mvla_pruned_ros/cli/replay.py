@@ -127,6 +127,8 @@ def run(args: argparse.Namespace) -> int:
                 on_frame=lambda done, total: progress.update(bar, completed=done, total=total),
             )  # fmt: skip
     console.print(_table(numbers, timings))
+    if timings["times_real_time"]:
+        console.print(f"{timings['times_real_time']:.2f} x as fast as it was recorded")
     console.print(f"wrote {args.out / 'replay.html'} (open it in a browser), replay.json, frames.jsonl, timings.json")
     return 0
 
@@ -151,8 +153,9 @@ def _table(numbers: dict, timings: dict) -> object:
     from rich.table import Table
 
     table = Table(
-        title=f"{numbers['bag']}: {numbers['frames']} frames, keep ratio {numbers['keep_ratio']:.3f}, policy call "
-        f"{timings['pruned_ms']['p50']:.1f} ms, unpruned {timings['full_ms']['p50']:.1f} ms",
+        title=f"{numbers['bag']}: {numbers['frames']} frames, keep ratio {numbers['keep_ratio']:.3f}, prepared in "
+        f"{timings['prepare_ms']['p50']:.1f} ms, policy call {timings['pruned_ms']['p50']:.1f} ms, unpruned "
+        f"{timings['full_ms']['p50']:.1f} ms",
         title_justify="left",
     )
     table.add_column("mean absolute difference")

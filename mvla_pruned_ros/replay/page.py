@@ -39,7 +39,8 @@ def draw_page(
                 "token. Solid lines: an episode begins.", _shares(curves)),
         section("What pruning changes", "Pruned against unpruned actions of the same frame, mean over the chunk, in "
                 "standard deviations of the unpruned actions of this bag.", _errors(curves, numbers["action_std"])),
-        section("Latency", f"Of this machine, {timings['machine']['cpu']}; pruned and unpruned calls took turns.",
+        section("Latency", f"Of this machine, {timings['machine']['cpu']}; pruned and unpruned calls took turns. What "
+                f"both need first, {timings['prepare_ms']['p50']:.1f} ms to prepare the input, is not in it.",
                 _latency(totals, numbers["method"])),
         section("Not used", "Messages and pictures of the bag that no call was made for, by cause.",
                 _drops(numbers["drops"]))
