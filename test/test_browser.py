@@ -113,7 +113,8 @@ def test_faults_of_a_page_would_be_seen(control: Opened) -> None:
 
 
 def test_replay_page_is_drawn(bag: Path, tiny_policy_folder: Path, tmp_path: Path) -> None:
-    arguments = ["--policy", str(tiny_policy_folder), "--keep", "0.35", "--no-annotated", "--out", str(tmp_path)]
+    arguments = ["--policy", str(tiny_policy_folder), "--keep", "0.35", "--no-annotated", "--out", str(tmp_path),
+                 "--sync-tolerance-ms", "10"]  # fmt: skip
     assert main(["replay", str(bag), *arguments]) == 0
     page = open_page(tmp_path / "replay.html", tmp_path / "profile")
     assert_clean(page, plots=4)
