@@ -64,7 +64,7 @@ def test_keep_ratio_changes_the_tokens_it_is_given(
             continue
         second = runtime.infer(observation(1))
         assert policy.tokens_encoded == second.selection.num_kept == (VISUAL if method == "none" else VISUAL // 4)
-        assert second.chunk.actions.shape == (8, 4) and set(second.stage_ms) >= {"tokenize", "backbone", "head"}
+        assert second.chunk.actions.shape == (16, 4) and set(second.stage_ms) >= {"tokenize", "backbone", "head"}
 
 
 def test_evidence_of_a_foreign_policy_ranks_its_tokens(
@@ -100,7 +100,7 @@ BROKEN = {
     "lacks:no_example": "a NoExample lacks example; see",
     "lacks:abstract": "failed: TypeError: Can't instantiate abstract class Abstract.*act",
     "lacks:step": "step_s is 0, must be a positive number",
-    "lacks:shape": r"actions of \(3, 4\), must be \(8, 4\)",
+    "lacks:shape": r"actions of \(3, 4\), must be \(16, 4\)",
     "lacks:evidence": "48 visual tokens were kept, but evidence is of 96",
     "lacks:layout": r"layout.point_positions is \(32, 2\), must be \(32, 3\)",
     "lacks:own_example": "cannot act on its own example: ValueError: 'pull': this policy can only push",
@@ -207,11 +207,13 @@ def test_node_runs_it_pruned_over_the_real_graph(
     graph = Graph(Path(NAME), camera(SIZE, SIZE))
     try:
         assert graph.node(device="cuda:7").trigger_configure() == FAILURE  # it says so itself
-        node = graph.active(method="tri_stage", keep_ratio=0.5)
+        node = graph.active(method="tri_stage", keep_ratio=0.5, max_observation_age_ms=5000.0)
         robot, policy = graph.robot, node._policy
         pictures: list[Image] = []
         robot.create_subscription(Image, "/policy/overlay", pictures.append, BEST_EFFORT)
-        assert robot.drive(lambda: len(robot.calls) > 2 and robot.moving, timeout_s=20.0)
+        assert robot.drive(lambda: len(robot.calls) > 2 and max(robot.speeds, default=0.0) > 0, timeout_s=30.0), (
+            robot.status
+        )
         call = robot.calls[-1]
         assert (call["image_in"], call["points_in"]) == (64, 32)
         assert call["image_kept"] + call["points_kept"] == policy.tokens_encoded == VISUAL // 2
