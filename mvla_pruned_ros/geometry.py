@@ -35,25 +35,19 @@ def depth_to_points(depth: np.ndarray, camera: CameraModel) -> np.ndarray:
             f"depth image is {depth.shape[1]} x {depth.shape[0]}, camera model {camera.width} x {camera.height}"
         )
     z = np.ravel(depth)
+    valid = (z > 0) & (z < np.inf)
+    rays = _pixel_rays(camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy)
     with np.errstate(invalid="ignore"):  # infinite times zero, left out below
-        points = _pixel_rays(
-            camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy, camera.base_from_camera.tobytes()
-        ) * z  # fmt: skip
-        points += camera.base_from_camera[:3, 3, None].astype(np.float32)
-        valid = (z > 0) & (z < np.inf)
+        points = camera.base_from_camera[:3, :3].astype(np.float32) @ (rays * z)
+    points += camera.base_from_camera[:3, 3, None].astype(np.float32)
     return points.T if valid.all() else points.compress(valid, 1).T
 
 
 @lru_cache(maxsize=4)
-def _pixel_rays(
-    width: int, height: int, fx: float, fy: float, cx: float, cy: float, base_from_camera: bytes
-) -> np.ndarray:
-    """(3, H * W) float32: where the point of each pixel lies from the camera, base frame, at depth 1."""
-    rotation = np.frombuffer(base_from_camera).reshape(4, 4)[:3, :3]
-    x, y = (np.arange(width) + 0.5 - cx) / fx, (np.arange(height) + 0.5 - cy) / fy
-    u, v = np.meshgrid(x, y)
-    rays = rotation @ np.stack([u.ravel(), v.ravel(), np.ones(width * height)])
-    return rays.astype(np.float32)
+def _pixel_rays(width: int, height: int, fx: float, fy: float, cx: float, cy: float) -> np.ndarray:
+    """(3, H * W) float32: where the point of each pixel lies in the optical frame at depth 1."""
+    u, v = np.meshgrid((np.arange(width) + 0.5 - cx) / fx, (np.arange(height) + 0.5 - cy) / fy)
+    return np.stack([u.ravel(), v.ravel(), np.ones(width * height)]).astype(np.float32)
 
 
 def crop(points: np.ndarray, lower: tuple[float, ...], upper: tuple[float, ...]) -> np.ndarray:
