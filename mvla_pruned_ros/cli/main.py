@@ -11,7 +11,19 @@ from collections.abc import Sequence
 from ..memory import keep_freed_memory
 
 # Each is a module of this package with add_parser(subparsers), and run(args) that returns the exit code.
-COMMANDS = ("demo", "record", "replay", "train", "evaluate", "tables", "calibrate", "bench", "analyze", "convert")
+COMMANDS = (
+    "demo",
+    "record",
+    "replay",
+    "train",
+    "evaluate",
+    "tables",
+    "calibrate",
+    "bench",
+    "soak",
+    "analyze",
+    "convert",
+)
 
 DESCRIPTION = """\
 Token-pruned multi-visual-modal VLA policies: try, measure and train them.
@@ -23,6 +35,7 @@ Token-pruned multi-visual-modal VLA policies: try, measure and train them.
   mvla replay my_bag --keep 0.35       a bag through the policy, pruned beside unpruned, without ROS
   mvla analyze --task push             2D and 3D salience over an episode or a bag, as a page
   mvla bench --preset base             how long policy calls take, pruned or not
+  mvla soak --minutes 30               the policy node for long: memory, command deadlines, stops
   mvla train --help                    train the small policy from scripted experts
   mvla calibrate --help                fit the pruning parameters to a policy
   mvla convert RUN OUT                 an upstream MLA checkpoint made into a policy folder
