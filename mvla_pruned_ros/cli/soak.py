@@ -1,12 +1,12 @@
 """``mvla soak``: the policy node for hours, with what goes wrong only then.
 
-A made-up robot publishes 640 x 480 colour at 30 Hz, clouds of 307 200 points at 10 Hz, pose and gripper; the policy node
-answers over real DDS, and this process listens. Reported: growth of the node's memory, threads and open files; the share
-of command deadlines that were met (a command is due within two periods of `command_rate_hz` after the one before); stops
-in the midst of motion; drops by cause; policy calls.
+A made-up robot publishes 640 x 480 colour at 30 Hz, clouds of 307 200 points at 10 Hz, pose and gripper; the policy
+node answers over real DDS, and this process listens. Reported: growth of the node's memory, threads and open files; the
+share of command deadlines that were met (a command is due within two periods of `command_rate_hz` after the one
+before); stops in the midst of motion; drops by cause; policy calls.
 
-A bare process that only sleeps and wakes is run beside them. Deadlines that were missed while it could not run either are
-reported apart: then the machine stood still, whatever the node does. Both shares are shown.
+A bare process that only sleeps and wakes is run beside them. Deadlines that were missed while it could not run either
+are reported apart: then the machine stood still, whatever the node does. Both shares are shown.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ examples:
   mvla soak --minutes 2 --keep 0.25               a short one
   mvla soak --minutes 600 --json night.json --policy out/train/mine --instruction "open the drawer"
 
-Beside FILE it writes the page (.html: memory and command intervals over time), the logs of the nodes, and stalls.txt and
-late.txt: when the machine stood still and when a sensor was late.
+Beside FILE it writes the page (.html: memory and command intervals over time), the logs of the nodes, and stalls.txt
+and late.txt: when the machine stood still and when a sensor was late.
 
 exit code: 0 when it ran to the end, 1 when a node failed, 2 for impossible arguments.
 """

@@ -1,13 +1,11 @@
-"""Parameters of the node to what turns messages into observations, and made-up observations to warm up on."""
+"""Parameters of the node to what turns messages into observations, and to a policy that is warm."""
 
 from __future__ import annotations
 
-import numpy as np
+import dataclasses
 
 from ..messages import Frames, pose_of
-from ..policy.mvla import MVLAPolicy
 from ..runtime import PolicyRuntime, WarmUp
-from ..types import CameraModel, Observation
 from .parameters import Settings
 
 
@@ -19,18 +17,10 @@ def frames_of(settings: Settings) -> Frames:
 
 def warm_up(runtime: PolicyRuntime, settings: Settings) -> WarmUp:
     """Run the policy on made-up input, so that no real call is slow, and see whether pruning pays if that is asked."""
-    policy = runtime.policy
-    assert isinstance(policy, MVLAPolicy)
-    config, rng = policy.config, np.random.default_rng(0)
-    size = config.image_size
-    points = rng.uniform(config.workspace_lower, config.workspace_upper, (4000, 3)).astype(np.float32)
-    pose = np.eye(4)
-    pose[:3, 3] = points.mean(0) - [0, 0, 1]
-    camera = CameraModel(size, size, size, size, size / 2, size / 2, pose)
-    image = rng.integers(0, 256, (size, size, 3), np.uint8)
-    proprio = np.append(points.mean(0), np.ones(config.proprio_dim - 3)).astype(np.float32)
-    instruction = settings["instruction"] or policy.tokenizer.words[0]
+    observation = runtime.policy.example()
+    if settings["instruction"]:
+        observation = dataclasses.replace(observation, instruction=settings["instruction"])
     decide = settings["prune"] == "auto"
-    result = runtime.warm_up(Observation(0, image, points, camera, proprio, instruction), rounds=15 if decide else 1)
+    result = runtime.warm_up(observation, rounds=15 if decide else 1)
     runtime.prune = result.pruning_pays or not decide
     return result

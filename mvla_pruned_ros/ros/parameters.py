@@ -13,8 +13,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from ..chunks import Limits
-from ..models import policy_folder
 from ..policy.device import PRECISIONS
+from ..policy_source import PolicySource
 from ..pruning.config import TriStageConfig
 from ..pruning.interface import check_keep_ratio
 from ..pruning.methods import METHODS
@@ -36,7 +36,11 @@ class Spec:
 
 SPECS: dict[str, Spec] = {
     # Fixed at start.
-    "policy": Spec("small", "Policy folder, or the name of a shipped policy.", fixed=True),
+    "policy": Spec(
+        "small",
+        "Policy folder, the name of a shipped policy, or package.module:factory, code that makes one.",
+        fixed=True,
+    ),
     "device": Spec("auto", "Where the policy runs: cpu, cuda, cuda:N, or auto (cuda where there is one).", fixed=True),
     "precision": Spec(
         "auto", "Numbers of the network: fp32, bf16, fp16, or auto (bf16 on a GPU, fp32 on the CPU).", fixed=True,
@@ -143,9 +147,9 @@ def _descriptor(spec: Spec) -> ParameterDescriptor:
 
 
 def _calibrated_defaults(policy: str) -> dict[str, Any]:
-    """Values of ``pruning.*`` for a policy: those fitted to it, where its folder has some."""
+    """Values of ``pruning.*`` for a policy: those fitted to it, where there are some."""
     try:
-        config = TriStageConfig.of_policy(policy_folder(policy))
+        config = PolicySource.of(policy).pruning()
     except ValueError:  # configure fails on the same error and says so
         config = TriStageConfig()
     return {PRUNING + name: value for name, value in dataclasses.asdict(config).items()}

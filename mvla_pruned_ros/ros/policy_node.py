@@ -1,15 +1,18 @@
 """The policy node: camera, depth or cloud, pose and instruction in; velocity commands and diagnostics out.
 
-Threads: executor callbacks only store the newest messages or read the chunk in use; one inference worker
-(``ros/worker.py``) replaces chunks. Command timer, inputs and services are in callback groups of their own, so that
-none waits for another; the watchdog has a thread of its own and needs neither executor nor worker. What they share is
-replaced by assignment (chunk, settings) or locked inside ``InputStore``; ``_output`` guards what is published to the
-robot, so that nothing follows the last safe command.
+Threads: one spins the executor, whose callbacks only store the newest messages; one inference worker
+(``ros/worker.py``) replaces chunks; the command timer, which reads the one in use, and the watchdog have threads of
+their own and wait for neither. What they share is replaced by assignment (chunk, settings) or locked inside
+``InputStore``; ``_output`` guards what is published to the robot, so that nothing follows the last safe command.
+
+One thread for all callbacks, not rclpy's multi-threaded executor: that one hands each callback to another thread and
+builds its wait set anew for it, half as much processor time again, all of it taken from the worker's interpreter.
 """
 
 from __future__ import annotations
 
 import difflib
+import gc
 import os
 import signal
 import sys
@@ -22,11 +25,10 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped, TwistStamped
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -39,17 +41,19 @@ from std_srvs.srv import Trigger
 
 from ..chunks import ChunkBuffer, limit_command
 from ..matching import InputStore, MatchedMessages
+from ..memory import keep_freed_memory
 from ..messages import observation_of
-from ..models import policy_folder
 from ..overlay import draw_overlay
 from ..policy.inputs import square_image
-from ..policy.loading import LoadedPolicy, load_config, load_policy
-from ..pruning.config import TriStageConfig
+from ..policy.interface import Policy
+from ..policy_source import PolicySource
 from ..pruning.methods import make_pruner
 from ..runtime import PolicyRuntime
 from ..types import Observation
 from . import conversions as convert
 from .autostart import Autostart
+from .call_report import CallReport
+from .command_timer import CommandTimer
 from .diagnostics import call_json, inference_status
 from .environment import prepare_environment
 from .links import link_problems
@@ -64,6 +68,7 @@ REPORT_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)  # eve
 WATCHDOG_PERIOD_S = 0.05
 CLOCK_STOPPED_S = 0.5  # steady time without a tick of the command timer
 DIAGNOSTICS_PERIOD_S = 1.0
+OVERLAY_PX = 192  # about so large is the square that is drawn on, before it is enlarged
 # How long the inference thread may hold the interpreter while a callback waits for it. Python's own 5 ms, several times
 # per callback, let frames be overwritten before they were taken.
 SWITCH_INTERVAL_S = 0.0005
@@ -74,7 +79,7 @@ class PolicyNode(LifecycleNode):
 
     def __init__(self, **options: Any) -> None:
         super().__init__("policy", **options)
-        self._policy: LoadedPolicy | None = None
+        self._policy: Policy | None = None
         self._worker: Worker | None = None
         self._active = False
         self._closed = False  # outputs stay off
@@ -92,24 +97,21 @@ class PolicyNode(LifecycleNode):
         self._refuse_unknown_overrides()
         settings = self._parameters_.settings
 
-        self._input_group = MutuallyExclusiveCallbackGroup()
-        self._command_group = MutuallyExclusiveCallbackGroup()
-        self._service_group = MutuallyExclusiveCallbackGroup()
         self._subscribe(settings)
         self._twist = self.create_publisher(TwistStamped, "~/command/twist", COMMAND_QOS)
         self._gripper_command = self.create_publisher(Float64, "~/command/gripper", COMMAND_QOS)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._pruning = self.create_publisher(String, "~/pruning", REPORT_QOS)
+        self._calls = CallReport(self, REPORT_QOS)
         self._overlay = self.create_publisher(Image, "~/overlay", SENSOR_QOS)
         self._kept_points = self.create_publisher(PointCloud2, "~/kept_points", SENSOR_QOS)
-        self.create_service(Trigger, "~/reset", self._reset_service, callback_group=self._service_group)
-        self._timer_rate = 0.0
-        self._command_timer: Any = None
+        self.create_service(Trigger, "~/reset", self._reset_service)
+        self._command_timer: CommandTimer | None = None
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._watchdog: Watchdog | None = None
         self._drift_ns: int | None = None  # node clock minus steady clock at the last look
         self._reported_level = DiagnosticStatus.OK  # the last in the log
-        self.create_timer(DIAGNOSTICS_PERIOD_S, self._diagnose, self._service_group, clock=steady)
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._diagnose, clock=steady)
         threshold = JumpThreshold(
             min_forward=Duration(nanoseconds=round(settings["max_clock_jump_ms"] * 1e6)),
             min_backward=Duration(nanoseconds=-1),
@@ -145,13 +147,11 @@ class PolicyNode(LifecycleNode):
                 topic,
                 lambda m, n=name: self._take(n, m),
                 SENSOR_QOS,
-                callback_group=self._input_group,
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
             topics[name] = subscription.topic_name
         self._store = InputStore(topics, unstamped=("camera_info",))
-        self.create_subscription(String, "~/instruction", self._instruct, COMMAND_QOS,
-                                 callback_group=self._service_group)  # fmt: skip
+        self.create_subscription(String, "~/instruction", self._instruct, COMMAND_QOS)
 
     def _take(self, name: str, message: Any) -> None:
         age_ns = round(self._parameters_.settings["max_observation_age_ms"] * 1e6)
@@ -195,15 +195,9 @@ class PolicyNode(LifecycleNode):
                 import torch
 
                 torch.set_num_threads(settings["torch_threads"])
-            folder = policy_folder(settings["policy"])
-            action_dim = load_config(folder).action_dim  # asked first: the weights may be many gigabytes
-            if action_dim != 4:
-                raise ValueError(
-                    f"policy {settings['policy']} gives {action_dim} values per action; this node sends 4: "
-                    "velocity x, y, z and gripper"
-                )
-            policy = load_policy(folder, settings["device"], settings["precision"])
-            TriStageConfig.of_policy(folder)  # the declared defaults; a broken file must not pass unseen
+            source = PolicySource.of(settings["policy"])
+            policy = source.load(settings["device"], settings["precision"], action_dim=4)
+            source.pruning()  # the declared defaults; a broken file must not pass unseen
             if settings["instruction"]:
                 policy.check_instruction(settings["instruction"])
             runtime = PolicyRuntime(
@@ -217,6 +211,11 @@ class PolicyNode(LifecycleNode):
             self.get_logger().error(f"cannot configure: {type(error).__name__}: {error}")
             return TransitionCallbackReturn.FAILURE
         self._policy, self._runtime = policy, runtime
+        self._calls.configured(settings, source, policy.device_name)
+        # What is loaded stays: a full collection would go through all of torch's and Open3D's objects, and hold up
+        # commands while it does.
+        gc.collect()
+        gc.freeze()
         self.get_logger().info(
             f"policy {settings['policy']} on {policy.device_name}, first call {warmed.first_ms:.0f} ms, then "
             f"{warmed.full_ms:.1f} ms with all visual tokens and {warmed.pruned_ms:.1f} ms pruned"
@@ -241,7 +240,9 @@ class PolicyNode(LifecycleNode):
         self._worker.start()
         self._stopped, self._active = True, True
         self._ticked_at = self._stopped_at = time.monotonic()
-        self._set_command_timer(self._parameters_.settings["command_rate_hz"])
+        self._command_timer = CommandTimer(
+            self.get_clock(), lambda: self._parameters_.settings["command_rate_hz"], self._tick, self._callback_failed
+        )
         self._watchdog = Watchdog(WATCHDOG_PERIOD_S, self._watch)
         return super().on_activate(state)
 
@@ -252,6 +253,7 @@ class PolicyNode(LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._policy = None
+        gc.unfreeze()
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -282,12 +284,6 @@ class PolicyNode(LifecycleNode):
 
     # --- commands ----------------------------------------------------------------------------------------------
 
-    def _set_command_timer(self, rate_hz: float) -> None:
-        if self._command_timer is not None:
-            self.destroy_timer(self._command_timer)
-        self._timer_rate = rate_hz
-        self._command_timer = self.create_timer(1.0 / rate_hz, self._tick, self._command_group)
-
     def _tick(self) -> None:
         """One command at the fixed rate, on the node's clock."""
         if not self._active:
@@ -308,8 +304,6 @@ class PolicyNode(LifecycleNode):
                 self._counts["commands_clamped"] += clamped
                 self._stopped = False
                 self._send(command[:3], float(command[3]))
-        if self._timer_rate != settings["command_rate_hz"]:
-            self._set_command_timer(settings["command_rate_hz"])
 
     def _safe_command(self) -> None:
         """Velocity zero, gripper as last commanded: what is held is not dropped."""
@@ -382,13 +376,14 @@ class PolicyNode(LifecycleNode):
     def _publish(self, result: Result) -> None:
         """Detail of one call, when somebody listens. On the worker's thread."""
         inference, observation = result.inference, result.observation
+        self._calls.publish(result, self._parameters_.settings, self._store.topics)
         age_ms = (self.get_clock().now().nanoseconds - observation.stamp_ns) / 1e6
         if self._pruning.get_subscription_count():
             self._pruning.publish(String(data=call_json(result, age_ms, self._store.frames_received)))
         stamp = Time(nanoseconds=observation.stamp_ns).to_msg()
         if self._overlay.get_subscription_count():
-            assert self._policy is not None
-            size = self._policy.config.image_size
+            grid = inference.layout.grid[0]
+            size = max(1, OVERLAY_PX // grid) * grid
             image, camera = square_image(observation.image, observation.camera, size)
             picture = draw_overlay(image, inference.selection, inference.layout, camera)
             frame = self._parameters_.settings["camera_frame"]
@@ -430,6 +425,10 @@ class PolicyNode(LifecycleNode):
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 
+    def _callback_failed(self, error: Exception) -> None:
+        """One bad callback must not leave the arm without commands."""
+        self.get_logger().error(f"callback failed: {type(error).__name__}: {error}", throttle_duration_sec=1.0)
+
     def _report(self, status: DiagnosticStatus) -> None:
         """One line in the log when a problem begins, one when it is over; the rest is on /diagnostics."""
         if not self._active or status.level == self._reported_level:
@@ -447,31 +446,39 @@ class PolicyNode(LifecycleNode):
 def run(args: Sequence[str] | None = None, kind: type[PolicyNode] = PolicyNode) -> int:
     """Run the node until SIGINT or SIGTERM; one safe command at the end. 1 when it could not be configured."""
     prepare_environment()
+    keep_freed_memory()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    stopping = threading.Event()
+    stopping, node = threading.Event(), None
+
+    def stop(*_: object) -> None:
+        first = not stopping.is_set()
+        stopping.set()
+        if first and node is not None and node.configuring:
+            raise KeyboardInterrupt  # out of a configuration that a lifecycle manager asked for
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, stop)
     try:
         node = kind()
     except (ValueError, ParameterException) as error:
         print(f"policy: {error}", file=sys.stderr)
         rclpy.try_shutdown()
         return 1
-    executor = MultiThreadedExecutor(num_threads=4)
+    executor = SingleThreadedExecutor()
     executor.add_node(node)
     autostart = Autostart(node, stopping) if node.get_parameter("autostart").value else None
     try:
         while not stopping.is_set() and rclpy.ok():
             try:
                 executor.spin_once(timeout_sec=0.1)
-            except ExternalShutdownException:
+            except (ExternalShutdownException, KeyboardInterrupt):
                 break
-            except Exception as error:  # one bad callback must not leave the arm without commands
-                node.get_logger().error(f"callback failed: {type(error).__name__}: {error}", throttle_duration_sec=1.0)
+            except Exception as error:
+                node._callback_failed(error)
     finally:
         node.close()
-        if not node.configuring:  # which cannot be interrupted; the process ends underneath
+        if not node.configuring:  # in a thread of its own, which cannot be interrupted: the process ends underneath
             executor.shutdown(timeout_sec=0.5)
             node.destroy_node()
             rclpy.try_shutdown()

@@ -39,7 +39,8 @@ class SoakRobot(Node):
 
     def __init__(self) -> None:
         super().__init__("robot")
-        self._late = Path(self.declare_parameter("late_file", "late.txt").value).open("w", buffering=1)
+        self._late_file = Path(self.declare_parameter("late_file", "late.txt").value)
+        self._late_file.write_text("")
         messages = made_up_frame()
         del messages["depth"]
         clouds = itertools.cycle(made_up_clouds())
@@ -74,7 +75,8 @@ class SoakRobot(Node):
         now = time.monotonic_ns()
         last = self._last_ns.get(name, now)
         if now - last > LATE_PERIODS * period_ns:
-            self._late.write(f"{last + period_ns} {now}\n")
+            with self._late_file.open("a") as file:
+                file.write(f"{last + period_ns} {now}\n")
         self._last_ns[name] = now
 
 

@@ -37,7 +37,7 @@ from .demo_session import Graph
 from .made_up_camera import EXTRINSICS, HEIGHT, WIDTH
 from .soak_robot import CLOUD_HZ
 
-READY_TIMEOUT_S = 180.0
+READY_TIMEOUT_S = 300.0
 SETTLE_S = 5.0  # after the first call; not counted
 LONGEST_MEMORY_WARM_UP_S = 60.0
 SAMPLE_S = 1.0

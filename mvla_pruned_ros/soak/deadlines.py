@@ -15,11 +15,19 @@ class Stalls:
     """Times in which a bare process that wanted to run could not.
 
     Attributes:
-        starts, ends: (S,) seconds of the steady clock, in order, not overlapping.
+        starts, ends: (S,) seconds of the steady clock, in order, not overlapping; made so by ``of``.
     """
 
     starts: np.ndarray
     ends: np.ndarray
+
+    @classmethod
+    def of(cls, windows: np.ndarray) -> Stalls:
+        """(S, 2) seconds from and to, in any order; those that overlap become one."""
+        starts, ends = windows[np.argsort(windows[:, 0])].T
+        until = np.maximum.accumulate(ends)
+        begins = np.append(True, starts[1:] > until[:-1])[: len(starts)]
+        return cls(starts[begins], until[np.append(begins[1:], True)[: len(starts)]])
 
     @classmethod
     def none(cls) -> Stalls:
@@ -28,10 +36,10 @@ class Stalls:
 
     @classmethod
     def read(cls, path: Path) -> Stalls:
-        """What ``stall_recorder`` wrote; a last line that was not finished is left out."""
+        """Lines of two times in nanoseconds, as ``stall_recorder`` writes them; an unfinished last line is left out."""
         lines = path.read_text().split("\n")[:-1]
         times = np.array([[int(word) for word in line.split()] for line in lines], np.float64).reshape(-1, 2) * 1e-9
-        return cls(times[:, 0], times[:, 1])
+        return cls.of(times)
 
     def within(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
         """(N,) seconds of stall inside each of (N,) windows."""

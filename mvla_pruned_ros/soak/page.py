@@ -27,9 +27,9 @@ def draw_page(report: dict[str, Any]) -> str:
         ),
         section(
             "Intervals between commands",
-            f"As they arrived. {deadlines['share_percent']:.3f} % of the deadlines ({numbers['deadline_ms']:g} ms) were "
-            f"met, {deadlines['share_percent_without_machine_stalls']:.3f} % without those that were missed while a bare "
-            "process that only wanted to wake up could not run either.",
+            f"As they arrived. {deadlines['share_percent']:.3f} % of the deadlines ({numbers['deadline_ms']:g} ms) "
+            f"were met, {deadlines['share_percent_without_machine_stalls']:.3f} % without those that were missed while "
+            "a bare process that only wanted to wake up could not run either.",
             _intervals(curves, numbers["deadline_ms"]),
         ),
         section(
