@@ -17,7 +17,7 @@ IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 # Role: the types it may have.
 ROLES: dict[str, tuple[str, ...]] = {
     "image": IMAGES,
-    "depth": IMAGES[:1],
+    "depth": IMAGES,  # compressed: the transport compressedDepth
     "points": ("sensor_msgs/msg/PointCloud2",),
     "camera_info": ("sensor_msgs/msg/CameraInfo",),
     "ee_pose": ("geometry_msgs/msg/PoseStamped",),

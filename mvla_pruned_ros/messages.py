@@ -19,8 +19,9 @@ from PIL import Image as Picture
 from scipy.spatial.transform import Rotation
 
 from . import message_bytes
+from .compressed_depth import compressed_depth_values
 from .geometry import depth_to_points
-from .message_bytes import LAYOUTS, POINT_TYPES
+from .message_bytes import LAYOUTS, POINT_TYPES, ConversionError
 from .types import CameraModel, Observation
 
 _installed_imgmsg_to_cv2: Callable[..., np.ndarray] | None = None
@@ -32,10 +33,6 @@ MILLIMETRE = np.float32(0.001)  # REP-118: 16UC1 depth is in millimetres
 ASPECT_TOLERANCE = 0.01
 FLOATS = (7, 8)  # PointField.FLOAT32 and FLOAT64
 GRIPPER_SLACK = 0.1  # how far beyond 0..1 an opening may lie by calibration
-
-
-class ConversionError(ValueError):
-    """A message that cannot be used; the text says what was wrong and what was expected."""
 
 
 def use_installed(
@@ -63,12 +60,22 @@ def image_to_rgb(message: Any) -> np.ndarray:
 def depth_to_metres(message: Any) -> np.ndarray:
     """(H, W) float32 metres along the optical axis, 0 where there is no reading.
 
+    Args:
+        message: an Image of ``DEPTH_ENCODINGS``, or a CompressedImage of the transport ``compressedDepth``.
+
     Raises:
-        ConversionError: encoding other than ``DEPTH_ENCODINGS``, or size, step and length do not agree.
+        ConversionError: another encoding, size, step and length do not agree, or data that cannot be decoded.
     """
-    depth = _unpack_image(message, DEPTH_ENCODINGS, "passthrough", "depth image")
-    if message.encoding == "16UC1":
-        return depth.astype(np.float32) * MILLIMETRE
+    if hasattr(message, "format"):
+        values, a, b = compressed_depth_values(message)
+        if a is None:
+            return values.astype(np.float32) * MILLIMETRE
+        with np.errstate(divide="ignore", over="ignore"):
+            depth = np.float32(a) / np.where(values > 0, values - np.float32(b), np.float32(np.nan))
+    else:
+        depth = _unpack_image(message, DEPTH_ENCODINGS, "passthrough", "depth image")
+        if message.encoding == "16UC1":
+            return depth.astype(np.float32) * MILLIMETRE
     return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bags import BASE, CAMERA, depth_of, write_bag
+from depth_codecs import compressed_metres, compressed_millimetres
 from PIL import Image as Picture
 from rosbags.rosbag2 import StoragePlugin, Writer
 
@@ -156,11 +157,20 @@ def sensor_variants(make: Messages, seen: Observation) -> dict[str, dict[str, An
         frame: make.cloud({"x": xyz[:, 0], "y": xyz[:, 1], "z": xyz[:, 2], "rgb": np.zeros(len(xyz))}, stamp, frame)
         for frame, xyz in ((BASE, seen.points), (CAMERA, local))
     }
+    packed = {}
+    for kind, data in (
+        ("16UC1; compressedDepth rvl", compressed_millimetres((np.where(known, depth, 0) * 1000).astype("<u2"), "rvl")),
+        ("32FC1; compressedDepth png", compressed_metres(depth)),
+    ):
+        packed[kind] = make.jpeg(seen.image, stamp, CAMERA)
+        packed[kind].format, packed[kind].data = kind, np.frombuffer(data, np.uint8)
     rgba = make.image(np.dstack([seen.image, seen.image[..., 0]]), "rgba8", stamp, CAMERA)
     return {
         "padded bgr8, 16UC1": {"image": padded, "depth": millimetres},
         "png, cloud of the camera": {"image": compressed, "points": clouds[CAMERA]},
         "rgba8, cloud of the base": {"image": rgba, "points": clouds[BASE]},
+        "rgba8, compressed 16UC1": {"image": rgba, "depth": packed["16UC1; compressedDepth rvl"]},
+        "rgba8, compressed 32FC1": {"image": rgba, "depth": packed["32FC1; compressedDepth png"]},
         "jpeg, 32FC1": {
             "image": make.jpeg(seen.image, stamp, CAMERA), "depth": make.image(depth, "32FC1", stamp, CAMERA)
         },
@@ -169,7 +179,15 @@ def sensor_variants(make: Messages, seen: Observation) -> dict[str, dict[str, An
 
 @pytest.mark.parametrize("plugin", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
 @pytest.mark.parametrize(
-    "variant", ["padded bgr8, 16UC1", "png, cloud of the camera", "rgba8, cloud of the base", "jpeg, 32FC1"]
+    "variant",
+    [
+        "padded bgr8, 16UC1",
+        "png, cloud of the camera",
+        "rgba8, cloud of the base",
+        "jpeg, 32FC1",
+        "rgba8, compressed 16UC1",
+        "rgba8, compressed 32FC1",
+    ],
 )
 def test_bag_and_live_node_see_the_same(tmp_path: Path, frames: list[Any], variant: str, plugin: StoragePlugin) -> None:
     """The same bytes through rclpy, the node's store and its conversion, and through the reader of bags."""

@@ -50,6 +50,9 @@ SPECS: dict[str, Spec] = {
         choices=("always", "auto"),
     ),
     "image_transport": Spec("raw", "Colour images: raw or compressed.", fixed=True, choices=("raw", "compressed")),
+    "depth_transport": Spec(
+        "raw", "Depth images: raw, or compressedDepth (PNG or RVL).", fixed=True, choices=("raw", "compressedDepth")
+    ),
     "cloud_source": Spec("depth", "Points come from ~/depth or ~/points.", fixed=True, choices=("depth", "points")),
     "base_frame": Spec("base", "Frame of end-effector pose, workspace and commands.", fixed=True),
     "camera_frame": Spec("camera_color_optical_frame", "Optical frame of image, depth and cloud.", fixed=True),

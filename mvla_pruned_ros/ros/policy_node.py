@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from geometry_msgs.msg import PoseStamped, TwistStamped
+from geometry_msgs.msg import TwistStamped
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
@@ -33,7 +33,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.signals import SignalHandlerOptions
 from rclpy.time import Time
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState, PointCloud2
+from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Float64, Header, String
 from std_srvs.srv import Trigger
 
@@ -51,6 +51,7 @@ from ..types import Observation
 from . import conversions as convert
 from .diagnostics import call_json, inference_status
 from .environment import prepare_environment
+from .inputs import input_topics
 from .observations import frames_of, warm_up
 from .parameters import SPECS, ParameterSet, Settings
 from .watchdog import Watchdog
@@ -124,17 +125,8 @@ class PolicyNode(LifecycleNode):
     # --- inputs: store and return ------------------------------------------------------------------------------
 
     def _subscribe(self, settings: Settings) -> None:
-        cloud = settings["cloud_source"]
-        compressed = settings["image_transport"] == "compressed"
-        kinds: dict[str, tuple[type, str]] = {
-            "image": (CompressedImage, "~/image/compressed") if compressed else (Image, "~/image"),
-            cloud: (Image if cloud == "depth" else PointCloud2, f"~/{cloud}"),
-            "camera_info": (CameraInfo, "~/camera_info"),
-            "ee_pose": (PoseStamped, "~/ee_pose"),
-            "gripper": (JointState, "~/gripper"),
-        }
         topics = {}
-        for name, (kind, topic) in kinds.items():
+        for name, (kind, topic) in input_topics(settings).items():
             subscription = self.create_subscription(
                 kind,
                 topic,
