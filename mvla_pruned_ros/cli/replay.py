@@ -143,8 +143,8 @@ def _live(args: argparse.Namespace) -> int:
     from ..ros.demo_session import DemoOptions
     from ..ros.replay_runner import run_replay
 
-    offline = ("set", "frames", "no_annotated", "remap", "bag_config", "extrinsics", "base_frame", "camera_frame",
-               "sync_tolerance_ms", "instruction", "split")  # fmt: skip
+    offline = ("set", "frames", "no_annotated", "remap", "bag_config", "extrinsics", "extrinsics_source",
+               "sensor_frame", "base_frame", "camera_frame", "sync_tolerance_ms", "instruction", "split")  # fmt: skip
     for name in offline:
         if getattr(args, name):
             raise ValueError(f"--{name.replace('_', '-')} does not go with --live, which plays bags of `mvla record`")

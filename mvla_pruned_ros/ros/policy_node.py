@@ -47,6 +47,7 @@ from ..policy.loading import LoadedPolicy, load_config, load_policy
 from ..pruning.config import TriStageConfig
 from ..pruning.methods import make_pruner
 from ..runtime import PolicyRuntime
+from ..sensors import Lookup, is_camera_info
 from ..types import Observation
 from . import conversions as convert
 from .diagnostics import call_json, inference_status
@@ -54,6 +55,7 @@ from .environment import prepare_environment
 from .inputs import input_topics
 from .observations import frames_of, warm_up
 from .parameters import SPECS, ParameterSet, Settings
+from .transforms import Transforms
 from .watchdog import Watchdog
 from .worker import Result, Worker
 
@@ -75,6 +77,7 @@ class PolicyNode(LifecycleNode):
         super().__init__("policy", **options)
         self._policy: LoadedPolicy | None = None
         self._worker: Worker | None = None
+        self._transforms: Transforms | None = None
         self._active = False
         self._refused: str | None = None
         self._chunks = ChunkBuffer()
@@ -136,7 +139,7 @@ class PolicyNode(LifecycleNode):
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
             topics[name] = subscription.topic_name
-        self._store = InputStore(topics, unstamped=("camera_info",))
+        self._store = InputStore(topics, unstamped=tuple(filter(is_camera_info, topics)))
         self.create_subscription(String, "~/instruction", self._instruct, COMMAND_QOS,
                                  callback_group=self._service_group)  # fmt: skip
 
@@ -164,13 +167,18 @@ class PolicyNode(LifecycleNode):
     def _observe(self, matched: MatchedMessages, settings: Settings) -> Observation:
         return observation_of(matched.stamp_ns, matched.messages, settings["instruction"], self._frames)
 
+    def _listen_to_tf(self) -> Lookup:
+        if self._transforms is None:
+            self._transforms = Transforms(self, lambda: self._parameters_.settings["tf_timeout_ms"] / 1e3)
+        return self._transforms.lookup
+
     # --- lifecycle ---------------------------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load, check, warm up; on failure one message says what to do."""
         settings = self._parameters_.settings
         try:
-            self._frames = frames_of(settings)
+            self._frames = frames_of(settings, self._listen_to_tf)
             if settings["torch_threads"]:
                 import torch
 
@@ -341,6 +349,8 @@ class PolicyNode(LifecycleNode):
     def _forget(self) -> None:
         self._chunks.flush()
         self._store.flush()
+        if self._transforms is not None:
+            self._transforms.flush()
         if self._worker is not None:
             self._worker.reset()
 

@@ -19,6 +19,7 @@ from ..policy.inputs import NotReadyError
 from ..pruning.methods import make_pruner
 from ..pruning.tri_stage import TriStagePruner
 from ..runtime import Inference, PolicyRuntime
+from ..sensors import TransformError
 from ..types import Observation
 from .parameters import Settings
 
@@ -117,8 +118,9 @@ class Worker:
                 self._camera_shape = shape
             inference = self._call(observation, settings)
         except ConversionError as error:
-            self._store.count_drop("malformed")
-            self.failure = f"message refused: {error}"
+            late = isinstance(error, TransformError)
+            self._store.count_drop("no transform" if late else "malformed")
+            self.failure = f"{'no transform' if late else 'message refused'}: {error}"
             return
         except NotReadyError as error:
             self._store.count_drop("not ready")
