@@ -1,10 +1,12 @@
 """The policy node: camera, depth or cloud, pose and instruction in; velocity commands and diagnostics out.
 
-Threads: executor callbacks only store the newest messages or read the chunk in use; one inference worker
-(``ros/worker.py``) replaces chunks. Command timer, inputs and services are in callback groups of their own, so that
-none waits for another; the watchdog has a thread of its own and needs neither executor nor worker. What they share is
+Threads: one spins the executor, whose callbacks only store the newest messages or read the chunk in use; one inference
+worker (``ros/worker.py``) replaces chunks; the watchdog has a thread of its own and needs neither. What they share is
 replaced by assignment (chunk, settings) or locked inside ``InputStore``; ``_output`` guards what is published to the
 robot, so that nothing follows the last safe command.
+
+One thread for all callbacks, not rclpy's multi-threaded executor: that one hands each callback to another thread and
+builds its wait set anew for it, half as much processor time again, all of it taken from the worker's interpreter.
 """
 
 from __future__ import annotations
@@ -22,11 +24,10 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TwistStamped
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -39,6 +40,7 @@ from std_srvs.srv import Trigger
 
 from ..chunks import ChunkBuffer, limit_command
 from ..matching import InputStore, MatchedMessages
+from ..memory import keep_freed_memory
 from ..messages import observation_of
 from ..models import policy_folder
 from ..overlay import draw_overlay
@@ -91,9 +93,6 @@ class PolicyNode(LifecycleNode):
         self._refuse_unknown_overrides()
         settings = self._parameters_.settings
 
-        self._input_group = MutuallyExclusiveCallbackGroup()
-        self._command_group = MutuallyExclusiveCallbackGroup()
-        self._service_group = MutuallyExclusiveCallbackGroup()
         self._subscribe(settings)
         self._twist = self.create_publisher(TwistStamped, "~/command/twist", COMMAND_QOS)
         self._gripper_command = self.create_publisher(Float64, "~/command/gripper", COMMAND_QOS)
@@ -101,14 +100,14 @@ class PolicyNode(LifecycleNode):
         self._pruning = self.create_publisher(String, "~/pruning", REPORT_QOS)
         self._overlay = self.create_publisher(Image, "~/overlay", SENSOR_QOS)
         self._kept_points = self.create_publisher(PointCloud2, "~/kept_points", SENSOR_QOS)
-        self.create_service(Trigger, "~/reset", self._reset_service, callback_group=self._service_group)
+        self.create_service(Trigger, "~/reset", self._reset_service)
         self._timer_rate = 0.0
         self._command_timer: Any = None
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._watchdog: Watchdog | None = None
         self._drift_ns: int | None = None  # node clock minus steady clock at the last look
         self._reported_level = DiagnosticStatus.OK  # the last in the log
-        self.create_timer(DIAGNOSTICS_PERIOD_S, self._diagnose, self._service_group, clock=steady)
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._diagnose, clock=steady)
         threshold = JumpThreshold(
             min_forward=Duration(nanoseconds=round(settings["max_clock_jump_ms"] * 1e6)),
             min_backward=Duration(nanoseconds=-1),
@@ -135,13 +134,11 @@ class PolicyNode(LifecycleNode):
                 topic,
                 lambda m, n=name: self._take(n, m),
                 SENSOR_QOS,
-                callback_group=self._input_group,
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
             topics[name] = subscription.topic_name
         self._store = InputStore(topics, unstamped=tuple(filter(is_camera_info, topics)))
-        self.create_subscription(String, "~/instruction", self._instruct, COMMAND_QOS,
-                                 callback_group=self._service_group)  # fmt: skip
+        self.create_subscription(String, "~/instruction", self._instruct, COMMAND_QOS)
 
     def _take(self, name: str, message: Any) -> None:
         age_ns = round(self._parameters_.settings["max_observation_age_ms"] * 1e6)
@@ -267,7 +264,7 @@ class PolicyNode(LifecycleNode):
         if self._command_timer is not None:
             self.destroy_timer(self._command_timer)
         self._timer_rate = rate_hz
-        self._command_timer = self.create_timer(1.0 / rate_hz, self._tick, self._command_group)
+        self._command_timer = self.create_timer(1.0 / rate_hz, self._tick)
 
     def _tick(self) -> None:
         """One command at the fixed rate, on the node's clock."""
@@ -427,6 +424,7 @@ class PolicyNode(LifecycleNode):
 def run(args: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; one safe command at the end. 1 when it could not be configured."""
     prepare_environment()
+    keep_freed_memory()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     stopping = threading.Event()
@@ -438,7 +436,7 @@ def run(args: Sequence[str] | None = None) -> int:
         print(f"policy: {error}", file=sys.stderr)
         rclpy.try_shutdown()
         return 1
-    executor = MultiThreadedExecutor(num_threads=4)
+    executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
         if node.get_parameter("autostart").value:
