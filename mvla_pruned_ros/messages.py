@@ -31,6 +31,8 @@ DEPTH_ENCODINGS = ("32FC1", "16UC1")
 MILLIMETRE = np.float32(0.001)  # REP-118: 16UC1 depth is in millimetres
 ASPECT_TOLERANCE = 0.01
 FLOATS = (7, 8)  # PointField.FLOAT32 and FLOAT64
+FARTHEST_M = np.float32(1e6)  # finite numbers beyond it are no readings, and would overflow in what follows
+FOCAL_PX = (0.1, 1e6)
 GRIPPER_SLACK = 0.1  # how far beyond 0..1 an opening may lie by calibration
 
 
@@ -69,7 +71,7 @@ def depth_to_metres(message: Any) -> np.ndarray:
     depth = _unpack_image(message, DEPTH_ENCODINGS, "passthrough", "depth image")
     if message.encoding == "16UC1":
         return depth.astype(np.float32) * MILLIMETRE
-    return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
+    return np.where((depth > 0) & (depth < FARTHEST_M), depth, np.float32(0))  # false for NaN
 
 
 def compressed_to_rgb(message: Any) -> np.ndarray:
@@ -111,7 +113,7 @@ def cloud_to_points(message: Any, base_frame: str, camera_frame: str, base_from_
             "parameters base_frame, camera_frame and extrinsics.* to match"
         )
     xyz = _unpack_cloud(message)
-    xyz = xyz[np.isfinite(xyz).all(1)]
+    xyz = xyz[(np.abs(xyz) < FARTHEST_M).all(1)]  # false for NaN
     if frame == base_frame:
         return xyz
     rotation, translation = base_from_camera[:3, :3].astype(np.float32), base_from_camera[:3, 3].astype(np.float32)
@@ -134,6 +136,11 @@ def camera_model(message: Any, width: int, height: int, base_from_camera: np.nda
         fx, fy, cx, cy = p[0], p[5], p[2], p[6]
     else:
         fx, fy, cx, cy = message.k[0], message.k[4], message.k[2], message.k[5]
+    if not all(FOCAL_PX[0] <= f <= FOCAL_PX[1] for f in (fx, fy)) or not all(abs(c) < FOCAL_PX[1] for c in (cx, cy)):
+        raise ConversionError(
+            f"camera info has focal lengths {fx:g}, {fy:g} and centre {cx:g}, {cy:g} in pixels: the camera is not "
+            "calibrated"
+        )
     roi, size = message.roi, (message.width, message.height)
     if roi.width and roi.height and (roi.width, roi.height) != size:
         cx, cy, size = cx - roi.x_offset, cy - roi.y_offset, (roi.width, roi.height)
@@ -156,10 +163,10 @@ def pose_to_position(message: Any, base_frame: str) -> np.ndarray:
             f"end-effector pose is in frame {message.header.frame_id!r}: publish it in {base_frame!r} or set base_frame"
         )
     p = message.pose.position
-    position = np.array([p.x, p.y, p.z], np.float32)
-    if not np.isfinite(position).all():
-        raise ConversionError(f"end-effector position is not finite: {position.tolist()}")
-    return position
+    position = np.array([p.x, p.y, p.z])
+    if not (np.abs(position) < FARTHEST_M).all():  # false for NaN
+        raise ConversionError(f"end-effector position is not finite or beyond all reach: {position.tolist()}")
+    return position.astype(np.float32)
 
 
 def gripper_opening(message: Any) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,10 @@ from .types import ActionChunk, Observation
 
 class NonFiniteActionError(RuntimeError):
     """The policy returned NaN or Inf: nothing of the chunk may reach the robot."""
+
+
+class ActionShapeError(RuntimeError):
+    """The policy returned no chunk of actions of the length it declares: nothing of it may reach the robot."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Inference:
     @property
     def call_ms(self) -> float:
         """Milliseconds from the prepared input on: choosing tokens, towers, backbone, actions on the host."""
-        return self.policy_ms - self.stage_ms["prepare"]
+        return self.policy_ms - self.stage_ms.get("prepare", 0.0)
 
 
 @dataclass(frozen=True)
@@ -75,12 +80,14 @@ class PolicyRuntime:
     Attributes:
         policy, pruner: may be replaced between calls.
         prune: False makes full calls, as if the pruner were not there.
+        calls: made since the last reset, those that failed left out.
     """
 
     def __init__(self, policy: Policy, pruner: Pruner) -> None:
         self.policy = policy
         self.pruner = pruner
         self.prune = True
+        self.calls = 0
 
     def warm_up(self, observation: Observation, rounds: int = 5) -> WarmUp:
         """Make calls whose actions nobody uses, then forget them.
@@ -104,23 +111,37 @@ class PolicyRuntime:
         """Forget the episode: the next call is full. Call it on a new episode, a clock jump, a camera change."""
         self.policy.reset()
         self.pruner.reset()
+        self.calls = 0
 
-    def infer(self, observation: Observation) -> Inference:
+    def infer(self, observation: Observation, prepared: Any = None) -> Inference:
         """Actions for an observation.
+
+        Args:
+            prepared: what ``policy.prepare`` made of this observation, where that was done before; there is no stage
+                ``prepare`` then.
 
         Raises:
             NotReadyError: the observation cannot be acted on.
             NonFiniteActionError: the policy's answer is not finite.
+            ActionShapeError: it is not (chunk, action_dim) with at least one action.
             ValueError: the policy cannot follow the instruction, or proprio has another length.
         """
         pruner = self.pruner if self.prune else NoPruning()
         pruner.bucket = self.policy.token_bucket
         timer = StageTimer(self.policy.device)
-        with timer.stage("prepare"):
-            prepared = self.policy.prepare(observation)
+        if prepared is None:
+            with timer.stage("prepare"):
+                prepared = self.policy.prepare(observation)
         with timer.stage("select"):
             selection = pruner.select(prepared.layout)
         output = self.policy.act(prepared, selection, observation.instruction, timer)
+        shape = output.actions.shape
+        if len(shape) != 2 or shape[0] < 1 or shape[1] != self.policy.action_dim:
+            self.reset()
+            raise ActionShapeError(
+                f"the policy returned actions of shape {shape}, needs (chunk, {self.policy.action_dim}); its chunk was "
+                "discarded"
+            )
         if not np.isfinite(output.actions).all():
             self.reset()
             raise NonFiniteActionError("the policy returned actions that are not finite; its chunk was discarded")
@@ -129,6 +150,7 @@ class PolicyRuntime:
         selection = output.selection
         with timer.stage("select"):
             pruner.observe(prepared.layout, selection, output.evidence)
+        self.calls += 1
         return Inference(
             chunk=ActionChunk(observation.stamp_ns, self.policy.step_s, output.actions),
             selection=selection,

@@ -51,9 +51,12 @@ from ..pruning.methods import make_pruner
 from ..runtime import PolicyRuntime
 from ..types import Observation
 from . import conversions as convert
+from .autostart import Autostart
+from .call_report import CallReport
 from .command_timer import CommandTimer
 from .diagnostics import call_json, inference_status
 from .environment import prepare_environment
+from .links import link_problems
 from .observations import frames_of, warm_up
 from .parameters import SPECS, ParameterSet, Settings
 from .watchdog import Watchdog
@@ -79,6 +82,8 @@ class PolicyNode(LifecycleNode):
         self._policy: Policy | None = None
         self._worker: Worker | None = None
         self._active = False
+        self._closed = False  # outputs stay off
+        self.configuring = False
         self._refused: str | None = None
         self._chunks = ChunkBuffer()
         self._gripper: float | None = None  # none sent yet, hence none to hold
@@ -86,6 +91,7 @@ class PolicyNode(LifecycleNode):
         self._end_effector: np.ndarray | None = None
         self._counts = {"commands_sent": 0, "commands_clamped": 0, "safe_commands": 0, "safe_stops": 0}
         self._stopped = True  # the last command was a safe one
+        self._stopped_at = 0.0  # steady seconds of the first of them
         self._ticked_at = 0.0
         self._parameters_ = ParameterSet(self, self._check)
         self._refuse_unknown_overrides()
@@ -96,6 +102,7 @@ class PolicyNode(LifecycleNode):
         self._gripper_command = self.create_publisher(Float64, "~/command/gripper", COMMAND_QOS)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._pruning = self.create_publisher(String, "~/pruning", REPORT_QOS)
+        self._calls = CallReport(self, REPORT_QOS)
         self._overlay = self.create_publisher(Image, "~/overlay", SENSOR_QOS)
         self._kept_points = self.create_publisher(PointCloud2, "~/kept_points", SENSOR_QOS)
         self.create_service(Trigger, "~/reset", self._reset_service)
@@ -151,7 +158,7 @@ class PolicyNode(LifecycleNode):
         self._store.put(name, message, self.get_clock().now().nanoseconds, age_ns)
         if name == "ee_pose":
             p = message.pose.position
-            position = np.array([p.x, p.y, p.z], np.float32)
+            position = np.array([p.x, p.y, p.z])
             # A pose without sense is refused with its observation; the workspace is checked with the last good one.
             if message.header.frame_id == self._parameters_.settings["base_frame"] and np.isfinite(position).all():
                 self._end_effector = position
@@ -174,6 +181,13 @@ class PolicyNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load, check, warm up; on failure one message says what to do."""
+        self.configuring = True
+        try:
+            return self._configure()
+        finally:
+            self.configuring = False
+
+    def _configure(self) -> TransitionCallbackReturn:
         settings = self._parameters_.settings
         try:
             self._frames = frames_of(settings)
@@ -197,6 +211,7 @@ class PolicyNode(LifecycleNode):
             self.get_logger().error(f"cannot configure: {type(error).__name__}: {error}")
             return TransitionCallbackReturn.FAILURE
         self._policy, self._runtime = policy, runtime
+        self._calls.configured(settings, source, policy.device_name)
         # What is loaded stays: a full collection would go through all of torch's and Open3D's objects, and hold up
         # commands while it does.
         gc.collect()
@@ -210,6 +225,10 @@ class PolicyNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start the worker and the commands."""
+        with self._output:
+            return TransitionCallbackReturn.FAILURE if self._closed else self._activate(state)
+
+    def _activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         if self._worker is not None and self._worker.alive:
             self.get_logger().error("cannot activate: the last policy call still hangs; restart the node")
             return TransitionCallbackReturn.FAILURE
@@ -219,7 +238,8 @@ class PolicyNode(LifecycleNode):
             self._runtime, self._store, self._chunks, lambda: self._parameters_.settings, self._observe, self._publish
         )
         self._worker.start()
-        self._stopped, self._ticked_at, self._active = True, time.monotonic(), True
+        self._stopped, self._active = True, True
+        self._ticked_at = self._stopped_at = time.monotonic()
         self._command_timer = CommandTimer(
             self.get_clock(), lambda: self._parameters_.settings["command_rate_hz"], self._tick, self._callback_failed
         )
@@ -257,7 +277,9 @@ class PolicyNode(LifecycleNode):
             self.get_logger().error("the policy call hangs; it is left behind")
 
     def close(self) -> None:
-        """One safe command if active, whatever state the node is in. Called at exit."""
+        """One safe command if active, whatever state the node is in; none is sent after it. Called at exit."""
+        with self._output:
+            self._closed = True
         self._halt()
 
     # --- commands ----------------------------------------------------------------------------------------------
@@ -269,8 +291,8 @@ class PolicyNode(LifecycleNode):
         settings = self._parameters_.settings
         self._ticked_at = time.monotonic()
         now_ns = self.get_clock().now().nanoseconds
-        chunk = self._chunks.chunk
-        stale = chunk is not None and now_ns - chunk.stamp_ns > settings["max_observation_age_ms"] * 1e6
+        worker = self._worker
+        stale = worker is None or now_ns - worker.seen_ns > settings["max_observation_age_ms"] * 1e6
         action = None if stale else self._chunks.action_at(now_ns)
         with self._output:
             if not self._active:
@@ -286,8 +308,9 @@ class PolicyNode(LifecycleNode):
     def _safe_command(self) -> None:
         """Velocity zero, gripper as last commanded: what is held is not dropped."""
         self._counts["safe_commands"] += 1
-        self._counts["safe_stops"] += not self._stopped
-        self._stopped = True
+        if not self._stopped:
+            self._counts["safe_stops"] += 1
+            self._stopped, self._stopped_at = True, time.monotonic()
         self._send(np.zeros(3), self._gripper)
 
     def _send(self, velocity: np.ndarray, gripper: float | None) -> None:
@@ -313,7 +336,7 @@ class PolicyNode(LifecycleNode):
             if not self._active or self._stopped or worker is None:
                 return
             limit_s = self._parameters_.settings["max_observation_age_ms"] / 1e3
-            if self._clock_stopped() or time.monotonic() - worker.used_at > limit_s:
+            if self._clock_stopped() or not worker.alive or time.monotonic() - worker.used_at > limit_s:
                 self._chunks.flush()
                 self._safe_command()
 
@@ -353,6 +376,7 @@ class PolicyNode(LifecycleNode):
     def _publish(self, result: Result) -> None:
         """Detail of one call, when somebody listens. On the worker's thread."""
         inference, observation = result.inference, result.observation
+        self._calls.publish(result, self._parameters_.settings, self._store.topics)
         age_ms = (self.get_clock().now().nanoseconds - observation.stamp_ns) / 1e6
         if self._pruning.get_subscription_count():
             self._pruning.publish(String(data=call_json(result, age_ms, self._store.frames_received)))
@@ -393,6 +417,8 @@ class PolicyNode(LifecycleNode):
             pruning=bool(policy) and self._runtime.prune and settings["method"] != "none",
             commands=self._counts | {"clock_stopped": self._active and self._clock_stopped()},
             image_publishers=self.count_publishers(self._store.topics["image"]),
+            stopped_s=time.monotonic() - self._stopped_at if self._stopped else 0.0,
+            links=link_problems(self, list(self._store.topics.values()), [self._twist, self._gripper_command]),
         )
         self._report(status)
         message = DiagnosticArray(status=[status])
@@ -417,7 +443,7 @@ class PolicyNode(LifecycleNode):
             log.warning(status.message)
 
 
-def run(args: Sequence[str] | None = None) -> int:
+def run(args: Sequence[str] | None = None, kind: type[PolicyNode] = PolicyNode) -> int:
     """Run the node until SIGINT or SIGTERM; one safe command at the end. 1 when it could not be configured."""
     prepare_environment()
     keep_freed_memory()
@@ -427,19 +453,15 @@ def run(args: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
     try:
-        node = PolicyNode()
+        node = kind()
     except (ValueError, ParameterException) as error:
         print(f"policy: {error}", file=sys.stderr)
         rclpy.try_shutdown()
         return 1
     executor = SingleThreadedExecutor()
     executor.add_node(node)
+    autostart = Autostart(node, stopping) if node.get_parameter("autostart").value else None
     try:
-        if node.get_parameter("autostart").value:
-            if node.trigger_configure() != TransitionCallbackReturn.SUCCESS:
-                return 1
-            if not stopping.is_set() and node.trigger_activate() != TransitionCallbackReturn.SUCCESS:
-                return 1
         while not stopping.is_set() and rclpy.ok():
             try:
                 executor.spin_once(timeout_sec=0.1)
@@ -449,10 +471,11 @@ def run(args: Sequence[str] | None = None) -> int:
                 node._callback_failed(error)
     finally:
         node.close()
-        executor.shutdown(timeout_sec=0.5)
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+        if not node.configuring:  # which cannot be interrupted; the process ends underneath
+            executor.shutdown(timeout_sec=0.5)
+            node.destroy_node()
+            rclpy.try_shutdown()
+    return 1 if autostart is not None and autostart.failed else 0
 
 
 def main() -> None:

@@ -14,8 +14,9 @@ import torch
 
 from ..chunks import ChunkBuffer
 from ..matching import InputStore, MatchedMessages
-from ..messages import ConversionError
+from ..messages import ConversionError, stamp_ns
 from ..policy.inputs import NotReadyError
+from ..pruning.interface import Pruner
 from ..pruning.methods import make_pruner
 from ..pruning.tri_stage import TriStagePruner
 from ..runtime import Inference, PolicyRuntime
@@ -35,6 +36,10 @@ class Result:
     inference: Inference
     latency_ms: float  # steady time from the arrival of the image to the chunk being in place
     waited_ms: float  # part of it in which the call before still ran
+    stamps: dict[str, int]  # stream -> header stamp of the message that was used, nanoseconds
+    since_reset: int  # calls before this one since everything was forgotten
+    pruner: Pruner  # in force. Read it in ``on_result``: later it may have been changed
+    prune: bool  # False: all tokens stayed because pruning does not pay here
 
 
 class Worker:
@@ -42,7 +47,9 @@ class Worker:
 
     Attributes:
         failure: why the last call failed, None after one that worked. failures: calls in a row that failed.
+        refusal: why the last message that could not be used was refused. refused_at: steady seconds of that.
         calls: monotonic times of recent calls. last: the last result.
+        seen_ns: stamp of the oldest message behind the newest chunk.
     """
 
     def __init__(
@@ -60,14 +67,19 @@ class Worker:
         self._camera_shape: tuple[float, ...] | None = None
         self.failure: str | None = None
         self.failures = 0
+        self.refusal, self.refused_at = "", -math.inf
         self.calls: deque[float] = deque(maxlen=50)
         self.policy_ms: deque[float] = deque(maxlen=50)
         self.last: Result | None = None
         self._free_at = 0.0  # steady seconds when the worker began to wait for a new image
+        self._changed_at = 0.0  # steady seconds when a call began or ended
+        self._busy = False
         self.used_at = -math.inf  # steady seconds when the image of the newest chunk arrived
+        self.seen_ns = 0
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
 
     def start(self) -> None:
+        self._changed_at = time.monotonic()
         self._thread.start()
 
     def stop(self) -> bool:
@@ -88,6 +100,14 @@ class Worker:
         self._store.interrupt()
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:  # SystemExit ends a thread without a word
+            self.failure = f"the inference thread ended: {type(error).__name__}: {error}; deactivate and activate"
+            self.failures = MAX_FAILURES
+            self._chunks.flush()
+
+    def _work(self) -> None:
         while not self._stop.is_set():
             settings = self._settings()
             if self._reset_wanted.is_set():
@@ -100,7 +120,9 @@ class Worker:
             self._free_at = time.monotonic()
             matched = self._store.wait(round(settings["sync_tolerance_ms"] * 1e6), IDLE_S)
             if matched is not None:
+                self._busy, self._changed_at = True, time.monotonic()
                 self._infer(matched, self._settings())
+                self._busy, self._changed_at = False, time.monotonic()
 
     def _forget(self) -> None:
         self._runtime.reset()
@@ -110,7 +132,8 @@ class Worker:
         try:
             self._apply(settings)
             observation = self._observe(matched, settings)
-            shape = (observation.camera.width, observation.camera.height, observation.camera.fx, observation.camera.cx)
+            camera = observation.camera
+            shape = (camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy)
             if shape != self._camera_shape:  # another resolution or calibration: what was learned is of another grid
                 if self._camera_shape is not None:
                     self._forget()
@@ -118,7 +141,7 @@ class Worker:
             inference = self._call(observation, settings)
         except ConversionError as error:
             self._store.count_drop("malformed")
-            self.failure = f"message refused: {error}"
+            self.refusal, self.refused_at = f"message refused: {error}", time.monotonic()
             return
         except NotReadyError as error:
             self._store.count_drop("not ready")
@@ -132,13 +155,17 @@ class Worker:
         if self._stop.is_set() or self._reset_wanted.is_set():
             return  # the episode this was meant for is over
         self.failure, self.failures = None, 0
-        self.used_at = matched.received_at
+        self.used_at, self.seen_ns = matched.received_at, matched.oldest_ns
         self._chunks.put(inference.chunk)
         now = time.monotonic()
         self.calls.append(now)
         self.policy_ms.append(inference.policy_ms)
         waited_ms = max(0.0, self._free_at - matched.received_at) * 1e3
-        self.last = Result(observation, inference, (now - matched.received_at) * 1e3, waited_ms)
+        self.last = Result(
+            observation, inference, (now - matched.received_at) * 1e3, waited_ms,
+            {name: stamp_ns(message.header) for name, message in matched.messages.items()},
+            self._runtime.calls - 1, self._runtime.pruner, self._runtime.prune,
+        )  # fmt: skip
         self._on_result(self.last)
 
     def _call(self, observation: Observation, settings: Settings) -> Inference:
@@ -170,11 +197,20 @@ class Worker:
             self._runtime.pruner = make_pruner(
                 settings["method"], settings["keep_ratio"], settings.pruning, settings["seed"]
             )
+            self._runtime.reset()  # the new one has seen nothing
         elif settings["method"] != "none":
             pruner.keep_ratio = settings["keep_ratio"]
             if isinstance(pruner, TriStagePruner):
                 pruner.config = settings.pruning
         self._applied = settings
+
+    def busy_s(self) -> float:
+        """For how long the call under way has been; 0 when there is none."""
+        return time.monotonic() - self._changed_at if self._busy else 0.0
+
+    def idle_s(self) -> float:
+        """For how long there has been nothing to call the policy with; 0 while a call is under way."""
+        return 0.0 if self._busy else time.monotonic() - self._changed_at
 
     def rate_hz(self) -> float:
         """Policy calls per second over the last two seconds."""
