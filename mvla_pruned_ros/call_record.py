@@ -23,7 +23,7 @@ class CallRecord:
         instruction: the words in force.
         inputs: stream -> topic and header stamp, nanoseconds, of the message that was used.
         base_frame, camera_frame: frames of the node. base_from_camera: (4, 4) float64 pose of the camera that was used.
-        sensor_poses: frame -> the same of further sensors that stand still. One whose pose came from tf is not among them.
+        sensor_poses: frame -> the same of further sensors that stand still; those of tf are not among them.
         method, keep_ratio, seed: of the pruner in force. tri_stage: its parameters, None for other methods.
         prune: False where the node left all tokens in because pruning did not pay (parameter ``prune``).
         kept: (N2 + N3,) bool, which visual tokens stayed. actions: (K, A) float32, before limits of commands.

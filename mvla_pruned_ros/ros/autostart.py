@@ -1,4 +1,4 @@
-"""Configure and activate a lifecycle node at start, on a thread of its own: signals and services are served."""
+"""Configure and activate a lifecycle node at start, on a thread of its own: signals are served meanwhile."""
 
 from __future__ import annotations
 

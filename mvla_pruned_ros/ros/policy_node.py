@@ -451,9 +451,16 @@ def run(args: Sequence[str] | None = None, kind: type[PolicyNode] = PolicyNode) 
     keep_freed_memory()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    stopping = threading.Event()
+    stopping, node = threading.Event(), None
+
+    def stop(*_: object) -> None:
+        first = not stopping.is_set()
+        stopping.set()
+        if first and node is not None and node.configuring:
+            raise KeyboardInterrupt  # out of a configuration that a lifecycle manager asked for
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, stop)
     try:
         node = kind()
     except (ValueError, ParameterException) as error:
@@ -467,13 +474,13 @@ def run(args: Sequence[str] | None = None, kind: type[PolicyNode] = PolicyNode) 
         while not stopping.is_set() and rclpy.ok():
             try:
                 executor.spin_once(timeout_sec=0.1)
-            except ExternalShutdownException:
+            except (ExternalShutdownException, KeyboardInterrupt):
                 break
             except Exception as error:
                 node._callback_failed(error)
     finally:
         node.close()
-        if not node.configuring:  # which cannot be interrupted; the process ends underneath
+        if not node.configuring:  # in a thread of its own, which cannot be interrupted: the process ends underneath
             executor.shutdown(timeout_sec=0.5)
             node.destroy_node()
             rclpy.try_shutdown()

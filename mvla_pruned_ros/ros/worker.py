@@ -141,11 +141,10 @@ class Worker:
                 self._camera_shape = shape
             inference = self._call(observation, settings)
         except ConversionError as error:
-            cause, what = (
-                ("no transform",) * 2 if isinstance(error, TransformError) else ("malformed", "message refused")
-            )
-            self._store.count_drop(cause)
-            self.refusal, self.refused_at = f"{what}: {error}", time.monotonic()
+            late = isinstance(error, TransformError)
+            self._store.count_drop("no transform" if late else "malformed")
+            self.refusal = f"{'no transform' if late else 'message refused'}: {error}"
+            self.refused_at = time.monotonic()
             return
         except NotReadyError as error:
             self._store.count_drop("not ready")

@@ -120,12 +120,8 @@ def _progress(console: Console) -> Progress:
 def _table(rows: list[Row]) -> Table:
     table = Table("fault", "expected", "observed", "", title_justify="left", show_lines=True)
     for row in rows:
-        table.add_row(
-            row.fault,
-            row.expected,
-            escape(shorten(row.observed, SHOWN)),
-            "[green]yes[/]" if row.passed else "[bold red]NO[/]",
-        )
+        passed = "[green]yes[/]" if row.passed else "[bold red]NO[/]"
+        table.add_row(row.fault, row.expected, escape(shorten(row.observed, SHOWN)), passed)
     return table
 
 
