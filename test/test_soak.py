@@ -158,7 +158,7 @@ def test_recorder_imports_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-def test_half_a_minute_over_the_real_graph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_short_run_over_the_real_graph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("rclpy", reason="no ROS here: commands need a graph")
     from mvla_pruned_ros.cli.main import main
 
@@ -172,7 +172,7 @@ def test_half_a_minute_over_the_real_graph(tmp_path: Path, capsys: pytest.Captur
         judged = numbers[name]
         assert judged["missed"] >= judged["missed_while_machine_stalled"] >= 0
         assert 0 <= judged["share_percent"] <= judged["share_percent_without_machine_stalls"] <= 100
-    assert numbers["counters"]["commands_sent"] == pytest.approx(numbers["commands"], rel=0.3)
+    assert numbers["counters"]["commands_sent"] == pytest.approx(numbers["commands"], rel=0.5)
     node = numbers["node"]
     assert node["rss_mb"]["first_tenth"] > 200  # torch and Open3D are in it: the process that was watched is the node
     assert node["threads"]["first_tenth"] >= 5 and node["files"]["first_tenth"] >= 5

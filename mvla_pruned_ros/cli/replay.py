@@ -39,8 +39,8 @@ node failed, none came or actions differ, 2 for what is impossible.
 
 # Arguments that neither --live nor --follow reads.
 OFFLINE = (
-    "set", "frames", "no_annotated", "remap", "bag_config", "extrinsics", "base_frame", "camera_frame",
-    "sync_tolerance_ms", "instruction", "split",
+    "set", "frames", "no_annotated", "remap", "bag_config", "extrinsics", "extrinsics_source", "sensor_frame",
+    "base_frame", "camera_frame", "sync_tolerance_ms", "instruction", "split",
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from ..evaluation.machine import machine
 from ..policy_source import PolicySource
 from ..pruning.interface import Pruner
 from ..pruning.tri_stage import TriStagePruner
+from ..sensors import sensor_poses
 from .parameters import Settings
 from .worker import Result
 
@@ -58,6 +59,7 @@ def record_of(result: Result, settings: Settings, topics: dict[str, str], about:
         base_frame=settings["base_frame"],
         camera_frame=settings["camera_frame"],
         base_from_camera=observation.camera.base_from_camera,
+        sensor_poses=sensor_poses(settings["sensor_frames"], settings["sensor_extrinsics"]),
         method=pruner.name,
         keep_ratio=pruner.keep_ratio,
         seed=settings["seed"],

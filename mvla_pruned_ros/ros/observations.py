@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
-from ..messages import Frames, pose_of
+import numpy as np
+
 from ..runtime import PolicyRuntime, WarmUp
+from ..sensors import Frames, Lookup, pose_of, sensor_poses
 from .parameters import Settings
 
 
-def frames_of(settings: Settings) -> Frames:
-    """Frame names, and the pose of the camera from ``extrinsics.*``; raises ValueError as ``pose_of`` does."""
-    pose = pose_of(settings["extrinsics.translation"], settings["extrinsics.rotation_xyzw"])
-    return Frames(settings["base_frame"], settings["camera_frame"], pose)
+def frames_of(settings: Settings, tf_lookup: Callable[[], Lookup]) -> Frames:
+    """Frame names, and the poses of the sensors: of ``extrinsics.*`` and ``sensor_extrinsics``, or asked of tf.
+
+    Args:
+        tf_lookup: begins to listen to tf; called only if that is asked for.
+
+    Raises:
+        ValueError: poses are missing, are none, or are given although tf is asked for; or tf2_ros is not installed.
+    """
+    base, camera = settings["base_frame"], settings["camera_frame"]
+    extrinsics = settings["extrinsics.translation"], settings["extrinsics.rotation_xyzw"]
+    others = settings["sensor_frames"], settings["sensor_extrinsics"]
+    if settings["extrinsics_source"] == "tf":
+        if np.isfinite([*extrinsics[0], *extrinsics[1], *others[1]]).any():
+            raise ValueError(
+                "extrinsics_source is tf: leave extrinsics.* and sensor_extrinsics out, or set it to parameters"
+            )
+        return Frames(base, camera, {}, tf_lookup())
+    poses = sensor_poses(*others)
+    if not settings["depth_registered"] and settings["cloud_source"] == "depth" and not poses:
+        raise ValueError("depth_registered is false: name the frame of ~/depth in sensor_frames and give its pose in "
+                         "sensor_extrinsics, or set extrinsics_source to tf")  # fmt: skip
+    return Frames(base, camera, poses | {camera: pose_of(*extrinsics)})
 
 
 def warm_up(runtime: PolicyRuntime, settings: Settings) -> WarmUp:

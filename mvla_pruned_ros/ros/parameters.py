@@ -18,13 +18,15 @@ from ..policy_source import PolicySource
 from ..pruning.config import TriStageConfig
 from ..pruning.interface import check_keep_ratio
 from ..pruning.methods import METHODS
+from ..sensors import cloud_streams
 
 PRUNING = "pruning."
 
 
 @dataclass(frozen=True)
 class Spec:
-    """One parameter: default (its type is the type), text, bounds, whether it is fixed at start, allowed words."""
+    """One parameter: default (its type is the type), text, bounds, whether it is fixed at start, allowed words, whether
+    a list may be of another length than the default."""
 
     default: Any
     text: str
@@ -32,6 +34,7 @@ class Spec:
     high: float | None = None
     fixed: bool = False
     choices: tuple[str, ...] = ()
+    any_length: bool = False
 
 
 SPECS: dict[str, Spec] = {
@@ -54,12 +57,39 @@ SPECS: dict[str, Spec] = {
         choices=("always", "auto"),
     ),
     "image_transport": Spec("raw", "Colour images: raw or compressed.", fixed=True, choices=("raw", "compressed")),
+    "depth_transport": Spec(
+        "raw", "Depth images: raw, or compressedDepth (PNG or RVL).", fixed=True, choices=("raw", "compressedDepth")
+    ),
     "cloud_source": Spec("depth", "Points come from ~/depth or ~/points.", fixed=True, choices=("depth", "points")),
+    "depth_registered": Spec(
+        True, "Depth has frame and camera info of the colour image; false: its own, on ~/depth_camera_info.",
+        fixed=True,
+    ),
+    "extra_clouds": Spec(
+        [""], "Clouds of more cameras: depth_1 (with ~/depth_1_camera_info), points_2, ...", fixed=True, any_length=True
+    ),
     "base_frame": Spec("base", "Frame of end-effector pose, workspace and commands.", fixed=True),
-    "camera_frame": Spec("camera_color_optical_frame", "Optical frame of image, depth and cloud.", fixed=True),
-    "extrinsics.translation": Spec([math.nan] * 3, "Camera position in the base frame, m. Required.", fixed=True),
+    "camera_frame": Spec(
+        "camera_color_optical_frame", "Optical frame of the image and of depth registered to it.", fixed=True
+    ),
+    "extrinsics_source": Spec(
+        "parameters", "Poses of cameras: parameters, or tf, looked up at each stamp (needs tf2_ros).", fixed=True,
+        choices=("parameters", "tf"),
+    ),
+    "tf_timeout_ms": Spec(
+        50.0, "How long an observation waits for tf of its stamp; then it is dropped.", 0.0, 1000.0
+    ),
+    "extrinsics.translation": Spec(
+        [math.nan] * 3, "Camera position in the base frame, m. Required without tf.", fixed=True
+    ),
     "extrinsics.rotation_xyzw": Spec(
-        [math.nan] * 4, "Orientation of the optical frame in the base frame, quaternion x y z w. Required.", fixed=True
+        [math.nan] * 4, "Orientation of the optical frame in the base frame, quaternion x y z w. Required without tf.",
+        fixed=True,
+    ),
+    "sensor_frames": Spec([""], "Other frames that depth or clouds are in.", fixed=True, any_length=True),
+    "sensor_extrinsics": Spec(
+        [math.nan], "Pose of each of sensor_frames in the base frame: x y z in m, quaternion x y z w.", fixed=True,
+        any_length=True,
     ),
     "seed": Spec(0, "Seed of random choices of the pruner.", 0, 2**31 - 1, fixed=True),
     "torch_threads": Spec(1, "CPU threads of the policy; 0 leaves torch's default.", 0, 256, fixed=True),
@@ -112,6 +142,7 @@ class Settings:
         for name, spec in SPECS.items():
             _check_one(name, values[name], spec)
         check_keep_ratio(values["keep_ratio"])
+        cloud_streams(values["cloud_source"], values["depth_registered"], values["extra_clouds"])
         limits = Limits(values["max_speed_m_s"], tuple(values["workspace_lower"]), tuple(values["workspace_upper"]))
         pruning = {n[len(PRUNING) :]: v for n, v in values.items() if n.startswith(PRUNING)}
         return cls(dict(values), TriStageConfig(**pruning), limits)
@@ -119,7 +150,7 @@ class Settings:
 
 def _check_one(name: str, value: Any, spec: Spec) -> None:
     if isinstance(spec.default, list):
-        if len(value) != len(spec.default):
+        if len(value) != len(spec.default) and not spec.any_length:
             raise ValueError(f"{name} must have {len(spec.default)} numbers, got {len(value)}")
         if not spec.fixed and not all(math.isfinite(v) for v in value):
             raise ValueError(f"{name} must be finite, got {list(value)}")

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from geometry_msgs.msg import PoseStamped, TwistStamped
+from geometry_msgs.msg import TwistStamped
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
@@ -35,7 +35,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.signals import SignalHandlerOptions
 from rclpy.time import Time
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState, PointCloud2
+from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Float64, Header, String
 from std_srvs.srv import Trigger
 
@@ -49,6 +49,7 @@ from ..policy.interface import Policy
 from ..policy_source import PolicySource
 from ..pruning.methods import make_pruner
 from ..runtime import PolicyRuntime
+from ..sensors import Lookup, is_camera_info
 from ..types import Observation
 from . import conversions as convert
 from .autostart import Autostart
@@ -56,9 +57,11 @@ from .call_report import CallReport
 from .command_timer import CommandTimer
 from .diagnostics import call_json, inference_status
 from .environment import prepare_environment
+from .inputs import input_topics
 from .links import link_problems
 from .observations import frames_of, warm_up
 from .parameters import SPECS, ParameterSet, Settings
+from .transforms import Transforms
 from .watchdog import Watchdog
 from .worker import Result, Worker
 
@@ -81,6 +84,7 @@ class PolicyNode(LifecycleNode):
         super().__init__("policy", **options)
         self._policy: Policy | None = None
         self._worker: Worker | None = None
+        self._transforms: Transforms | None = None
         self._active = False
         self._closed = False  # outputs stay off
         self.configuring = False
@@ -131,17 +135,8 @@ class PolicyNode(LifecycleNode):
     # --- inputs: store and return ------------------------------------------------------------------------------
 
     def _subscribe(self, settings: Settings) -> None:
-        cloud = settings["cloud_source"]
-        compressed = settings["image_transport"] == "compressed"
-        kinds: dict[str, tuple[type, str]] = {
-            "image": (CompressedImage, "~/image/compressed") if compressed else (Image, "~/image"),
-            cloud: (Image if cloud == "depth" else PointCloud2, f"~/{cloud}"),
-            "camera_info": (CameraInfo, "~/camera_info"),
-            "ee_pose": (PoseStamped, "~/ee_pose"),
-            "gripper": (JointState, "~/gripper"),
-        }
         topics = {}
-        for name, (kind, topic) in kinds.items():
+        for name, (kind, topic) in input_topics(settings).items():
             subscription = self.create_subscription(
                 kind,
                 topic,
@@ -150,7 +145,7 @@ class PolicyNode(LifecycleNode):
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
             topics[name] = subscription.topic_name
-        self._store = InputStore(topics, unstamped=("camera_info",))
+        self._store = InputStore(topics, unstamped=tuple(filter(is_camera_info, topics)))
         self.create_subscription(String, "~/instruction", self._instruct, COMMAND_QOS)
 
     def _take(self, name: str, message: Any) -> None:
@@ -177,6 +172,11 @@ class PolicyNode(LifecycleNode):
     def _observe(self, matched: MatchedMessages, settings: Settings) -> Observation:
         return observation_of(matched.stamp_ns, matched.messages, settings["instruction"], self._frames)
 
+    def _listen_to_tf(self) -> Lookup:
+        if self._transforms is None:
+            self._transforms = Transforms(self, lambda: self._parameters_.settings["tf_timeout_ms"] / 1e3)
+        return self._transforms.lookup
+
     # --- lifecycle ---------------------------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -190,7 +190,7 @@ class PolicyNode(LifecycleNode):
     def _configure(self) -> TransitionCallbackReturn:
         settings = self._parameters_.settings
         try:
-            self._frames = frames_of(settings)
+            self._frames = frames_of(settings, self._listen_to_tf)
             if settings["torch_threads"]:
                 import torch
 
@@ -363,6 +363,8 @@ class PolicyNode(LifecycleNode):
     def _forget(self) -> None:
         self._chunks.flush()
         self._store.flush()
+        if self._transforms is not None:
+            self._transforms.flush()
         if self._worker is not None:
             self._worker.reset()
 

@@ -242,6 +242,7 @@ def _table(numbers: dict[str, Any]) -> Table:
             f"{interval['p50']:.1f}, {interval['p99']:.1f}, {interval['p99.9']:.1f}, {interval['max']:.1f}",
         "stops, of them machine, sensors, false":
             f"{stops['all']}, {stops['machine_stalled']}, {stops['sensor_late']}, {stops['false_stops']}",
+        "safe commands, of all": f"{stops['safe_commands_percent']:.2f} %",
         "policy calls": str(numbers["policy_calls"]),
         "memory, last tenth against first": f"{rss['tenths_percent']:+.2f} % of {rss['first_tenth']:.0f} MB",
         "memory, straight line over the run": f"{rss['fit_percent']:+.2f} %",

@@ -20,6 +20,7 @@ from ..pruning.interface import Pruner
 from ..pruning.methods import make_pruner
 from ..pruning.tri_stage import TriStagePruner
 from ..runtime import Inference, PolicyRuntime
+from ..sensors import TransformError
 from ..types import Observation
 from .parameters import Settings
 
@@ -140,8 +141,10 @@ class Worker:
                 self._camera_shape = shape
             inference = self._call(observation, settings)
         except ConversionError as error:
-            self._store.count_drop("malformed")
-            self.refusal, self.refused_at = f"message refused: {error}", time.monotonic()
+            late = isinstance(error, TransformError)
+            self._store.count_drop("no transform" if late else "malformed")
+            self.refusal = f"{'no transform' if late else 'message refused'}: {error}"
+            self.refused_at = time.monotonic()
             return
         except NotReadyError as error:
             self._store.count_drop("not ready")

@@ -80,7 +80,9 @@ def figures(run: SoakRun) -> dict[str, Any]:
             "machine_stalled": int(stops.by_stall.sum()),
             "sensor_late": int((stops.by_sensor & ~stops.by_stall).sum()),
             "false_stops": stops.false_stops,
+            # Stops are counted where they begin: an arm that never moved has none, and all of its commands are safe.
             "safe_commands": int(np.sum(heard.safe)),
+            "safe_commands_percent": round(100 * float(np.mean(heard.safe)), 3),
         },
         "policy_calls": len(heard.policy_ms),
         "policy_ms": _percentiles(np.array(heard.policy_ms)),
