@@ -38,7 +38,7 @@ PROCESSES.set_forkserver_preload(["mvla_pruned_ros.ros.policy_node"])
 
 
 def node_process(arguments: list[str], domain: str, log: str, hold: str) -> None:
-    """What runs in the child: the executable's own main. hold: what of configure, load or warm_up, takes half a minute."""
+    """The child: the executable's own main. hold: what of configure, load or warm_up, takes half a minute."""
     os.environ["ROS_DOMAIN_ID"] = domain
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT)
     os.dup2(descriptor, 1)
