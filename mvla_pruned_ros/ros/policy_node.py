@@ -1,10 +1,10 @@
-"""The policy node: camera, depth or cloud, pose and instruction in; velocity commands and diagnostics out.
+"""The policy node: camera, depth or cloud, pose and instruction in; commands and diagnostics out.
 
 Threads: executor callbacks only store the newest messages or read the chunk in use; one inference worker
 (``ros/worker.py``) replaces chunks. Command timer, inputs and services are in callback groups of their own, so that
 none waits for another; the watchdog has a thread of its own and needs neither executor nor worker. What they share is
-replaced by assignment (chunk, settings) or locked inside ``InputStore``; ``_output`` guards what is published to the
-robot, so that nothing follows the last safe command.
+replaced by assignment (chunk, settings, state of the robot) or locked inside ``InputStore`` and ``Commander``, which
+decides what is sent to the robot.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from geometry_msgs.msg import PoseStamped, TwistStamped
+from geometry_msgs.msg import PoseStamped
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
@@ -34,10 +34,11 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.signals import SignalHandlerOptions
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState, PointCloud2
-from std_msgs.msg import Float64, Header, String
+from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
 
-from ..chunks import ChunkBuffer, limit_command
+from ..chunks import ChunkBuffer
+from ..commands import CommandForm
 from ..matching import InputStore, MatchedMessages
 from ..messages import observation_of
 from ..models import policy_folder
@@ -49,18 +50,18 @@ from ..pruning.methods import make_pruner
 from ..runtime import PolicyRuntime
 from ..types import Observation
 from . import conversions as convert
+from .command_output import COMMAND_QOS, REPORT_QOS
+from .commander import Commander
 from .diagnostics import call_json, inference_status
 from .environment import prepare_environment
 from .observations import frames_of, warm_up
-from .parameters import SPECS, ParameterSet, Settings
+from .parameters import SPECS, ParameterSet, Settings, joint_names_of
+from .robot_state import RobotStateReader
 from .watchdog import Watchdog
 from .worker import Result, Worker
 
 SENSOR_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-COMMAND_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-REPORT_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)  # every call counts in a report
 WATCHDOG_PERIOD_S = 0.05
-CLOCK_STOPPED_S = 0.5  # steady time without a tick of the command timer
 DIAGNOSTICS_PERIOD_S = 1.0
 # How long the inference thread may hold the interpreter while a callback waits for it. Python's own 5 ms, several times
 # per callback, let frames be overwritten before they were taken.
@@ -74,15 +75,8 @@ class PolicyNode(LifecycleNode):
         super().__init__("policy", **options)
         self._policy: LoadedPolicy | None = None
         self._worker: Worker | None = None
-        self._active = False
         self._refused: str | None = None
         self._chunks = ChunkBuffer()
-        self._gripper: float | None = None  # none sent yet, hence none to hold
-        self._output = threading.RLock()
-        self._end_effector: np.ndarray | None = None
-        self._counts = {"commands_sent": 0, "commands_clamped": 0, "safe_commands": 0, "safe_stops": 0}
-        self._stopped = True  # the last command was a safe one
-        self._ticked_at = 0.0
         self._parameters_ = ParameterSet(self, self._check)
         self._refuse_unknown_overrides()
         settings = self._parameters_.settings
@@ -91,15 +85,19 @@ class PolicyNode(LifecycleNode):
         self._command_group = MutuallyExclusiveCallbackGroup()
         self._service_group = MutuallyExclusiveCallbackGroup()
         self._subscribe(settings)
-        self._twist = self.create_publisher(TwistStamped, "~/command/twist", COMMAND_QOS)
-        self._gripper_command = self.create_publisher(Float64, "~/command/gripper", COMMAND_QOS)
+        self._commander = Commander(
+            self,
+            lambda: self._parameters_.settings,
+            self._chunks,
+            self._state,
+            self._command_group,
+            self._service_group,
+        )
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._pruning = self.create_publisher(String, "~/pruning", REPORT_QOS)
         self._overlay = self.create_publisher(Image, "~/overlay", SENSOR_QOS)
         self._kept_points = self.create_publisher(PointCloud2, "~/kept_points", SENSOR_QOS)
         self.create_service(Trigger, "~/reset", self._reset_service, callback_group=self._service_group)
-        self._timer_rate = 0.0
-        self._command_timer: Any = None
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._watchdog: Watchdog | None = None
         self._drift_ns: int | None = None  # node clock minus steady clock at the last look
@@ -144,6 +142,7 @@ class PolicyNode(LifecycleNode):
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
             topics[name] = subscription.topic_name
+        self._state = RobotStateReader(self, settings["base_frame"], joint_names_of(settings), self._input_group)
         self._store = InputStore(topics, unstamped=("camera_info",))
         self.create_subscription(String, "~/instruction", self._instruct, COMMAND_QOS,
                                  callback_group=self._service_group)  # fmt: skip
@@ -152,11 +151,7 @@ class PolicyNode(LifecycleNode):
         age_ns = round(self._parameters_.settings["max_observation_age_ms"] * 1e6)
         self._store.put(name, message, self.get_clock().now().nanoseconds, age_ns)
         if name == "ee_pose":
-            p = message.pose.position
-            position = np.array([p.x, p.y, p.z], np.float32)
-            # A pose without sense is refused with its observation; the workspace is checked with the last good one.
-            if message.header.frame_id == self._parameters_.settings["base_frame"] and np.isfinite(position).all():
-                self._end_effector = position
+            self._state.take_pose(message)
 
     def _instruct(self, message: String) -> None:
         result = self.set_parameters([Parameter("instruction", value=message.data)])[0]
@@ -184,12 +179,10 @@ class PolicyNode(LifecycleNode):
 
                 torch.set_num_threads(settings["torch_threads"])
             folder = policy_folder(settings["policy"])
-            action_dim = load_config(folder).action_dim  # asked first: the weights may be many gigabytes
-            if action_dim != 4:
-                raise ValueError(
-                    f"policy {settings['policy']} gives {action_dim} values per action; this node sends 4: "
-                    "velocity x, y, z and gripper"
-                )
+            config = load_config(folder)  # asked first: the weights may be many gigabytes
+            form = CommandForm(
+                settings["command_interface"], config.action_space, config.action_dim, joint_names_of(settings)
+            )
             policy = load_policy(folder, settings["device"], settings["precision"])
             TriStageConfig.of_policy(folder)  # the declared defaults; a broken file must not pass unseen
             if settings["instruction"]:
@@ -204,7 +197,7 @@ class PolicyNode(LifecycleNode):
         except Exception as error:  # rclpy would swallow it without a word
             self.get_logger().error(f"cannot configure: {type(error).__name__}: {error}")
             return TransitionCallbackReturn.FAILURE
-        self._policy, self._runtime = policy, runtime
+        self._policy, self._runtime, self._form = policy, runtime, form
         self.get_logger().info(
             f"policy {settings['policy']} on {policy.device_name}, first call {warmed.first_ms:.0f} ms, then "
             f"{warmed.full_ms:.1f} ms with all visual tokens and {warmed.pruned_ms:.1f} ms pruned"
@@ -223,8 +216,8 @@ class PolicyNode(LifecycleNode):
             self._runtime, self._store, self._chunks, lambda: self._parameters_.settings, self._observe, self._publish
         )
         self._worker.start()
-        self._stopped, self._ticked_at, self._active = True, time.monotonic(), True
-        self._set_command_timer(self._parameters_.settings["command_rate_hz"])
+        worker = self._worker
+        self._commander.start(self._form, lambda: worker.used_at)
         self._watchdog = Watchdog(WATCHDOG_PERIOD_S, self._watch)
         return super().on_activate(state)
 
@@ -242,14 +235,8 @@ class PolicyNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _halt(self) -> None:
-        with self._output:  # what is being sent is sent first; then the safe command, and nothing after it
-            if not self._active:
-                return
-            self._active = False
-            self._chunks.flush()
-            self._safe_command()
-        if self._command_timer is not None:
-            self._command_timer.cancel()
+        if not self._commander.stop():
+            return
         if self._watchdog is not None:
             self._watchdog.stop()
         if self._worker is not None and self._worker.stop():
@@ -261,70 +248,12 @@ class PolicyNode(LifecycleNode):
         """One safe command if active, whatever state the node is in. Called at exit."""
         self._halt()
 
-    # --- commands ----------------------------------------------------------------------------------------------
-
-    def _set_command_timer(self, rate_hz: float) -> None:
-        if self._command_timer is not None:
-            self.destroy_timer(self._command_timer)
-        self._timer_rate = rate_hz
-        self._command_timer = self.create_timer(1.0 / rate_hz, self._tick, self._command_group)
-
-    def _tick(self) -> None:
-        """One command at the fixed rate, on the node's clock."""
-        if not self._active:
-            return
-        settings = self._parameters_.settings
-        self._ticked_at = time.monotonic()
-        now_ns = self.get_clock().now().nanoseconds
-        chunk = self._chunks.chunk
-        stale = chunk is not None and now_ns - chunk.stamp_ns > settings["max_observation_age_ms"] * 1e6
-        action = None if stale else self._chunks.action_at(now_ns)
-        with self._output:
-            if not self._active:
-                return
-            if action is None:
-                self._safe_command()
-            else:
-                command, clamped = limit_command(action, settings.limits, self._end_effector)
-                self._counts["commands_clamped"] += clamped
-                self._stopped = False
-                self._send(command[:3], float(command[3]))
-        if self._timer_rate != settings["command_rate_hz"]:
-            self._set_command_timer(settings["command_rate_hz"])
-
-    def _safe_command(self) -> None:
-        """Velocity zero, gripper as last commanded: what is held is not dropped."""
-        self._counts["safe_commands"] += 1
-        self._counts["safe_stops"] += not self._stopped
-        self._stopped = True
-        self._send(np.zeros(3), self._gripper)
-
-    def _send(self, velocity: np.ndarray, gripper: float | None) -> None:
-        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._parameters_.settings["base_frame"])
-        twist = TwistStamped(header=header)
-        linear = twist.twist.linear
-        linear.x, linear.y, linear.z = (float(v) for v in velocity)
-        self._gripper = gripper
-        try:
-            self._twist.publish(twist)
-            if gripper is not None:
-                self._gripper_command.publish(Float64(data=gripper))
-        except Exception as error:  # the context is gone: nobody listens any more
-            print(f"policy: command not sent: {error}", file=sys.stderr)
-            return
-        self._counts["commands_sent"] += 1
+    # --- time and episodes -------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        """On a thread of its own, by steady time: stop the arm when worker, executor or the node's clock is dead."""
+        """On a thread of its own, by steady time."""
         self._look_for_drift()
-        with self._output:
-            worker = self._worker
-            if not self._active or self._stopped or worker is None:
-                return
-            limit_s = self._parameters_.settings["max_observation_age_ms"] / 1e3
-            if self._clock_stopped() or time.monotonic() - worker.used_at > limit_s:
-                self._chunks.flush()
-                self._safe_command()
+        self._commander.watch()
 
     def _look_for_drift(self) -> None:
         """A system clock that was set is a jump too; rclpy only reports jumps of simulated time."""
@@ -336,11 +265,6 @@ class PolicyNode(LifecycleNode):
             self.get_logger().warning("the system clock was set: episode forgotten")
             self._forget()
         self._drift_ns = drift_ns
-
-    def _clock_stopped(self) -> bool:
-        return time.monotonic() - self._ticked_at > CLOCK_STOPPED_S
-
-    # --- time and episodes -------------------------------------------------------------------------------------
 
     def _clock_jumped(self, jump: TimeJump) -> None:
         self.get_logger().warning("the clock jumped: episode forgotten")
@@ -388,7 +312,7 @@ class PolicyNode(LifecycleNode):
         policy = self._policy
         status = inference_status(
             f"{self.get_name()}: inference",
-            active=self._active,
+            active=self._commander.active,
             worker=self._worker,
             store=self._store,
             silent=self._store.silent(limit_s),
@@ -400,7 +324,8 @@ class PolicyNode(LifecycleNode):
             memory_mb=policy.memory_mb() if policy else 0.0,
             late_shapes=policy.late_shapes if policy else 0,
             pruning=bool(policy) and self._runtime.prune and settings["method"] != "none",
-            commands=self._counts | {"clock_stopped": self._active and self._clock_stopped()},
+            commands=self._commander.counts | {"clock_stopped": self._commander.clock_stopped()},
+            motion=self._commander.findings(),
             image_publishers=self.count_publishers(self._store.topics["image"]),
         )
         self._report(status)
@@ -410,7 +335,7 @@ class PolicyNode(LifecycleNode):
 
     def _report(self, status: DiagnosticStatus) -> None:
         """One line in the log when a problem begins, one when it is over; the rest is on /diagnostics."""
-        if not self._active or status.level == self._reported_level:
+        if not self._commander.active or status.level == self._reported_level:
             return
         self._reported_level = status.level
         log, waiting = self.get_logger(), self._worker is None or self._worker.last is None
