@@ -6,6 +6,8 @@ The policies have random weights and long steps, so that a slow computer does no
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from std_msgs.msg import Empty, Float64MultiArray, String
 from std_srvs.srv import SetBool
 from test_policy_node import BEST_EFFORT, INSTRUCTION, SIZE, SUCCESS, Graph, refusal, ros, wait_for  # noqa: F401
 
+from mvla_pruned_ros.chunks import LEAST_SHARE
 from mvla_pruned_ros.commands import Limits
 from mvla_pruned_ros.policy.checkpoint import save_policy
 from mvla_pruned_ros.policy.config import MVLAConfig
@@ -30,7 +33,8 @@ from mvla_pruned_ros.policy.instruction import InstructionTokenizer
 from mvla_pruned_ros.policy.model import MVLAModel
 from mvla_pruned_ros.policy.normalization import ActionNormalization
 from mvla_pruned_ros.ros import policy_node
-from mvla_pruned_ros.types import CameraModel
+from mvla_pruned_ros.runtime import PolicyRuntime
+from mvla_pruned_ros.types import ActionChunk, CameraModel
 
 LOOKAHEAD_S = 0.1
 SPEED = 0.2
@@ -337,20 +341,37 @@ def test_exhausted_chunk_is_given_as_the_reason_of_the_safe_command(graph: Graph
     assert wait_for(lambda: arm.stopped() and arm.sent[-1]["reason"] == "the chunk is exhausted", 5.0)
 
 
-def test_commands_are_led_from_chunk_to_chunk_until_that_is_switched_off(graph: Graph) -> None:
-    arm = Arm(graph, TwistStamped, "twist")
-    node, rng = graph.active(command_rate_hz=40.0, max_speed_m_s=10.0), np.random.default_rng(0)
+def test_commands_are_led_from_chunk_to_chunk_until_that_is_switched_off(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks that step by 0.01 and begin 0.3 apart."""
+    arm, count = Arm(graph, TwistStamped, "twist"), iter(range(10**6))
+    infer = PolicyRuntime.infer
 
-    def seen() -> bool:
-        arm.robot.pixels[:] = rng.integers(0, 256, arm.robot.pixels.shape)  # or chunks hardly differ
-        arm.robot.depth[:] = rng.uniform(0.9, 1.1)
-        return sum(one["spliced"] for one in arm.sent) > 2
+    def sawtooth(self: PolicyRuntime, observation: Any) -> Any:
+        inference = infer(self, observation)
+        values = 0.3 * (next(count) % 2) + 0.01 * np.arange(16)
+        actions = np.repeat(values, 4).reshape(16, 4).astype(np.float32)
+        return replace(inference, chunk=ActionChunk(observation.stamp_ns, 0.1, actions))
 
-    assert arm.drive(seen)
-    spliced = [one for one in arm.sent if one["spliced"]]
-    assert all(np.abs(np.subtract(one["action"][:3], one["sent"][:3])).max() > 0 for one in spliced)
-    assert wait_for(lambda: int(arm.robot.values().get("commands_spliced", 0)) > 2)
+    node = graph.active(command_rate_hz=80.0, max_speed_m_s=10.0)
+    assert arm.drive(arm.moving_command)
+    monkeypatch.setattr(PolicyRuntime, "infer", sawtooth)
+    assert arm.drive(lambda: sum(one["spliced"] for one in arm.sent) > 20)
+    assert wait_for(lambda: int(arm.robot.values().get("commands_spliced", 0)) > 20)
+    led = [(before, one) for before, one in pairwise(arm.sent) if one["spliced"]]
+    assert all(one["action"][0] != one["sent"][0] for _, one in led)
+    assert all(one["action"][3] == pytest.approx(one["gripper"], abs=1e-5) for _, one in led), "the gripper never waits"
+    jumps = [abs(one["sent"][0] - before["sent"][0]) for before, one in led if not before["safe"]]
+    assert jumps and max(jumps) <= max(0.01, LEAST_SHARE * 0.45) + 1e-5
     assert node.set_parameters([Parameter("splice", value="switch")])[0].successful
     arm.sent.clear()
-    assert arm.drive(lambda: seen() or len({one["chunk_stamp_ns"] for one in arm.sent}) > 5)
+
+    def switched() -> list[float]:
+        """Jumps where chunks meet."""
+        pairs = [(a, b) for a, b in pairwise(arm.sent) if not a["safe"] and not b["safe"]]
+        met = [(a, b) for a, b in pairs if a["chunk_stamp_ns"] != b["chunk_stamp_ns"]]
+        return [abs(b["sent"][0] - a["sent"][0]) for a, b in met[1:]]
+
+    assert arm.drive(lambda: len(switched()) > 2 and max(switched()) > 0.1)
     assert not any(one["spliced"] for one in arm.sent[1:])

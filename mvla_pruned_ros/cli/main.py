@@ -9,7 +9,19 @@ import sys
 from collections.abc import Sequence
 
 # Each is a module of this package with add_parser(subparsers), and run(args) that returns the exit code.
-COMMANDS = ("demo", "record", "replay", "train", "evaluate", "tables", "calibrate", "bench", "analyze", "convert")
+COMMANDS = (
+    "demo",
+    "record",
+    "replay",
+    "train",
+    "evaluate",
+    "tables",
+    "calibrate",
+    "bench",
+    "analyze",
+    "splices",
+    "convert",
+)
 
 DESCRIPTION = """\
 Token-pruned multi-visual-modal VLA policies: try, measure and train them.
@@ -23,6 +35,7 @@ Token-pruned multi-visual-modal VLA policies: try, measure and train them.
   mvla bench --preset base             how long policy calls take, pruned or not
   mvla train --help                    train the small policy from scripted experts
   mvla calibrate --help                fit the pruning parameters to a policy
+  mvla splices --tasks push            how far commands jump where action chunks meet, as numbers and a plot
   mvla convert RUN OUT                 an upstream MLA checkpoint made into a policy folder
 """
 
