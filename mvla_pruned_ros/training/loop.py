@@ -21,8 +21,9 @@ from ..policy.instruction import InstructionTokenizer
 from ..policy.model import Batch, MVLAModel
 from ..policy.normalization import ActionNormalization
 from .demonstrations import Demonstrations
+from .muon import Muon
 
-CHECKPOINT_EVERY = 100  # steps
+CHECKPOINT_EVERY = 50  # steps
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,7 @@ class _Optimizers:
         others = [p for p in model.parameters() if id(p) not in taken]
         decay, rate = training.weight_decay, training.learning_rate
         self.all: dict[str, torch.optim.Optimizer] = {
-            # Scaled so that its updates are as large as AdamW's (Liu et al. 2025).
-            "muon": torch.optim.Muon(matrices, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
+            "muon": Muon(matrices, lr=rate, weight_decay=decay),
             "adamw": torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.95), weight_decay=decay),
         }
         self._factors = {"muon": training.matrix_rate, "adamw": 1.0}

@@ -88,7 +88,7 @@ RECIPES: dict[str, Recipe] = {
             *(Shard(task, 1_000_000, 120) for task in ("plate-slide", "drawer-open")),
         ),
         training=TrainingConfig(
-            steps=1300,
+            steps=1000,
             keep_ratios=(1.0,),
             keep_weights=(1.0,),
             warmup_steps=100,
