@@ -98,17 +98,20 @@ def run(args: argparse.Namespace) -> int:
 def _table(groups: list[dict[str, Any]]) -> Any:
     from rich.table import Table
 
-    table = Table(caption="jumps and steps in m/s; worst axis: largest jump / largest own step along one axis")
+    table = Table(
+        caption="jump: largest at a splice, own step: largest between consecutive actions of a chunk, m/s; axis: the "
+        "worst quotient of the two along one axis; within: episodes without a larger jump than own step along any axis"
+    )
     columns = {
         "task": "task",
         "delay": "delay",
         "mode": "splice",
         "successes": "success",
         "steps": "steps",
-        "largest_jump": "largest jump",
+        "largest_jump": "jump",
         "largest_own_step": "own step",
-        "worst_axis": "worst axis",
-        "within_own_steps": "within own steps",
+        "worst_axis": "axis",
+        "within_own_steps": "within",
     }
     for name in columns.values():
         table.add_column(name, justify="left" if name in ("task", "splice") else "right")
