@@ -90,34 +90,29 @@ class OwnSteps:
         return OwnSteps(np.maximum(self.axes, other.axes), max(self.length, other.length))
 
 
-def step_towards(last: np.ndarray, wanted: np.ndarray, most: OwnSteps) -> np.ndarray:
-    """From ``last`` towards ``wanted``, no farther than ``most`` along an axis and in length; all (N,).
+def step_towards(last: np.ndarray, wanted: np.ndarray, largest: float) -> np.ndarray:
+    """The point on the straight way from ``last`` to ``wanted``, both (N,), that is at most ``largest`` away.
 
     At least ``LEAST_SHARE`` of the way is gone.
     """
     way = wanted - last
-    axes = np.maximum(most.axes, LEAST_SHARE * np.abs(way))
-    length = max(most.length, LEAST_SHARE * float(np.linalg.norm(way)))
-    step = np.clip(way, -axes, axes)
-    gone = float(np.linalg.norm(step))
-    if gone > length:
-        step *= length / gone
-    return wanted if np.array_equal(step, way) else last + step
+    length = float(np.linalg.norm(way))
+    return wanted if length <= largest else last + way * max(largest / length, LEAST_SHARE)
 
 
 class Splicer:
     """Leads the commanded motion from one chunk into the next without a jump (ours).
 
-    Where chunks meet, the command moves towards the new chunk by no more than the largest step between consecutive
-    actions within either of the two, until it has reached it; from there on the chunk is followed as it is. No action
-    is dropped or delayed by this: what the command moves towards is the action due now. The gripper is not blended: a
+    Where chunks meet, the command moves towards the new chunk by no more than the largest step (Euclidean) between
+    consecutive actions within either of the two, until it has reached it; then the chunk is followed as it is. A bound
+    along each axis was tried and dropped: where the policy hardly steps along one axis, it bends the way aside. No
+    action is dropped or delayed: what the command moves towards is the action due now. The gripper is not blended: a
     grasp is a decision, and half of one is none.
     """
 
     def __init__(self) -> None:
         self._chunk: ActionChunk | None = None
-        self._own: OwnSteps | None = None
-        self._most: OwnSteps | None = None
+        self._own = self._largest = 0.0
         self._last: np.ndarray | None = None
         self._behind = False
 
@@ -132,17 +127,17 @@ class Splicer:
         """
         due = chunk.actions[index]
         if chunk is not self._chunk:
-            own = OwnSteps.of(chunk.actions)
-            self._most = own if self._own is None else own | self._own
+            own = OwnSteps.of(chunk.actions).length
+            self._largest = max(own, self._own)
             self._chunk, self._own, self._behind = chunk, own, self._last is not None
         motion = due[:-1].astype(float)
-        if blend and self._behind and self._last is not None and self._most is not None:
+        if blend and self._behind and self._last is not None:
             wanted = motion
-            motion = step_towards(self._last, wanted, self._most)
+            motion = step_towards(self._last, wanted, self._largest)
             self._behind = motion is not wanted
         self._last = motion
         return np.append(motion, due[-1]).astype(np.float32), blend and self._behind
 
     def rest(self) -> None:
         """The robot was stopped in between: the next chunk does not meet one, and is followed as it is."""
-        self._chunk = self._own = self._last = None
+        self._chunk, self._own, self._last = None, 0.0, None

@@ -27,15 +27,15 @@ def episode(mode: str = "switch", jump: float = 0.3) -> SplicedEpisode:
 def test_jump_is_told_from_the_policys_own_steps_along_each_axis() -> None:
     one = episode()
     assert one.largest_jump.axes == pytest.approx([0.3, 0, 0]) and one.largest_jump.length == pytest.approx(0.3)
-    assert not one.within_own_steps, "along x the policy steps by 0.1 only"
-    assert episode(jump=0.1).within_own_steps
+    assert one.within_own_steps, "along x the policy steps by 0.1 only, but it steps by 0.5"
+    assert not episode(jump=0.6).within_own_steps
 
 
 def test_summary_groups_episodes_and_names_the_worst_axis() -> None:
-    rows = [episode().row(), episode(jump=0.1).row(), episode("blend", 0.05).row()]
+    rows = [episode(jump=0.6).row(), episode(jump=0.1).row(), episode("blend", 0.05).row()]
     switch, blend = summary(rows)
     assert (switch["mode"], switch["episodes"], switch["within_own_steps"], switch["successes"]) == ("switch", 2, 1, 2)
-    assert switch["largest_jump"] == pytest.approx(0.3) and switch["worst_axis"] == pytest.approx(3.0)
+    assert switch["largest_jump"] == pytest.approx(0.6) and switch["worst_axis"] == pytest.approx(6.0)
     assert blend["within_own_steps"] == 1 and blend["worst_axis"] == pytest.approx(0.5)
     json.dumps(rows)
 

@@ -100,7 +100,7 @@ def _table(groups: list[dict[str, Any]]) -> Any:
 
     table = Table(
         caption="jump: largest at a splice, own step: largest between consecutive actions of a chunk, m/s; axis: the "
-        "worst quotient of the two along one axis; within: episodes without a larger jump than own step along any axis"
+        "worst quotient of the two along one axis; within: episodes without a larger jump than own step (Euclidean)"
     )
     columns = {
         "task": "task",

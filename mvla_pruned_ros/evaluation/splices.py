@@ -53,9 +53,8 @@ class SplicedEpisode:
 
     @property
     def within_own_steps(self) -> bool:
-        """Whether no splice jumped farther, along any axis and in length, than the policy itself stepped."""
-        jump = self.largest_jump
-        return bool((jump.axes <= self.own.axes + ROUNDING).all() and jump.length <= self.own.length + ROUNDING)
+        """Whether no splice jumped farther (Euclidean) than the policy itself stepped."""
+        return self.largest_jump.length <= self.own.length + ROUNDING
 
     def row(self) -> dict[str, Any]:
         """As JSON; speeds in m/s, rounded to a micrometre a second."""
