@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import open3d as o3d
 import pytest
 
 from mvla_pruned_ros.geometry import crop, depth_to_points, farthest_point_sample, group_neighbours, voxel_grid
@@ -33,6 +34,16 @@ def test_back_projection_inverts_projection_row_by_row(camera: Callable[..., Cam
     np.testing.assert_allclose(uv, np.stack([u.ravel() + 0.5, v.ravel() + 0.5], 1), atol=1e-4)
     np.testing.assert_allclose(z, depth.ravel(), rtol=1e-5)
     assert points.dtype == np.float32
+
+
+def test_back_projection_is_that_of_open3d(camera: Callable[..., CameraModel]) -> None:
+    rng, model = np.random.default_rng(0), camera(64, 48)
+    depth = np.where(rng.random((48, 64)) < 0.3, 0, rng.uniform(0.3, 3.0, (48, 64))).astype(np.float32)
+    intrinsics = o3d.camera.PinholeCameraIntrinsic(64, 48, model.fx, model.fy, model.cx - 0.5, model.cy - 0.5)
+    expected = o3d.geometry.PointCloud.create_from_depth_image(
+        o3d.geometry.Image(depth), intrinsics, np.linalg.inv(model.base_from_camera), depth_scale=1.0, depth_trunc=5.0
+    )
+    np.testing.assert_allclose(depth_to_points(depth, model), np.asarray(expected.points), atol=1e-6)
 
 
 @pytest.mark.parametrize("invalid", [0.0, np.nan, np.inf, -np.inf, -1.0])

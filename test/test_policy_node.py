@@ -25,7 +25,7 @@ import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from mla_checkpoint import write_run
-from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -188,7 +188,7 @@ class Graph:
     def active(self, **parameters: Any) -> policy_node.PolicyNode:
         """A policy node that is active and has found the robot."""
         node = self.node(**parameters)
-        self._spin(MultiThreadedExecutor(num_threads=4), node)
+        self._spin(SingleThreadedExecutor(), node)
         assert node.trigger_configure() == SUCCESS
         assert node.trigger_activate() == SUCCESS
         robot = self.robot

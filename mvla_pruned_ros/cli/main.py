@@ -8,6 +8,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from ..memory import keep_freed_memory
+
 # Each is a module of this package with add_parser(subparsers), and run(args) that returns the exit code.
 COMMANDS = (
     "demo",
@@ -61,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = arguments[0] if arguments and arguments[0] in COMMANDS else None
     args = _parser((given,) if given else COMMANDS).parse_args(arguments)
     # As an exception, so that the nodes that were started are ended on the way out.
+    keep_freed_memory()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         return importlib.import_module(f".{args.command}", __package__).run(args)

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
-from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 
 from ..chunks import ChunkBuffer, Splicer
@@ -37,17 +36,15 @@ class Commander:
     """
 
     def __init__(
-        self, node: Node, settings: Callable[[], Settings], chunks: ChunkBuffer, state: RobotStateReader,
-        command_group: CallbackGroup, service_group: CallbackGroup,
-    ) -> None:  # fmt: skip
+        self, node: Node, settings: Callable[[], Settings], chunks: ChunkBuffer, state: RobotStateReader
+    ) -> None:
         """Args: settings: newest snapshot. chunks: written by the worker."""
         self._node, self._settings, self._chunks, self._state = node, settings, chunks, state
-        self._group = command_group
         self._output = CommandOutput(node, settings())
         self._splicer = Splicer()
         self._form: CommandForm | None = None
         self._lock = threading.RLock()
-        self.enabling = Enabling(node, settings, self.watch, service_group)
+        self.enabling = Enabling(node, settings, self.watch)
         self.active = False
         self.refused: str | None = None
         self.counts = {
@@ -122,7 +119,7 @@ class Commander:
         if self._timer is not None:
             self._node.destroy_timer(self._timer)
         self._timer_rate = rate_hz
-        self._timer = self._node.create_timer(1.0 / rate_hz, self._tick, self._group)
+        self._timer = self._node.create_timer(1.0 / rate_hz, self._tick)
 
     def _tick(self) -> None:
         """One command at the fixed rate, on the node's clock."""

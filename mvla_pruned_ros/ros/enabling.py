@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Empty
@@ -27,18 +26,16 @@ class Enabling:
         heartbeat_lost: what disabled it was a heartbeat that fell silent.
     """
 
-    def __init__(
-        self, node: Node, settings: Callable[[], Settings], on_change: Callable[[], None], group: CallbackGroup
-    ) -> None:
+    def __init__(self, node: Node, settings: Callable[[], Settings], on_change: Callable[[], None]) -> None:
         """Args: settings: newest snapshot. on_change: called when ``~/enable`` has changed something."""
         self._settings, self._on_change = settings, on_change
         self._lock = threading.Lock()
         self._beat_at: float | None = None
         self._enabled = not settings()["require_enable"]
         self.heartbeat_lost = False
-        subscription = node.create_subscription(Empty, "~/heartbeat", self._beat, HEARTBEAT_QOS, callback_group=group)
+        subscription = node.create_subscription(Empty, "~/heartbeat", self._beat, HEARTBEAT_QOS)
         self._topic = subscription.topic_name
-        node.create_service(SetBool, "~/enable", self._serve, callback_group=group)
+        node.create_service(SetBool, "~/enable", self._serve)
         self._service = node.resolve_service_name("~/enable")
 
     def restart(self) -> None:

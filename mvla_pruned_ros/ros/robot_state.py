@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
@@ -18,13 +17,13 @@ NORM_TOLERANCE = 1e-2  # of a quaternion
 
 
 class RobotStateReader:
-    """Keeps the last that made sense. Written by one group of callbacks, read by any thread: replaced by assignment.
+    """Keeps the last that made sense. Written by callbacks of one thread, read by any thread: replaced by assignment.
 
     Attributes:
         last: however old. joint_topic: name of the topic of joint states, None when joints are not commanded.
     """
 
-    def __init__(self, node: Node, base_frame: str, joints: tuple[str, ...], group: CallbackGroup) -> None:
+    def __init__(self, node: Node, base_frame: str, joints: tuple[str, ...]) -> None:
         """Args: joints: names of those that are commanded; none: joint states are not listened to."""
         self._base_frame, self._joints = base_frame, joints
         self._joints_at: float | None = None  # steady seconds
@@ -32,9 +31,7 @@ class RobotStateReader:
         self.joint_topic: str | None = None
         if joints:
             qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-            subscription = node.create_subscription(
-                JointState, "~/joint_states", self._take_joints, qos, callback_group=group
-            )
+            subscription = node.create_subscription(JointState, "~/joint_states", self._take_joints, qos)
             self.joint_topic = subscription.topic_name
 
     def take_pose(self, message: Any) -> None:
