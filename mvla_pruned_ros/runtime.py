@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +48,7 @@ class Inference:
     @property
     def call_ms(self) -> float:
         """Milliseconds from the prepared input on: choosing tokens, towers, backbone, actions on the host."""
-        return self.policy_ms - self.stage_ms["prepare"]
+        return self.policy_ms - self.stage_ms.get("prepare", 0.0)
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,14 @@ class PolicyRuntime:
     Attributes:
         policy, pruner: may be replaced between calls.
         prune: False makes full calls, as if the pruner were not there.
+        calls: made since the last reset, those that failed left out.
     """
 
     def __init__(self, policy: Policy, pruner: Pruner) -> None:
         self.policy = policy
         self.pruner = pruner
         self.prune = True
+        self.calls = 0
 
     def warm_up(self, observation: Observation, rounds: int = 5) -> WarmUp:
         """Make calls whose actions nobody uses, then forget them.
@@ -104,9 +107,14 @@ class PolicyRuntime:
         """Forget the episode: the next call is full. Call it on a new episode, a clock jump, a camera change."""
         self.policy.reset()
         self.pruner.reset()
+        self.calls = 0
 
-    def infer(self, observation: Observation) -> Inference:
+    def infer(self, observation: Observation, prepared: Any = None) -> Inference:
         """Actions for an observation.
+
+        Args:
+            prepared: what ``policy.prepare`` made of this observation, where that was done before; there is no stage
+                ``prepare`` then.
 
         Raises:
             NotReadyError: the observation cannot be acted on.
@@ -116,8 +124,9 @@ class PolicyRuntime:
         pruner = self.pruner if self.prune else NoPruning()
         pruner.bucket = self.policy.token_bucket
         timer = StageTimer(self.policy.device)
-        with timer.stage("prepare"):
-            prepared = self.policy.prepare(observation)
+        if prepared is None:
+            with timer.stage("prepare"):
+                prepared = self.policy.prepare(observation)
         with timer.stage("select"):
             selection = pruner.select(prepared.layout)
         output = self.policy.act(prepared, selection, observation.instruction, timer)
@@ -129,6 +138,7 @@ class PolicyRuntime:
         selection = output.selection
         with timer.stage("select"):
             pruner.observe(prepared.layout, selection, output.evidence)
+        self.calls += 1
         return Inference(
             chunk=ActionChunk(observation.stamp_ns, self.policy.step_s, output.actions),
             selection=selection,

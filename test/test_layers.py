@@ -30,6 +30,7 @@ ALLOWED = {
     "messages": {"message_bytes", "geometry", "types"},
     "matching": {"messages"},
     "bag_reader": set(),
+    "call_record": set(),
     "bag_writer": {"bag_reader", "types"},
     "bag_setup": {"bag_reader", "messages", "sim"},
     "bag_frames": {"bag_reader", "bag_setup", "matching", "messages", "types"},
@@ -51,6 +52,8 @@ ALLOWED = {
     "replay": {
         "replay",
         "analysis",
+        "call_record",
+        "messages",
         "bag_frames",
         "bag_reader",
         "bag_setup",

@@ -26,7 +26,7 @@ def shares_over_time(numbers: dict[str, Any]) -> go.Figure:
     even = 100 * numbers["tokens"]["image"] / (numbers["tokens"]["image"] + numbers["tokens"]["points"])
     figure.add_hline(y=50, line={"color": "#999", "width": 1})
     figure.add_hline(
-        y=even, line={"color": "#999", "width": 1, "dash": "dot"}, annotation_position="bottom right",
+        y=even, line={"color": "#999", "width": 1, "dash": "dot"}, annotation_position="top right",
         annotation_text="a sum, were all tokens equal",
     )  # fmt: skip
     _borders(figure, numbers)
@@ -46,7 +46,7 @@ def sets(numbers: dict[str, Any]) -> go.Figure:
             )  # fmt: skip
     figure.add_hline(y=1, line={"color": "#999", "width": 1})
     figure.update_yaxes(title="mean token of the call = 1", rangemode="tozero", col=1)
-    return _styled(figure)
+    return styled(figure).update_layout(margin={"t": 60})  # titles below the buttons
 
 
 def uniqueness(numbers: dict[str, Any]) -> go.Figure:
@@ -75,7 +75,7 @@ def neighbours(numbers: dict[str, Any]) -> go.Figure:
     for name, label, colour, dash in (
         ("cosine_to_previous", "cosine to the call before", IMAGE, "solid"),
         ("variation_to_previous", "total variation to the call before", POINTS, "solid"),
-        ("prediction_error", "total variation to stage III's prediction", POINTS, "dot"),
+        ("prediction_error", "total variation to stage III's prediction", UNIQUE, "dot"),
     ):
         figure.add_scatter(
             x=_times(rows), y=_column(rows, name), name=label, mode="lines", line={"color": colour, "dash": dash}
@@ -85,7 +85,7 @@ def neighbours(numbers: dict[str, Any]) -> go.Figure:
         annotation_text="a prediction worse than this begins a segment",
     )  # fmt: skip
     _borders(figure, numbers)
-    figure.update_yaxes(range=[0, 1.02])
+    figure.update_yaxes(title="attention: cosine, variation", range=[0, 1.02])
     return _timed(figure)
 
 
@@ -101,8 +101,8 @@ def distance_in_time(numbers: dict[str, Any]) -> go.Figure:
         line={"color": "#222", "dash": "dash"},
     )  # fmt: skip
     figure.update_xaxes(title="calls apart", type="category")
-    figure.update_yaxes(range=[0, 1.02])
-    return _styled(figure)
+    figure.update_yaxes(title="attention: cosine, variation", range=[0, 1.02])
+    return styled(figure)
 
 
 def _times(rows: list[dict[str, Any]]) -> list[float]:
@@ -124,10 +124,11 @@ def _borders(figure: go.Figure, numbers: dict[str, Any]) -> None:
 
 def _timed(figure: go.Figure) -> go.Figure:
     figure.update_xaxes(title="seconds")
-    return _styled(figure)
+    return styled(figure)
 
 
-def _styled(figure: go.Figure) -> go.Figure:
+def styled(figure: go.Figure) -> go.Figure:
+    """How all plots of pages look."""
     return figure.update_layout(
         template="plotly_white", height=400, margin={"l": 60, "r": 20, "t": 30, "b": 90},
         legend={"orientation": "h", "y": -0.2, "yanchor": "top"}, hovermode="x unified",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -65,9 +66,9 @@ class RecordingRuntime(PolicyRuntime):
         super().reset()
         self._episode += 1
 
-    def infer(self, observation: Observation) -> Inference:
+    def infer(self, observation: Observation, prepared: Any = None) -> Inference:
         """See ``PolicyRuntime.infer``."""
-        inference = super().infer(observation)
+        inference = super().infer(observation, prepared)
         assert self._keep.evidence is not None
         layout = inference.layout
         size = max(1, PICTURE_PX // layout.grid[0]) * layout.grid[0]

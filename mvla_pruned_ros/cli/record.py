@@ -11,12 +11,13 @@ EPILOG = """\
 examples:
   mvla record --out out/bag --seconds 20             every task in turn
   mvla record --out out/push --tasks push --keep 1   one task, every visual token
-  mvla replay out/bag                                the bag played into a policy node
+  mvla replay out/bag --follow                       the node's calls made again: are the actions the same?
   mvla record --out out/experts --expert --tasks button-press-topdown --episodes 100 --seed 1000000
   ros2 bag info out/bag                              it is an ordinary rosbag2 (mcap)
 
-Recorded are image, depth, camera_info, ee_pose, gripper, instruction, commands, pruning, success, diagnostics and
-/clock, as the bytes that went over the wire. The logs of the two nodes lie in DIR_logs.
+Recorded are image, depth, camera_info, ee_pose, gripper, instruction, commands, pruning, call, success, diagnostics and
+/clock, as the bytes that went over the wire. The logs of the two nodes lie in DIR_logs. Time counts from the beginning
+of the first episode.
 
 With --expert the scripted experts demonstrate instead of the policy, for `mvla train --bag`: without ROS, as fast as
 the simulator is, with simulated stamps; sensors, instruction and the expert's commands are recorded. Episodes that are

@@ -4,6 +4,10 @@ DIR/replay.json has how far pruned actions are from unpruned ones and from recor
 frame; both are the same bytes when it is run again. DIR/timings.json has what depends on the machine, DIR/replay.html
 plots and pictures (opens without a network), DIR/annotated a bag with overlay, kept points and figures for Foxglove.
 
+With --follow the calls that the policy node made while the bag was recorded are made again, on the same messages, with
+the same settings and resets, and compared: the node says on ~/call what they were, and `mvla record` records it.
+Topics, extrinsics and pruning are the node's; DIR/follow.json has the outcome, DIR/calls.jsonl a row per call.
+
 With --live the bag is played over DDS into a policy node instead, at its own pace; that needs ROS and a bag of
 `mvla record`.
 """
@@ -27,10 +31,18 @@ examples:
   mvla replay my_bag --remap image:=/camera/color/image_raw depth:=/camera/aligned_depth_to_color/image_raw
       camera_info:=/camera/color/camera_info ee_pose:=/arm/pose gripper:=/hand/state --instruction "open the faucet"
       --extrinsics 0.6 0.1 0.6 0 0 0 1
+  mvla replay out/bag --follow                       does the core give what the node gave?
   mvla replay out/bag --live --keep 0.35 --rate 2    into a policy node, twice as fast
 
-exit code: 0 done (with --live: commands came out), 1 when a node failed or none came, 2 for what is impossible.
+exit code: 0 done (with --live: commands came out; with --follow: the same actions within float tolerance), 1 when a
+node failed, none came or actions differ, 2 for what is impossible.
 """
+
+# Arguments that neither --live nor --follow reads.
+OFFLINE = (
+    "set", "frames", "no_annotated", "remap", "bag_config", "extrinsics", "base_frame", "camera_frame",
+    "sync_tolerance_ms", "instruction", "split",
+)  # fmt: skip
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -54,6 +66,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--out", type=Path, default=Path("out/replay"), metavar="DIR", help="for what is written (default: %(default)s)"
     )
     add_bag_arguments(parser)
+    parser.add_argument(
+        "--follow", action="store_true", help="make the recorded calls of the policy node again and compare"
+    )
     live = parser.add_argument_group("into a policy node")
     live.add_argument("--live", action="store_true", help="play the bag into a policy node over DDS (needs ROS)")
     live.add_argument("--rate", type=float, help="speed of playing (default: 1)")
@@ -62,11 +77,18 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Replay; returns the exit code."""
+    if args.live and args.follow:
+        raise ValueError("--live and --follow do not go together: the one plays into a node, the other needs none")
     if args.live:
         return _live(args)
     for name, value in (("--rate", args.rate), ("--domain-id", args.domain_id)):
         if value is not None:
             raise ValueError(f"{name} {value} is for --live: without it frames are taken as fast as the policy is")
+    if args.follow:
+        from .replay_follow import run_follow
+
+        _refuse_offline(args, "--follow, which takes all from what the node recorded")
+        return run_follow(args)
     check_method(args.method)
     if args.set and args.method != "tri_stage":
         raise ValueError(f"--set is for method tri_stage; {args.method} would not read it")
@@ -105,8 +127,16 @@ def run(args: argparse.Namespace) -> int:
                 on_frame=lambda done, total: progress.update(bar, completed=done, total=total),
             )  # fmt: skip
     console.print(_table(numbers, timings))
+    if timings["times_real_time"]:
+        console.print(f"{timings['times_real_time']:.2f} x as fast as it was recorded")
     console.print(f"wrote {args.out / 'replay.html'} (open it in a browser), replay.json, frames.jsonl, timings.json")
     return 0
+
+
+def _refuse_offline(args: argparse.Namespace, what: str) -> None:
+    for name in OFFLINE:
+        if getattr(args, name):
+            raise ValueError(f"--{name.replace('_', '-')} does not go with {what}")
 
 
 def _remove_annotated(folder: Path) -> None:
@@ -123,8 +153,9 @@ def _table(numbers: dict, timings: dict) -> object:
     from rich.table import Table
 
     table = Table(
-        title=f"{numbers['bag']}: {numbers['frames']} frames, keep ratio {numbers['keep_ratio']:.3f}, policy call "
-        f"{timings['pruned_ms']['p50']:.1f} ms, unpruned {timings['full_ms']['p50']:.1f} ms",
+        title=f"{numbers['bag']}: {numbers['frames']} frames, keep ratio {numbers['keep_ratio']:.3f}, prepared in "
+        f"{timings['prepare_ms']['p50']:.1f} ms, policy call {timings['pruned_ms']['p50']:.1f} ms, unpruned "
+        f"{timings['full_ms']['p50']:.1f} ms",
         title_justify="left",
     )
     table.add_column("mean absolute difference")
@@ -143,11 +174,7 @@ def _live(args: argparse.Namespace) -> int:
     from ..ros.demo_session import DemoOptions
     from ..ros.replay_runner import run_replay
 
-    offline = ("set", "frames", "no_annotated", "remap", "bag_config", "extrinsics", "base_frame", "camera_frame",
-               "sync_tolerance_ms", "instruction", "split")  # fmt: skip
-    for name in offline:
-        if getattr(args, name):
-            raise ValueError(f"--{name.replace('_', '-')} does not go with --live, which plays bags of `mvla record`")
+    _refuse_offline(args, "--live, which plays bags of `mvla record`")
     options = DemoOptions(
         out=args.out,
         keep_ratio=args.keep,

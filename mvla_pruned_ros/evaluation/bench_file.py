@@ -69,11 +69,11 @@ def write_page(rows: list[dict[str, Any]], path: Path) -> None:
         groups.setdefault(key, []).append(row)
     sections = []
     for i, ((subject, width, depth, visual, device, cpu, threads), members) in enumerate(groups.items()):
-        where = f"{cpu}, {threads} threads" if device == "cpu" else device
+        where = f"{cpu}, {threads} thread{'s' * (threads != 1)}" if device == "cpu" else device
         title = f"{subject}: width {width}, {depth} layers, {visual} visual tokens, on {where}"
         plot = figure(members).to_html(full_html=False, include_plotlyjs=i == 0, config={"displaylogo": False})
         sections.append(f"<h2>{escape(title)}</h2>{plot}")
-    style = "body{font-family:sans-serif;max-width:1100px;margin:2em auto;padding:0 1em}"
+    style = "body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:1080px;margin:2em auto;padding:0 1em}"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
         f"<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'><title>mvla bench</title><style>{style}</style>"
@@ -88,7 +88,6 @@ def figure(rows: list[dict[str, Any]]) -> go.Figure:
     drawn.add_bar(
         y=labels, x=[r["policy_ms_p50"] for r in rows], orientation="h", name="policy call, p50",
         marker_color="#3266ad",
-        text=[f"{r['speed_up']:.2f} x, {r['tokens']} tokens" for r in rows], textposition="outside",
         error_x={"type": "data", "symmetric": False, "color": "#999",
                  "array": [r["policy_ms_p99"] - r["policy_ms_p50"] for r in rows], "arrayminus": [0] * len(rows)},
     )  # fmt: skip
@@ -98,11 +97,15 @@ def figure(rows: list[dict[str, Any]]) -> go.Figure:
     ):
         drawn.add_scatter(
             y=labels, x=[r[key] for r in rows], mode="markers", name=name,
-            marker={"symbol": symbol, "size": 12, "color": "#d95f02", "line": {"width": 3}},
+            marker={"symbol": symbol, "size": 10, "color": "#d95f02", "line": {"width": 3, "color": "#d95f02"}},
         )  # fmt: skip
+    drawn.add_scatter(  # beyond the thin lines
+        y=labels, x=[r["policy_ms_p99"] for r in rows], mode="text", textposition="middle right", showlegend=False,
+        text=[f" {r['speed_up']:.2f} x, {r['tokens']} tokens" for r in rows], cliponaxis=False, hoverinfo="skip",
+    )  # fmt: skip
     drawn.update_yaxes(autorange="reversed")
     drawn.update_xaxes(title="milliseconds; thin lines go to p99", rangemode="tozero")
     return drawn.update_layout(
-        template="plotly_white", height=160 + 34 * len(rows), margin={"l": 170, "r": 90, "t": 20, "b": 60},
+        template="plotly_white", height=160 + 34 * len(rows), margin={"l": 170, "r": 150, "t": 20, "b": 60},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
     )  # fmt: skip

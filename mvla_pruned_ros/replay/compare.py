@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -31,6 +32,7 @@ class Comparison:
     Attributes:
         frame: which. pruned, full: the two calls. recorded: (K, A) what was commanded then, or None.
         share_norm, share_attention: part of 2D in the salience of the unpruned call, means per token, 0..1.
+        prepare_ms: what both calls need before they begin.
     """
 
     frame: BagFrame
@@ -39,6 +41,7 @@ class Comparison:
     recorded: np.ndarray | None
     share_norm: float
     share_attention: float
+    prepare_ms: float
 
     @property
     def observation(self) -> Observation:
@@ -71,10 +74,13 @@ def compare(
             pruned.reset()
             full.reset()
         try:
+            start = time.perf_counter()
+            prepared = policy.prepare(frame.observation)  # once: it is the larger part of a call of a small policy
+            prepare_ms = (time.perf_counter() - start) * 1e3
             policy.reset()
-            unpruned = full.infer(frame.observation)
+            unpruned = full.infer(frame.observation, prepared)
             policy.reset()
-            inference = pruned.infer(frame.observation)
+            inference = pruned.infer(frame.observation, prepared)
         except NotReadyError:
             drops["not ready: too few points"] += 1
             continue
@@ -85,7 +91,7 @@ def compare(
         assert evidence is not None
         yield Comparison(
             frame, inference, unpruned, recorded,
-            modality_share(evidence.norm, n2), modality_share(evidence.attention, n2),
+            modality_share(evidence.norm, n2), modality_share(evidence.attention, n2), prepare_ms,
         )  # fmt: skip
 
 
@@ -155,9 +161,11 @@ class Totals:
         }
         shown = {
             "time_s": one.observation.stamp_ns / 1e9,
+            "episode": one.frame.episode,
             "share_norm": one.share_norm,
             "share_attention": one.share_attention,
             "keep_ratio": selection.keep_ratio,
+            "prepare_ms": one.prepare_ms,
             "pruned_ms": one.pruned.policy_ms,
             "full_ms": one.full.policy_ms,
             **{f"error_{i}": value for i, value in enumerate(one.errors.mean(0))},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
@@ -9,12 +10,14 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from ..analysis.figures import IMAGE, POINTS, styled
 from ..analysis.page import POLICY, STYLE, section
 from ..analysis.pictures import as_data_url
+from ..overlay import DOTS, TINTS
 from .compare import DIMENSIONS, Totals
 
 MOST_POINTS = 4000  # of a curve; more are thinned evenly
-CAPTION = "kept patches tinted by why they stay, dropped ones dark; dots are kept point groups"
+MOST_BORDERS = 100  # of episodes; more would be all that is seen
 
 
 def draw_page(
@@ -26,24 +29,6 @@ def draw_page(
         numbers, timings: as they are written to replay.json and timings.json. pictures: captions and (H, W, 3) uint8.
     """
     curves = {name: _thinned(np.array(values)) for name, values in totals.columns.items()}
-    time_s = curves["time_s"] - curves["time_s"][0]
-    shares = _lines(time_s, {"final-layer L1 norm": curves["share_norm"], "attention": curves["share_attention"]}, 100)
-    shares.update_yaxes(title="share of 2D, % (the rest is 3D)", range=[0, 100])
-    std = list(numbers["action_std"].values())
-    errors = {}
-    for i, scale in enumerate(std):
-        name = DIMENSIONS[i] if len(std) == len(DIMENSIONS) else str(i)
-        if scale:
-            errors[name] = curves[f"error_{i}"] / scale
-    error = _lines(time_s, errors)
-    error.update_yaxes(title="mean error of a chunk, in std of the action", rangemode="tozero")
-    latency = go.Figure()
-    for name in ("full", "pruned"):
-        words = {"full": "unpruned", "pruned": numbers["method"]}[name]
-        latency.add_histogram(x=np.array(totals.columns[f"{name}_ms"]), name=words, opacity=0.6, nbinsx=80)
-    latency.update_layout(barmode="overlay")
-    latency.update_xaxes(title="policy call, ms")
-    drops = go.Figure(go.Bar(x=list(numbers["drops"].values()), y=list(numbers["drops"]), orientation="h"))
     figures = "".join(
         f"<figure><img src='{as_data_url(picture)}' alt='{escape(words)}'><figcaption>{escape(words)}</figcaption>"
         "</figure>"
@@ -51,14 +36,16 @@ def draw_page(
     )
     parts = [
         section("2D and 3D over time", "Part of the image tokens in the salience of the unpruned call, means per "
-                "token.", shares),
+                "token. Solid lines: an episode begins.", _shares(curves)),
         section("What pruning changes", "Pruned against unpruned actions of the same frame, mean over the chunk, in "
-                "standard deviations of the unpruned actions of this bag.", error),
-        section("Latency", f"Of this machine, {timings['machine']['cpu']}; pruned and unpruned calls took turns.",
-                latency),
-        section("Not used", "Messages and pictures of the bag that no call was made for, by cause."
-                if numbers["drops"] else "Every picture of the bag was used.", drops),
-        f"<h2>What stays</h2><p>{CAPTION}</p>{figures}",
+                "standard deviations of the unpruned actions of this bag.", _errors(curves, numbers["action_std"])),
+        section("Latency", f"Of this machine, {timings['machine']['cpu']}; pruned and unpruned calls took turns. What "
+                f"both need first, {timings['prepare_ms']['p50']:.1f} ms to prepare the input, is not in it.",
+                _latency(totals, numbers["method"])),
+        section("Not used", "Messages and pictures of the bag that no call was made for, by cause.",
+                _drops(numbers["drops"]))
+        if numbers["drops"] else "<h2>Not used</h2><p>Every picture of the bag was used.</p>",
+        f"<h2>What stays</h2>{_legend()}<div class='grid'>{figures}</div>",
     ]  # fmt: skip
     title = escape(f"Replay of {numbers['bag']}")
     return (
@@ -91,12 +78,67 @@ def _line(words: str, values: dict[str, float | None]) -> str:
     return f"<tr><td>{escape(words)}</td>{cells}</tr>"
 
 
-def _lines(time_s: np.ndarray, curves: dict[str, np.ndarray], factor: float = 1.0) -> go.Figure:
+def _shares(curves: dict[str, np.ndarray]) -> go.Figure:
+    names = {"final-layer L1 norm": 100 * curves["share_norm"], "attention": 100 * curves["share_attention"]}
+    figure = _lines(curves, names)
+    figure.update_yaxes(title="share of 2D, % (the rest is 3D)", range=[0, 100])
+    return figure
+
+
+def _errors(curves: dict[str, np.ndarray], std: dict[str, float]) -> go.Figure:
+    names = DIMENSIONS if len(std) == len(DIMENSIONS) else tuple(std)
+    scales = list(std.values())
+    errors = {name: curves[f"error_{i}"] / scales[i] for i, name in enumerate(names) if scales[i]}
+    figure = _lines(curves, errors)
+    figure.update_yaxes(title="mean error, in std of the action", rangemode="tozero")
+    return figure
+
+
+def _latency(totals: Totals, method: str) -> go.Figure:
     figure = go.Figure()
-    for name, values in curves.items():
-        figure.add_scatter(x=time_s, y=factor * values, name=name, mode="lines")
+    for name, words, colour in (("full", "unpruned", IMAGE), ("pruned", method, POINTS)):
+        values = np.array(totals.columns[f"{name}_ms"])
+        figure.add_histogram(x=values, name=words, opacity=0.6, nbinsx=80, marker_color=colour)
+        middle = float(np.median(values))
+        figure.add_vline(x=middle, line={"color": colour, "width": 2, "dash": "dash"})
+    figure.update_layout(barmode="overlay")
+    figure.update_xaxes(title="policy call, ms (dashed: medians)")
+    figure.update_yaxes(title="calls")
+    return styled(figure).update_layout(hovermode="closest")
+
+
+def _drops(drops: dict[str, int]) -> go.Figure:
+    figure = go.Figure(go.Bar(x=list(drops.values()), y=list(drops), orientation="h", marker_color=IMAGE))
+    figure.update_xaxes(title="messages", rangemode="tozero")
+    figure.update_yaxes(automargin=True, autorange="reversed")
+    return styled(figure).update_layout(height=130 + 34 * len(drops), hovermode="closest", margin={"b": 50})
+
+
+def _legend() -> str:
+    """What the colours of ``draw_overlay`` mean."""
+
+    def chips(colours: Mapping[Any, tuple[int, ...]]) -> str:
+        return " ".join(
+            f"<span class='chip' style='background: rgb{colour}'></span>{escape(key.name.lower())}"
+            for key, colour in colours.items()
+        )
+
+    return (
+        "<p>Dropped patches are dark, kept ones tinted by why they stay, untinted where all stay (the first call of an "
+        f"episode): {chips(TINTS)}. Dots are kept point groups by their set, white without sets: {chips(DOTS)}.</p>"
+    )
+
+
+def _lines(curves: dict[str, np.ndarray], named: dict[str, np.ndarray]) -> go.Figure:
+    time_s = curves["time_s"] - curves["time_s"][0]
+    figure = go.Figure()
+    for name, values in named.items():
+        figure.add_scatter(x=time_s, y=values, name=name, mode="lines")
+    begins = time_s[1:][np.diff(curves["episode"]) > 0]
+    for second in begins if len(begins) <= MOST_BORDERS else ():
+        figure.add_vline(x=float(second), line={"color": "#bbb", "width": 1})
     figure.update_xaxes(title="seconds")
-    return figure.update_layout(template="plotly_white", height=400, legend={"orientation": "h", "y": -0.2})
+    return styled(figure)
 
 
 def _thinned(values: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ def replay(
     total = min(events.images, most_frames or events.images)
     shown = set(np.linspace(0, total - 1, PICTURES).round().astype(int).tolist()) if total else set()
     totals, pictures = Totals(), []
+    start = time.monotonic()
     frames = (
         labelled(events, events.roles, policy.chunk_size, policy.step_s)
         if "twist" in events.roles
@@ -75,9 +77,12 @@ def replay(
         **totals.summary(),
         "drops": dict(sorted(events.drops.items())),
     }
-    timings = {"machine": machine(), **{
+    replay_s = time.monotonic() - start
+    whole = most_frames is None or most_frames >= events.images
+    timings = {"machine": machine(), "bag_s": bag.duration_s, "replay_s": replay_s,
+               "times_real_time": bag.duration_s / replay_s if whole else None, **{
         name: dict(zip(("p50", "p95"), np.percentile(np.array(totals.columns[name]), [50, 95]).round(3).tolist()))
-        for name in ("pruned_ms", "full_ms")
+        for name in ("prepare_ms", "pruned_ms", "full_ms")
     }}  # fmt: skip
     (out / "replay.json").write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n")
     (out / "timings.json").write_text(json.dumps(timings, indent=1) + "\n")

@@ -52,6 +52,7 @@ from ..pruning.methods import make_pruner
 from ..runtime import PolicyRuntime
 from ..types import Observation
 from . import conversions as convert
+from .call_report import CallReport
 from .command_output import COMMAND_QOS, REPORT_QOS
 from .commander import Commander
 from .diagnostics import call_json, inference_status
@@ -87,6 +88,7 @@ class PolicyNode(LifecycleNode):
         self._commander = Commander(self, lambda: self._parameters_.settings, self._chunks, self._state)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._pruning = self.create_publisher(String, "~/pruning", REPORT_QOS)
+        self._calls = CallReport(self, REPORT_QOS)
         self._overlay = self.create_publisher(Image, "~/overlay", SENSOR_QOS)
         self._kept_points = self.create_publisher(PointCloud2, "~/kept_points", SENSOR_QOS)
         self.create_service(Trigger, "~/reset", self._reset_service)
@@ -188,6 +190,7 @@ class PolicyNode(LifecycleNode):
             self.get_logger().error(f"cannot configure: {type(error).__name__}: {error}")
             return TransitionCallbackReturn.FAILURE
         self._policy, self._runtime, self._form = policy, runtime, form
+        self._calls.configured(settings, folder, policy.device_name)
         self.get_logger().info(
             f"policy {settings['policy']} on {policy.device_name}, first call {warmed.first_ms:.0f} ms, then "
             f"{warmed.full_ms:.1f} ms with all visual tokens and {warmed.pruned_ms:.1f} ms pruned"
@@ -276,6 +279,7 @@ class PolicyNode(LifecycleNode):
     def _publish(self, result: Result) -> None:
         """Detail of one call, when somebody listens. On the worker's thread."""
         inference, observation = result.inference, result.observation
+        self._calls.publish(result, self._parameters_.settings, self._store.topics)
         age_ms = (self.get_clock().now().nanoseconds - observation.stamp_ns) / 1e6
         if self._pruning.get_subscription_count():
             self._pruning.publish(String(data=call_json(result, age_ms, self._store.frames_received)))

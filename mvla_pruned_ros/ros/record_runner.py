@@ -28,6 +28,7 @@ TOPICS = {
     "/policy/command/twist": Topic("geometry_msgs/msg/TwistStamped"),
     "/policy/command/gripper": Topic("std_msgs/msg/Float64"),
     "/policy/pruning": Topic("std_msgs/msg/String"),
+    "/policy/call": Topic("std_msgs/msg/String"),
     "/diagnostics": Topic("diagnostic_msgs/msg/DiagnosticArray"),
 }
 
@@ -36,7 +37,7 @@ def run_record(options: DemoOptions, seconds: float, console: Console | None = N
     """Record episodes of the demo into the folder ``options.out``, which must not exist; returns the exit code.
 
     Args:
-        seconds: wall time to record; episodes follow each other, the last one is cut off.
+        seconds: wall time to record from the first episode on; they follow each other, the last one is cut off.
     """
     if not seconds > 0:
         raise ValueError(f"seconds must be positive, got {seconds}")
@@ -71,13 +72,13 @@ def run_record(options: DemoOptions, seconds: float, console: Console | None = N
 
 
 def _record(session: DemoSession, recorder: BagRecorder, seconds: float, console: Console) -> None:
-    start = time.monotonic()
+    start: float | None = None  # loading the first scene is not recorded time
     columns = (TextColumn("recording"), BarColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task("", total=seconds, note="")
 
         def over() -> bool:
-            passed = time.monotonic() - start
+            passed = 0.0 if start is None else time.monotonic() - start
             progress.update(bar, completed=passed, note=f"{sum(recorder.counts.values())} messages")
             return passed >= seconds
 
@@ -86,4 +87,5 @@ def _record(session: DemoSession, recorder: BagRecorder, seconds: float, console
                 if over():
                     return
                 session.begin_episode(task, session.options.seed + number)
+                start = start or time.monotonic()
                 session.spin_until(lambda: over() or session.status["state"] == "waiting", 600.0, "the episode's end")

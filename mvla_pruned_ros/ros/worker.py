@@ -14,8 +14,9 @@ import torch
 
 from ..chunks import ChunkBuffer
 from ..matching import InputStore, MatchedMessages
-from ..messages import ConversionError
+from ..messages import ConversionError, stamp_ns
 from ..policy.inputs import NotReadyError
+from ..pruning.interface import Pruner
 from ..pruning.methods import make_pruner
 from ..pruning.tri_stage import TriStagePruner
 from ..runtime import Inference, PolicyRuntime
@@ -35,6 +36,10 @@ class Result:
     inference: Inference
     latency_ms: float  # steady time from the arrival of the image to the chunk being in place
     waited_ms: float  # part of it in which the call before still ran
+    stamps: dict[str, int]  # stream -> header stamp of the message that was used, nanoseconds
+    since_reset: int  # calls before this one since everything was forgotten
+    pruner: Pruner  # in force. Read it in ``on_result``: later it may have been changed
+    prune: bool  # False: all tokens stayed because pruning does not pay here
 
 
 class Worker:
@@ -138,7 +143,11 @@ class Worker:
         self.calls.append(now)
         self.policy_ms.append(inference.policy_ms)
         waited_ms = max(0.0, self._free_at - matched.received_at) * 1e3
-        self.last = Result(observation, inference, (now - matched.received_at) * 1e3, waited_ms)
+        self.last = Result(
+            observation, inference, (now - matched.received_at) * 1e3, waited_ms,
+            {name: stamp_ns(message.header) for name, message in matched.messages.items()},
+            self._runtime.calls - 1, self._runtime.pruner, self._runtime.prune,
+        )  # fmt: skip
         self._on_result(self.last)
 
     def _call(self, observation: Observation, settings: Settings) -> Inference:
@@ -170,6 +179,7 @@ class Worker:
             self._runtime.pruner = make_pruner(
                 settings["method"], settings["keep_ratio"], settings.pruning, settings["seed"]
             )
+            self._runtime.reset()  # the new one has seen nothing
         elif settings["method"] != "none":
             pruner.keep_ratio = settings["keep_ratio"]
             if isinstance(pruner, TriStagePruner):

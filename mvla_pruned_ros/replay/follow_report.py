@@ -1,0 +1,119 @@
+"""What following a bag comes to: the same actions, or how far apart and why."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..evaluation.machine import machine
+from ..policy.interface import Policy
+from .compare import named
+from .follow import FollowedCall, RecordedCalls, follow
+
+# Float32 through a few layers, on another CPU or with another build of torch; commands are of the order of 0.1.
+TOLERANCE = 1e-4
+VERDICTS = ("exact", "within float tolerance", "different")
+
+
+def follow_bag(
+    calls: RecordedCalls, policy: Policy, here: Mapping[str, Any], out: Path, on_call: Callable[[int, int], None]
+) -> dict[str, Any]:
+    """Follow, and write ``follow.json`` and ``calls.jsonl`` (a row per call) into a folder.
+
+    Args:
+        here: what this runs on, with the keys of ``CallRecord.node``. on_call: told how many calls are done, and how
+            many there are at most.
+
+    Returns:
+        What is in follow.json.
+
+    Raises:
+        ValueError: no call could be followed; says why.
+    """
+    skipped: Counter[str] = Counter()
+    total, exact, same, done = len(calls.records), 0, 0, 0
+    largest: np.ndarray | None = None
+    first: dict[str, Any] | None = None
+    settings: Counter[str] = Counter()
+    with (out / "calls.jsonl").open("w") as rows:
+        for one in follow(calls, policy, skipped):
+            row = _row(one)
+            rows.write(json.dumps(row) + "\n")
+            done += 1
+            exact += row["exact"]
+            same += not row["tokens_apart"]
+            settings[f"{one.record.method} at {one.record.keep_ratio:g}"] += 1
+            largest = one.difference if largest is None else np.maximum(largest, one.difference)
+            if first is None and (row["tokens_apart"] or not row["exact"]):
+                first = row
+            on_call(done + skipped.total(), total)
+    if largest is None:
+        causes = "; ".join(f"{cause}: {count}" for cause, count in skipped.items())
+        raise ValueError(
+            f"no call of {calls.topic} can be followed: {causes}. Begin the recording before an episode, or call the "
+            "node's ~/reset after its beginning"
+        )
+    record = calls.records[0][1]
+    verdict = VERDICTS[0 if exact == done else 1 if largest.max() <= TOLERANCE else 2]
+    numbers = {
+        "topic": calls.topic,
+        "calls": total,
+        "episodes": sum(r.since_reset == 0 for _, r in calls.records),
+        "followed": done,
+        "skipped": dict(sorted(skipped.items())),
+        "settings": dict(settings),
+        "verdict": verdict,
+        "actions_exact": exact,
+        "selections_same": same,
+        "largest_difference": named(largest),
+        "tolerance": TOLERANCE,
+        "first_difference": first,
+        "causes": [] if verdict == VERDICTS[0] else likely_causes(record.node, here, first),
+        "recorded_on": dict(record.node),
+        "followed_on": dict(here),
+    }
+    (out / "follow.json").write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n")
+    return numbers
+
+
+def machine_here(policy: Any, folder: Path, device: str, precision: str, fingerprint: str) -> dict[str, Any]:
+    """What this runs on, with the keys of ``CallRecord.node``."""
+    import torch
+
+    return {
+        "policy": str(folder), "fingerprint": fingerprint, "device": device, "device_name": policy.device_name,
+        "precision": precision, "torch_threads": torch.get_num_threads(), **machine(),
+    }  # fmt: skip
+
+
+def likely_causes(live: Mapping[str, Any], here: Mapping[str, Any], first: Mapping[str, Any] | None) -> list[str]:
+    """Why the actions may differ: what is not the same on both sides."""
+    found = [
+        f"{name.replace('_', ' ')}: {live[name]} live, {here.get(name)} here"
+        for name in ("device_name", "torch_threads", "torch", "cpu")
+        if name in live and live[name] != here.get(name)
+    ]
+    if first is not None and first["tokens_apart"]:
+        found.append(
+            f"other tokens stayed, for the first time at call {first['since_reset']} after a reset, stamp "
+            f"{first['stamp_ns']}: differences after it follow from that"
+        )
+    return found or ["none is known: device, threads, torch and CPU are the same"]
+
+
+def _row(one: FollowedCall) -> dict[str, Any]:
+    record = one.record
+    return {
+        "stamp_ns": record.stamp_ns,
+        "since_reset": record.since_reset,
+        "keep_ratio": record.keep_ratio,
+        "kept": int(one.kept.sum()),
+        "tokens_apart": one.tokens_apart,
+        "exact": bool((one.difference == 0).all()),
+        "difference": [float(f"{x:.6g}") for x in one.difference],
+    }

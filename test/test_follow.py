@@ -1,0 +1,213 @@
+"""Following a bag: the calls of the node made again, and clear words about those that cannot be."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bags import write_bag
+from conftest import make_observation
+
+from mvla_pruned_ros.bag_reader import Bag
+from mvla_pruned_ros.bag_setup import TOPICS
+from mvla_pruned_ros.bag_writer import BagWriter
+from mvla_pruned_ros.call_record import CallRecord
+from mvla_pruned_ros.cli.main import main
+
+PUSH, CLOSE = "push the puck to the goal", "close the faucet"
+STEP_NS = 50_000_000
+CALL = "/policy/call"
+
+
+@pytest.fixture(scope="module")
+def sensors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bag of sensors and instructions alone: nine frames."""
+    folder = tmp_path_factory.mktemp("sensors") / "bag"
+    write_bag(folder, [PUSH, *(make_observation(seed=i, stamp_ns=10**9 + i * STEP_NS) for i in range(9))])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def records(sensors: Path, tiny_policy_folder: Path) -> list[CallRecord]:
+    """What the node's worker says of these frames, with settings, instruction and method changed on the way.
+
+    The worker is the node's own; its parameters and its messages come from here instead of from a graph.
+    """
+    pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
+    from mvla_pruned_ros.chunks import ChunkBuffer
+    from mvla_pruned_ros.evaluation.fingerprint import policy_fingerprint
+    from mvla_pruned_ros.matching import InputStore
+    from mvla_pruned_ros.messages import Frames, observation_of, stamp_ns
+    from mvla_pruned_ros.policy.mvla import MVLAPolicy
+    from mvla_pruned_ros.pruning.methods import make_pruner
+    from mvla_pruned_ros.ros.call_report import record_of
+    from mvla_pruned_ros.ros.parameters import SPECS, Settings
+    from mvla_pruned_ros.ros.worker import Result, Worker
+    from mvla_pruned_ros.runtime import PolicyRuntime
+
+    values = {name: spec.default for name, spec in SPECS.items()} | {"instruction": PUSH}
+    # Frame: what changes before it.
+    changes: dict[int, dict[str, Any]] = {
+        3: {"keep_ratio": 0.25}, 4: {"pruning.return_share": 0.3}, 5: {"instruction": CLOSE}, 7: {"method": "random"}
+    }  # fmt: skip
+    about = {
+        "policy": str(tiny_policy_folder), "fingerprint": policy_fingerprint(tiny_policy_folder), "device": "cpu",
+        "device_name": "cpu", "precision": "auto", "torch_threads": 1,
+    }  # fmt: skip
+    roles = ("image", "depth", "camera_info", "ee_pose", "gripper")
+    topics = {role: TOPICS[role] for role in roles}
+    names = {topic: role for role, topic in topics.items()}
+    pose = make_observation().camera.base_from_camera
+    frames = Frames("base", "camera_color_optical_frame", pose)
+    store, chunks, found = InputStore(topics, unstamped=("camera_info",)), ChunkBuffer(), []
+    runtime = PolicyRuntime(MVLAPolicy.load(tiny_policy_folder), make_pruner("tri_stage", 0.5))
+    settings = Settings.of(values)
+
+    def on_result(result: Result) -> None:
+        found.append(record_of(result, settings, topics, about))
+
+    def observe(matched: Any, settings: Settings) -> Any:
+        return observation_of(matched.stamp_ns, matched.messages, settings["instruction"], frames)
+
+    worker = Worker(runtime, store, chunks, lambda: settings, observe, on_result)
+    with Bag(sensors) as bag:
+        for raw in bag.messages(set(names)):
+            message = bag.decode(raw)
+            store.put(names[raw.topic], message, stamp_ns(message.header), 10**9)
+            matched = store.take(10**7) if names[raw.topic] == "image" else None
+            if matched is not None:
+                settings = Settings.of(values := values | changes.get(len(found), {}))
+                worker._infer(matched, settings)
+                assert worker.failure is None
+    return found
+
+
+def write(folder: Path, sensors: Path, records: list[CallRecord], lost: set[tuple[str, int]] = frozenset()) -> Path:  # type: ignore[assignment]
+    """The bag of sensors with the calls after the frames they belong to. lost: topic and stamp of what is left out."""
+    from mvla_pruned_ros.messages import stamp_ns
+
+    calls = {record.stamp_ns: record for record in records}
+    with Bag(sensors) as bag, BagWriter(folder, {**bag.types, CALL: "std_msgs/msg/String"}) as writer:
+        for raw in bag.messages(set(bag.types)):
+            message = bag.decode(raw)
+            stamp = stamp_ns(message.header) if hasattr(message, "header") else 0
+            if (raw.topic, stamp) not in lost:
+                writer.write(raw.topic, 10**9 + raw.offset_ns, message)
+            if raw.topic == TOPICS["image"] and stamp in calls:
+                text = writer.messages.text(calls[stamp].to_json())
+                writer.write(CALL, 10**9 + raw.offset_ns + 5, text)
+    return folder
+
+
+@pytest.fixture
+def followed(tmp_path: Path, sensors: Path) -> Iterator[Callable[..., tuple[int, dict[str, Any]]]]:
+    def follow(records: list[CallRecord], **lost: Any) -> tuple[int, dict[str, Any]]:
+        bag = write(tmp_path / "bag", sensors, records, **lost)
+        code = main(["replay", str(bag), "--follow", "--out", str(tmp_path / "out")])
+        return code, json.loads((tmp_path / "out" / "follow.json").read_text())
+
+    yield follow
+
+
+def test_record_of_a_call_comes_back_as_it_was(records: list[CallRecord]) -> None:
+    for record in records:
+        again = CallRecord.from_json(record.to_json())
+        for field in dataclasses.fields(CallRecord):
+            np.testing.assert_equal(getattr(again, field.name), getattr(record, field.name), err_msg=field.name)
+        assert again.actions.dtype == np.float32
+
+
+@pytest.mark.parametrize("text", ["{}", "not json", '{"version": 99}', '{"version": 1, "kept": 3}', "[]"])
+def test_what_is_no_record_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not a record of a policy call"):
+        CallRecord.from_json(text)
+
+
+def test_calls_are_the_node_s_through_changes_and_resets(
+    records: list[CallRecord], followed: Callable[..., tuple[int, dict[str, Any]]]
+) -> None:
+    assert [r.since_reset for r in records] == [0, 1, 2, 3, 4, 0, 1, 0, 1]
+    code, numbers = followed(records)
+    assert code == 0 and numbers["verdict"] == "exact"
+    assert numbers["followed"] == numbers["actions_exact"] == numbers["selections_same"] == 9
+    assert numbers["settings"] == {"tri_stage at 0.5": 3, "tri_stage at 0.25": 4, "random at 0.25": 2}
+    assert numbers["episodes"] == 3 and not numbers["skipped"] and not numbers["causes"]
+
+
+def test_history_counts(records: list[CallRecord], followed: Callable[..., tuple[int, dict[str, Any]]]) -> None:
+    """A reset that the node did not have changes what stays: the comparison would see it."""
+    wrong = [dataclasses.replace(r, since_reset=[0, 1, 0, 1, 2][i]) if i < 5 else r for i, r in enumerate(records)]
+    code, numbers = followed(wrong)
+    assert code == 1 and numbers["verdict"] == "different" and numbers["selections_same"] < 9
+    assert numbers["first_difference"]["stamp_ns"] == records[2].stamp_ns
+    assert "other tokens stayed, for the first time at call 0 after a reset" in numbers["causes"][0]
+
+
+def test_actions_that_differ_are_measured(
+    records: list[CallRecord], followed: Callable[..., tuple[int, dict[str, Any]]]
+) -> None:
+    other = records[4].actions.copy()
+    other[3, 1] += 0.25
+    node = {**records[0].node, "torch_threads": 2}
+    wrong = [dataclasses.replace(r, node=node, **({"actions": other} if i == 4 else {})) for i, r in enumerate(records)]
+    code, numbers = followed(wrong)
+    assert code == 1 and numbers["actions_exact"] == 8 and numbers["selections_same"] == 9
+    assert numbers["largest_difference"] == {"x_m_s": 0, "y_m_s": 0.25, "z_m_s": 0, "gripper": 0}
+    assert numbers["causes"] == ["none is known: device, threads, torch and CPU are the same"]
+
+
+def test_rounding_is_no_difference(
+    records: list[CallRecord], followed: Callable[..., tuple[int, dict[str, Any]]]
+) -> None:
+    node = {**records[0].node, "torch": "2.0.0"}
+    near = [dataclasses.replace(r, actions=r.actions + np.float32(3e-6), node=node) for r in records]
+    code, numbers = followed(near)
+    assert code == 0 and numbers["verdict"] == "within float tolerance" and numbers["actions_exact"] == 0
+    assert "torch: 2.0.0 live" in numbers["causes"][0]
+
+
+def test_calls_without_their_messages_or_history_are_left_out_and_said(
+    records: list[CallRecord], followed: Callable[..., tuple[int, dict[str, Any]]]
+) -> None:
+    lost = {(TOPICS["depth"], records[1].stamp_ns)}
+    code, numbers = followed([r for i, r in enumerate(records) if i != 6], lost=lost)
+    assert code == 0 and numbers["verdict"] == "exact" and numbers["followed"] == 1 + 1 + 2
+    assert numbers["skipped"] == {"after a call that is missing": 3, "not in the bag: /simulator/depth": 1}
+
+
+def test_recording_that_begins_within_an_episode_says_what_to_do(
+    records: list[CallRecord], sensors: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag = write(tmp_path / "bag", sensors, records[1:5])
+    assert main(["replay", str(bag), "--follow", "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "before the first reset in the bag: 4" in error and "~/reset" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--keep", "0.3"], "--keep does not go with --follow"),
+        (["--remap", "image:=/eye"], "--remap does not go with --follow"),
+        (["--live"], "--live and --follow do not go together"),
+        (["--policy", "small"], "has fingerprint"),
+    ],
+)
+def test_what_the_node_decided_cannot_be_asked_for(
+    records: list[CallRecord], sensors: Path, tmp_path: Path, arguments: list[str], says: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    bag = write(tmp_path / "bag", sensors, records)
+    assert main(["replay", str(bag), "--follow", "--out", str(tmp_path / "out"), *arguments]) == 2
+    assert says in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_bag_without_calls_is_refused(sensors: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", str(sensors), "--follow"]) == 2
+    error = capsys.readouterr().err
+    assert "no records of policy calls" in error and "~/call" in error and "/simulator/image" in error
