@@ -14,13 +14,19 @@ from typing import Any
 import numpy as np
 
 from .bag_reader import Bag
-from .bag_setup import BagSetup
+from .bag_setup import TRANSFORMS, BagSetup
 from .matching import InputStore, MatchedMessages
 from .messages import ConversionError, gripper_opening, observation_of, stamp_ns
+from .sensors import TransformError, is_camera_info, is_cloud
+from .transforms import TransformTree
 from .types import Observation
 
 CLOCK_JUMP_NS = 1_000_000_000  # a stamp that lies back by more begins an episode
-STREAMS = ("image", "depth", "points", "camera_info", "ee_pose", "gripper")
+
+
+def is_stream(role: str) -> bool:
+    """Whether an observation is made of a role's messages."""
+    return role in ("image", "ee_pose", "gripper") or is_cloud(role) or is_camera_info(role)
 
 
 @dataclass(frozen=True)
@@ -69,16 +75,20 @@ class BagFrames:
         self._frames = setup.frames()
         self.roles = setup.resolve(bag)
         self.images = bag.counts[self.roles["image"]]
-        self._names = {topic: role for role, topic in self.roles.items()}
+        self._names: dict[str, list[str]] = {}  # two cameras may share a camera info
+        for role, topic in self.roles.items():
+            if role not in TRANSFORMS:
+                self._names.setdefault(topic, []).append(role)
         self._now = 0.0
-        streams = {role: topic for role, topic in self.roles.items() if role in STREAMS}
-        self._store = InputStore(streams, unstamped=("camera_info",), clock=lambda: self._now)
+        streams = {role: topic for role, topic in self.roles.items() if is_stream(role)}
+        infos = tuple(filter(is_camera_info, streams))
+        self._store = InputStore(streams, unstamped=infos, clock=lambda: self._now)
         self.drops = self._store.drops
         self._refused, self._taken = "", 0
         self._episode, self._begins = 0, True
         self._instruction = setup.instruction
         self._newest: dict[str, int] = {}
-        self._camera_info: Any = None
+        self._camera_infos: dict[str, Any] = {}
 
     def __iter__(self) -> Iterator[BagFrame | BagSignal]:
         count = 0
@@ -91,25 +101,35 @@ class BagFrames:
             raise ValueError(f"no frame of {self._bag.folder} can be used: {causes}{last}")
 
     def _events(self) -> Iterator[BagFrame | BagSignal]:
+        if self._setup.from_tf:  # first of all: the one that belongs to a picture is often recorded after it
+            self._frames = replace(self._frames, lookup=self._transforms().lookup)
         for raw in self._bag.messages(set(self._names)):
             self._now = raw.offset_ns * 1e-9
             yield from self._complete()  # pictures that have waited long enough by now
-            role, message = self._names[raw.topic], self._bag.decode(raw)
-            if role == "instruction":
-                self._instruct(message.data)
-                continue
-            stamp = stamp_ns(message.header) if hasattr(message, "header") else None
-            if stamp is not None and role in STREAMS:
-                self._put(role, message, stamp)
-            if self._signals and (signal := self._signal(role, message, stamp)):
-                yield signal
-            yield from self._complete()
+            message = self._bag.decode(raw)
+            for role in self._names[raw.topic]:
+                if role == "instruction":
+                    self._instruct(message.data)
+                    continue
+                stamp = stamp_ns(message.header) if hasattr(message, "header") else None
+                if stamp is not None and is_stream(role):
+                    self._put(role, message, stamp)
+                if self._signals and (signal := self._signal(role, message, stamp)):
+                    yield signal
+                yield from self._complete()
         self._now = math.inf
         yield from self._complete()
         causes = sum(count for cause, count in self.drops.items() if cause.startswith("image: "))
         left = self._store.frames_received - self._taken - causes
         if left > 0:
             self.drops["image: superseded or unmatched"] += left
+
+    def _transforms(self) -> TransformTree:
+        tree = TransformTree()
+        names = {topic: role for role, topic in self.roles.items() if role in TRANSFORMS}
+        for raw in self._bag.messages(set(names)):
+            tree.add(self._bag.decode(raw).transforms, static=names[raw.topic] == "tf_static")
+        return tree
 
     def _instruct(self, words: str) -> None:
         if self._setup.split == "instruction" or words != self._instruction:
@@ -121,17 +141,17 @@ class BagFrames:
             self._episode, self._begins = self._episode + 1, True
 
     def _put(self, role: str, message: Any, stamp: int) -> None:
-        if role != "camera_info":
+        if not is_camera_info(role):
             if stamp < self._newest.get(role, stamp) - CLOCK_JUMP_NS:
                 self.drops["clock jump: all that waited"] += 1
                 self._store.flush()
                 self._newest.clear()
                 self._begin()
-                if self._camera_info is not None:  # a driver may publish it once
-                    self._store.put("camera_info", self._camera_info, 0, 0)
+                for name, info in self._camera_infos.items():  # a driver may publish it once
+                    self._store.put(name, info, 0, 0)
             self._newest[role] = max(stamp, self._newest.get(role, stamp))
         else:
-            self._camera_info = message
+            self._camera_infos[role] = message
         self._store.put(role, message, stamp, 0)
 
     def _signal(self, role: str, message: Any, stamp: int | None) -> BagSignal | None:
@@ -175,7 +195,7 @@ class BagFrames:
         try:
             observation = observation_of(matched.stamp_ns, matched.messages, self._instruction, self._frames)
         except ConversionError as error:
-            self.drops["malformed"] += 1
+            self.drops["no transform" if isinstance(error, TransformError) else "malformed"] += 1
             self._refused = str(error)
             return None
         if not observation.image.flags.writeable:  # it is the bag's own memory, about which torch warns

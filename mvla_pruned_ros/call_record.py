@@ -23,6 +23,7 @@ class CallRecord:
         instruction: the words in force.
         inputs: stream -> topic and header stamp, nanoseconds, of the message that was used.
         base_frame, camera_frame: frames of the node. base_from_camera: (4, 4) float64 pose of the camera that was used.
+        sensor_poses: frame -> the same of further sensors that stand still; those of tf are not among them.
         method, keep_ratio, seed: of the pruner in force. tri_stage: its parameters, None for other methods.
         prune: False where the node left all tokens in because pruning did not pay (parameter ``prune``).
         kept: (N2 + N3,) bool, which visual tokens stayed. actions: (K, A) float32, before limits of commands.
@@ -36,6 +37,7 @@ class CallRecord:
     base_frame: str
     camera_frame: str
     base_from_camera: np.ndarray
+    sensor_poses: Mapping[str, np.ndarray]
     method: str
     keep_ratio: float
     seed: int
@@ -52,6 +54,7 @@ class CallRecord:
             "version": VERSION,
             "inputs": {stream: {"topic": topic, "stamp_ns": stamp} for stream, (topic, stamp) in self.inputs.items()},
             "base_from_camera": np.asarray(self.base_from_camera, np.float64).tolist(),
+            "sensor_poses": {name: np.asarray(pose, np.float64).tolist() for name, pose in self.sensor_poses.items()},
             "kept": {"tokens": len(self.kept), "bits": np.packbits(self.kept).tobytes().hex()},
             "actions": [[float(f"{x:.9g}") for x in action] for action in self.actions.tolist()],
         })  # fmt: skip
@@ -74,6 +77,9 @@ class CallRecord:
                 stream: (one["topic"], int(one["stamp_ns"])) for stream, one in values["inputs"].items()
             }
             values["base_from_camera"] = np.array(values["base_from_camera"], np.float64).reshape(4, 4)
+            values["sensor_poses"] = {
+                name: np.array(pose, np.float64).reshape(4, 4) for name, pose in values["sensor_poses"].items()
+            }
             values["actions"] = np.array(values["actions"], np.float32)
             return cls(**values)
         except (ValueError, KeyError, TypeError, AttributeError) as error:

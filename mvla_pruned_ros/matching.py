@@ -34,11 +34,13 @@ class MatchedMessages:
 
     Attributes:
         stamp_ns: of the image. messages: by stream. received_at: steady seconds when the image arrived.
+        oldest_ns: stamp of the oldest of them, unstamped streams left out.
     """
 
     stamp_ns: int
     messages: dict[str, Any]
     received_at: float
+    oldest_ns: int
 
 
 class InputStore:
@@ -147,7 +149,7 @@ class InputStore:
         for stamp, image, arrived_at in reversed(images) if newest else images:
             if stamp <= self._used_stamp_ns:
                 continue
-            found = {"image": image}
+            found, oldest = {"image": image}, stamp
             patient = now - arrived_at < tolerance_ns * 1e-9
             for name, stream in self._streams.items():
                 if name == "image" or not stream.messages:
@@ -157,15 +159,15 @@ class InputStore:
                     continue
                 if patient and stream.last_stamp_ns < stamp:
                     continue
-                difference, message = min(((abs(s - stamp), m) for s, m, _ in stream.messages), key=lambda x: x[0])
-                if difference <= tolerance_ns:
-                    found[name] = message
+                nearest, message = min(((s, m) for s, m, _ in stream.messages), key=lambda x: abs(x[0] - stamp))
+                if abs(nearest - stamp) <= tolerance_ns:
+                    found[name], oldest = message, min(oldest, nearest)
             if len(found) == len(self._streams):
                 skipped = sum(self._used_stamp_ns < s < stamp for s, _, _ in images)
                 if skipped:
                     self.drops["image: superseded or unmatched"] += skipped
                 self._used_stamp_ns = stamp
-                return MatchedMessages(stamp, found, arrived_at)
+                return MatchedMessages(stamp, found, arrived_at, oldest)
         return None
 
     def ages_s(self) -> dict[str, float | None]:

@@ -9,6 +9,11 @@ from typing import Any
 
 import numpy as np
 
+
+class ConversionError(ValueError):
+    """A message that cannot be used; the text says what was wrong and what was expected."""
+
+
 # encoding: element type, channels, order that makes RGB of them
 LAYOUTS: dict[str, tuple[str, int, list[int] | None]] = {
     "rgb8": ("u1", 3, [0, 1, 2]),

@@ -11,16 +11,16 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image as Picture
-from scipy.spatial.transform import Rotation
 
 from . import message_bytes
+from .compressed_depth import compressed_depth_values
 from .geometry import depth_to_points
-from .message_bytes import LAYOUTS, POINT_TYPES
+from .message_bytes import LAYOUTS, POINT_TYPES, ConversionError
+from .sensors import INFO, Frames, is_cloud
 from .types import CameraModel, Observation
 
 _installed_imgmsg_to_cv2: Callable[..., np.ndarray] | None = None
@@ -31,11 +31,9 @@ DEPTH_ENCODINGS = ("32FC1", "16UC1")
 MILLIMETRE = np.float32(0.001)  # REP-118: 16UC1 depth is in millimetres
 ASPECT_TOLERANCE = 0.01
 FLOATS = (7, 8)  # PointField.FLOAT32 and FLOAT64
+FARTHEST_M = np.float32(1e6)  # finite numbers beyond it are no readings, and would overflow in what follows
+FOCAL_PX = (0.1, 1e6)
 GRIPPER_SLACK = 0.1  # how far beyond 0..1 an opening may lie by calibration
-
-
-class ConversionError(ValueError):
-    """A message that cannot be used; the text says what was wrong and what was expected."""
 
 
 def use_installed(
@@ -63,13 +61,23 @@ def image_to_rgb(message: Any) -> np.ndarray:
 def depth_to_metres(message: Any) -> np.ndarray:
     """(H, W) float32 metres along the optical axis, 0 where there is no reading.
 
+    Args:
+        message: an Image of ``DEPTH_ENCODINGS``, or a CompressedImage of the transport ``compressedDepth``.
+
     Raises:
-        ConversionError: encoding other than ``DEPTH_ENCODINGS``, or size, step and length do not agree.
+        ConversionError: another encoding, size, step and length do not agree, or data that cannot be decoded.
     """
-    depth = _unpack_image(message, DEPTH_ENCODINGS, "passthrough", "depth image")
-    if message.encoding == "16UC1":
-        return depth.astype(np.float32) * MILLIMETRE
-    return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
+    if hasattr(message, "format"):
+        values, a, b = compressed_depth_values(message)
+        if a is None:
+            return values.astype(np.float32) * MILLIMETRE
+        with np.errstate(divide="ignore", over="ignore"):
+            depth = np.float32(a) / np.where(values > 0, values - np.float32(b), np.float32(np.nan))
+    else:
+        depth = _unpack_image(message, DEPTH_ENCODINGS, "passthrough", "depth image")
+        if message.encoding == "16UC1":
+            return depth.astype(np.float32) * MILLIMETRE
+    return np.where((depth > 0) & (depth < FARTHEST_M), depth, np.float32(0))  # false for NaN
 
 
 def compressed_to_rgb(message: Any) -> np.ndarray:
@@ -94,28 +102,19 @@ def compressed_to_rgb(message: Any) -> np.ndarray:
         ) from error
 
 
-def cloud_to_points(message: Any, base_frame: str, camera_frame: str, base_from_camera: np.ndarray) -> np.ndarray:
-    """(N, 3) float32 finite points in the base frame, metres.
-
-    Args:
-        base_frame: a cloud in this frame is taken as it is.
-        camera_frame: a cloud in this frame is moved by ``base_from_camera`` (4, 4).
+def cloud_to_points(message: Any, frames: Frames) -> np.ndarray:
+    """(N, 3) float32 finite points in the base frame, metres; rows of an organised cloud one after the other.
 
     Raises:
-        ConversionError: another frame, fields x, y, z missing or not floats, or size, steps and length disagree.
+        ConversionError: a frame that ``frames`` does not know, fields x, y, z missing or not floats, or size, steps and
+            length disagree.
     """
-    frame = message.header.frame_id
-    if frame not in (base_frame, camera_frame):
-        raise ConversionError(
-            f"point cloud is in frame {frame!r}: publish it in {base_frame!r} or {camera_frame!r}, or set the "
-            "parameters base_frame, camera_frame and extrinsics.* to match"
-        )
+    frame, pose = message.header.frame_id, None
+    if frame != frames.base:
+        pose = frames.pose(frame, stamp_ns(message.header), "point cloud")
     xyz = _unpack_cloud(message)
-    xyz = xyz[np.isfinite(xyz).all(1)]
-    if frame == base_frame:
-        return xyz
-    rotation, translation = base_from_camera[:3, :3].astype(np.float32), base_from_camera[:3, 3].astype(np.float32)
-    return xyz @ rotation.T + translation
+    xyz = xyz[(np.abs(xyz) < FARTHEST_M).all(1)]  # false for NaN
+    return xyz if pose is None else xyz @ pose[:3, :3].astype(np.float32).T + pose[:3, 3].astype(np.float32)
 
 
 def camera_model(message: Any, width: int, height: int, base_from_camera: np.ndarray) -> CameraModel:
@@ -134,6 +133,11 @@ def camera_model(message: Any, width: int, height: int, base_from_camera: np.nda
         fx, fy, cx, cy = p[0], p[5], p[2], p[6]
     else:
         fx, fy, cx, cy = message.k[0], message.k[4], message.k[2], message.k[5]
+    if not all(FOCAL_PX[0] <= f <= FOCAL_PX[1] for f in (fx, fy)) or not all(abs(c) < FOCAL_PX[1] for c in (cx, cy)):
+        raise ConversionError(
+            f"camera info has focal lengths {fx:g}, {fy:g} and centre {cx:g}, {cy:g} in pixels: the camera is not "
+            "calibrated"
+        )
     roi, size = message.roi, (message.width, message.height)
     if roi.width and roi.height and (roi.width, roi.height) != size:
         cx, cy, size = cx - roi.x_offset, cy - roi.y_offset, (roi.width, roi.height)
@@ -156,10 +160,10 @@ def pose_to_position(message: Any, base_frame: str) -> np.ndarray:
             f"end-effector pose is in frame {message.header.frame_id!r}: publish it in {base_frame!r} or set base_frame"
         )
     p = message.pose.position
-    position = np.array([p.x, p.y, p.z], np.float32)
-    if not np.isfinite(position).all():
-        raise ConversionError(f"end-effector position is not finite: {position.tolist()}")
-    return position
+    position = np.array([p.x, p.y, p.z])
+    if not (np.abs(position) < FARTHEST_M).all():  # false for NaN
+        raise ConversionError(f"end-effector position is not finite or beyond all reach: {position.tolist()}")
+    return position.astype(np.float32)
 
 
 def gripper_opening(message: Any) -> float:
@@ -172,74 +176,46 @@ def gripper_opening(message: Any) -> float:
     return opening
 
 
-@dataclass(frozen=True)
-class Frames:
-    """What frame names mean.
-
-    Attributes:
-        base: frame of end-effector pose and commands. camera: optical frame of image, depth and cloud.
-        base_from_camera: (4, 4) pose of the optical frame in the base frame.
-    """
-
-    base: str
-    camera: str
-    base_from_camera: np.ndarray
-
-
-def pose_of(translation: Any, rotation_xyzw: Any) -> np.ndarray:
-    """(4, 4) base_from_camera of extrinsics: three metres, and a quaternion x y z w.
-
-    Raises:
-        ValueError: not given (identity would be a guess), not of these lengths, or no unit quaternion.
-    """
-    if len(translation) != 3 or len(rotation_xyzw) != 4:
-        raise ValueError(
-            f"extrinsics.translation takes 3 numbers and extrinsics.rotation_xyzw 4, got {list(translation)} and "
-            f"{list(rotation_xyzw)}"
-        )
-    if not np.isfinite([*translation, *rotation_xyzw]).all():
-        raise ValueError(
-            "extrinsics.translation and extrinsics.rotation_xyzw are not set: give the pose of the camera's optical "
-            "frame in the base frame (metres; quaternion x y z w)"
-        )
-    norm = float(np.linalg.norm(rotation_xyzw))
-    if abs(norm - 1) > 1e-2:
-        raise ValueError(f"extrinsics.rotation_xyzw {list(rotation_xyzw)} has length {norm:.3f}, a quaternion needs 1")
-    pose = np.eye(4)
-    pose[:3, :3] = Rotation.from_quat(rotation_xyzw).as_matrix()
-    pose[:3, 3] = translation
-    return pose
-
-
 def observation_of(stamp: int, messages: Mapping[str, Any], instruction: str, frames: Frames) -> Observation:
-    """Messages that belong to one image as an observation.
+    """Messages that belong to one image as an observation, with the points of all clouds.
 
     Args:
         stamp: of the image, nanoseconds. messages: ``image`` (raw or compressed), ``camera_info``, ``ee_pose``,
-            ``gripper``, and ``depth`` or ``points``.
+            ``gripper``, and clouds: ``depth`` or ``points``, and ``depth_1``, ``points_2``, ... of more cameras. Depth
+            that is not registered to the colour image has its own camera info, ``depth_camera_info``.
 
     Raises:
         ConversionError: a message that cannot be used, or in a frame of which nothing is known.
+        TransformError: where the camera or a cloud was at its stamp is not known.
     """
     compressed = hasattr(messages["image"], "format")
     image = (compressed_to_rgb if compressed else image_to_rgb)(messages["image"])
-    info, pose = messages["camera_info"], frames.base_from_camera
-    camera = camera_model(info, image.shape[1], image.shape[0], pose)
-    if "depth" in messages:
-        frame = messages["depth"].header.frame_id
-        if frame != frames.camera:
-            raise ConversionError(
-                f"depth image is in frame {frame!r}, not {frames.camera!r}: register it to the colour camera or set "
-                "camera_frame and extrinsics.*"
-            )
-        depth = depth_to_metres(messages["depth"])
-        height, width = depth.shape
-        points = depth_to_points(depth, camera_model(info, width, height, pose))
-    else:
-        points = cloud_to_points(messages["points"], frames.base, frames.camera, pose)
+    pose = frames.pose(frames.camera, stamp, "colour image")
+    camera = camera_model(messages["camera_info"], image.shape[1], image.shape[0], pose)
+    clouds = [_cloud_points(name, messages, frames) for name in messages if is_cloud(name)]
     position = pose_to_position(messages["ee_pose"], frames.base)
     proprio = np.append(position, np.float32(gripper_opening(messages["gripper"])))
+    points = clouds[0] if len(clouds) == 1 else np.concatenate(clouds)
     return Observation(stamp, image, points, camera, proprio, instruction)
+
+
+def _cloud_points(name: str, messages: Mapping[str, Any], frames: Frames) -> np.ndarray:
+    """(N, 3) float32 of one stream, base frame."""
+    message = messages[name]
+    if name.startswith("points"):
+        return cloud_to_points(message, frames)
+    frame, info = message.header.frame_id, messages.get(name + INFO)
+    if info is None:
+        if frame != frames.camera:
+            raise ConversionError(
+                f"depth image is in frame {frame!r}, not {frames.camera!r}: register it to the colour camera, set "
+                "camera_frame and extrinsics.*, or depth_registered to false"
+            )
+        info = messages["camera_info"]
+    depth = depth_to_metres(message)
+    height, width = depth.shape
+    pose = frames.pose(frame, stamp_ns(message.header), "depth image")
+    return depth_to_points(depth, camera_model(info, width, height, pose))
 
 
 def _unpack_image(message: Any, encodings: tuple[str, ...], desired: str, what: str) -> np.ndarray:

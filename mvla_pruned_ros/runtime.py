@@ -23,6 +23,10 @@ class NonFiniteActionError(RuntimeError):
     """The policy returned NaN or Inf: nothing of the chunk may reach the robot."""
 
 
+class ActionShapeError(RuntimeError):
+    """The policy returned no chunk of actions of the length it declares: nothing of it may reach the robot."""
+
+
 @dataclass(frozen=True)
 class Inference:
     """What one call produced.
@@ -119,6 +123,7 @@ class PolicyRuntime:
         Raises:
             NotReadyError: the observation cannot be acted on.
             NonFiniteActionError: the policy's answer is not finite.
+            ActionShapeError: it is not (chunk, action_dim) with at least one action.
             ValueError: the policy cannot follow the instruction, or proprio has another length.
         """
         pruner = self.pruner if self.prune else NoPruning()
@@ -130,6 +135,13 @@ class PolicyRuntime:
         with timer.stage("select"):
             selection = pruner.select(prepared.layout)
         output = self.policy.act(prepared, selection, observation.instruction, timer)
+        shape = output.actions.shape
+        if len(shape) != 2 or shape[0] < 1 or shape[1] != self.policy.action_dim:
+            self.reset()
+            raise ActionShapeError(
+                f"the policy returned actions of shape {shape}, needs (chunk, {self.policy.action_dim}); its chunk was "
+                "discarded"
+            )
         if not np.isfinite(output.actions).all():
             self.reset()
             raise NonFiniteActionError("the policy returned actions that are not finite; its chunk was discarded")

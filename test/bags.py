@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from mvla_pruned_ros.bag_setup import ROLES, TOPICS
 from mvla_pruned_ros.bag_writer import BagWriter
@@ -23,21 +25,29 @@ def depth_of(observation: Observation) -> np.ndarray:
     return image
 
 
+def numbers_of(pose: np.ndarray) -> list[float]:
+    """x y z qx qy qz qw of (4, 4)."""
+    return [*pose[:3, 3].tolist(), *Rotation.from_matrix(pose[:3, :3]).as_quat().tolist()]
+
+
 def write_bag(
     folder: Path,
     frames: list[Observation | str],
     lost: tuple[int, str] = (-1, ""),
     topics: dict[str, str] | None = None,
     commands: bool = False,
+    transforms: Sequence[tuple[int, str, str, np.ndarray]] = (),
 ) -> None:
     """A bag with the topics of `mvla record`, or others.
 
     Args:
         frames: observations, and instructions between them. lost: frame and role of a message that is left out.
         topics: role -> name, where it differs. commands: four steps of 12.5 ms of a twist that counts up after each.
+        transforms: stamp, parent, child and (4, 4) pose of the child; stamp 0 is static. After all else.
     """
     names = TOPICS | (topics or {})
     kinds = {names[role]: ROLES[role][0] for role in ROLES if role != "points"}
+    kinds |= dict.fromkeys(("/tf", "/tf_static") if transforms else (), "tf2_msgs/msg/TFMessage")
     count = 0
     with BagWriter(folder, kinds) as writer:
         make = writer.messages
@@ -62,3 +72,10 @@ def write_bag(
                 writer.write(names["twist"], at + 10 + k, make.twist(velocity, stamp + k * 12_500_000, BASE))
                 writer.write(names["gripper_command"], at + 10 + k, make.number(-1.0 if count < 8 else 1.0))
                 count += 1
+        for stamp, parent, child, pose in transforms:
+            numbers = numbers_of(pose)
+            vector = make.make("geometry_msgs/msg/Vector3", *numbers[:3])
+            quaternion = make.make("geometry_msgs/msg/Quaternion", *numbers[3:])
+            both = make.make("geometry_msgs/msg/Transform", vector, quaternion)
+            one = make.make("geometry_msgs/msg/TransformStamped", make.header(stamp, parent), child, both)
+            writer.write("/tf" if stamp else "/tf_static", 10**10, make.make("tf2_msgs/msg/TFMessage", [one]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import io
 from collections.abc import Callable
@@ -10,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bags import BASE, CAMERA, depth_of, write_bag
+from bags import BASE, CAMERA, depth_of, numbers_of, write_bag
+from depth_codecs import compressed_metres, compressed_millimetres
 from PIL import Image as Picture
 from rosbags.rosbag2 import StoragePlugin, Writer
 
@@ -18,7 +20,9 @@ from mvla_pruned_ros.bag_frames import BagFrame, BagFrames, BagSignal
 from mvla_pruned_ros.bag_reader import Bag
 from mvla_pruned_ros.bag_setup import ROLES, TOPICS, BagSetup
 from mvla_pruned_ros.bag_writer import BagWriter, Messages
-from mvla_pruned_ros.types import Observation
+from mvla_pruned_ros.cli.bag_options import add_bag_arguments, bag_setup
+from mvla_pruned_ros.sim.viewpoint import POSITION, TARGET, look_at
+from mvla_pruned_ros.types import CameraModel, Observation
 
 PUSH, CLOSE = "push the puck to the goal", "close the faucet"
 FOREIGN = {
@@ -27,6 +31,7 @@ FOREIGN = {
     "instruction": "/task", "twist": "/servo/twist", "gripper_command": "/hand/command",
 }  # fmt: skip
 STEP_NS = 50_000_000
+DEPTH = "camera_depth_optical_frame"
 
 
 @pytest.fixture
@@ -140,6 +145,56 @@ def test_setup_from_files(tmp_path: Path) -> None:
         BagSetup().with_remaps(["image=/a"])
 
 
+def test_setup_of_other_cameras(tmp_path: Path) -> None:
+    root = Path(__file__).parents[1]
+    text = (root / "config" / "robot.yaml").read_text()
+    node = tmp_path / "node.yaml"
+    node.write_text(text.replace("[.nan, .nan, .nan, .nan]", "[0, 0, 0, 1]").replace("[.nan, .nan, .nan]", "[1, 2, 3]"))
+    setup = BagSetup.load(node)  # as it comes, nothing but the camera is set
+    assert setup.depth_registered and list(setup.frames().poses) == [setup.camera_frame]
+    node.write_text(text.replace("extrinsics_source: parameters", "extrinsics_source: tf"))
+    assert BagSetup.load(node).from_tf and BagSetup.load(node).frames().poses == {}
+    parser = argparse.ArgumentParser()
+    add_bag_arguments(parser)
+    words = ["--extrinsics", *"1230001", "--sensor-frame", "left", *"4560001", "--remap", "depth_1:=/a"]
+    setup = bag_setup(parser.parse_args(words))
+    assert setup.frames().poses["left"][:3, 3].tolist() == [4, 5, 6] and setup.topics == {"depth_1": "/a"}
+    with pytest.raises(ValueError, match="a name and seven numbers, got 'x'"):
+        bag_setup(parser.parse_args(["--sensor-frame", "left", *"x560001"]))
+    with pytest.raises(ValueError, match="unknown topic role 'depth_0'.*depth_1_camera_info"):
+        BagSetup(topics={"depth_0": "/a"})
+    with pytest.raises(ValueError, match="extrinsics_source is 'guess': choose from parameters, tf"):
+        BagSetup(extrinsics_source="guess")
+
+
+def test_topics_that_are_named_are_read_and_those_of_the_setup_must_be_there(tmp_path: Path, frames: list[Any]) -> None:
+    write_bag(tmp_path / "bag", frames, topics=FOREIGN | {"depth": "/depth"})
+    with Bag(tmp_path / "bag") as bag:
+        base = FOREIGN | {"depth": "/depth"}
+        two = setup_for(frames, topics=base | {"depth_1": "/depth", "depth_1_camera_info": FOREIGN["camera_info"]})
+        assert {"depth", "depth_1", "depth_1_camera_info"} <= set(two.resolve(bag))
+        own = setup_for(frames, topics=base | {"depth_camera_info": FOREIGN["camera_info"]})
+        assert "depth_camera_info" in own.resolve(bag)
+        assert "depth_camera_info" not in setup_for(frames, topics=base).resolve(bag)
+        for changes, says in (
+            ({"depth_registered": False}, r"depth_camera_info \(/simulator/depth_camera_info\)"),
+            ({"extra_clouds": ["points_1"]}, r"points_1 \(/simulator/points_1\)"),
+            ({"topics": base | {"points_1": "/depth"}}, "Image, but points_1 takes sensor_msgs/msg/PointCloud2"),
+        ):
+            with pytest.raises(ValueError, match=says):
+                setup_for(frames, **{"topics": base, **changes}).resolve(bag)
+    alone = read(tmp_path / "bag", setup_for(frames, topics=base))
+    for setup, times in ((two, 2), (own, 1)):  # one topic may have two roles
+        got = read(tmp_path / "bag", setup)
+        assert [len(f.observation.points) for f in got] == [times * len(f.observation.points) for f in alone]
+
+
+def own_depth_camera() -> CameraModel:
+    """Beside the colour camera, wider than high."""
+    pose = look_at(POSITION + [0.05, 0.0, 0.01], TARGET)
+    return CameraModel(160, 90, 120.0, 120.0, 80.5, 44.5, pose)
+
+
 def sensor_variants(make: Messages, seen: Observation) -> dict[str, dict[str, Any]]:
     """Colour and depth or cloud in the forms that are understood."""
     stamp, depth = seen.stamp_ns, depth_of(seen)
@@ -156,11 +211,31 @@ def sensor_variants(make: Messages, seen: Observation) -> dict[str, dict[str, An
         frame: make.cloud({"x": xyz[:, 0], "y": xyz[:, 1], "z": xyz[:, 2], "rgb": np.zeros(len(xyz))}, stamp, frame)
         for frame, xyz in ((BASE, seen.points), (CAMERA, local))
     }
+    packed = {}
+    for kind, data in (
+        ("16UC1; compressedDepth rvl", compressed_millimetres((np.where(known, depth, 0) * 1000).astype("<u2"), "rvl")),
+        ("32FC1; compressedDepth png", compressed_metres(depth)),
+    ):
+        packed[kind] = make.jpeg(seen.image, stamp, CAMERA)
+        packed[kind].format, packed[kind].data = kind, np.frombuffer(data, np.uint8)
+    own = own_depth_camera()
+    own_depth = depth_of(dataclasses.replace(seen, camera=own, image=np.zeros((own.height, own.width, 3), np.uint8)))
     rgba = make.image(np.dstack([seen.image, seen.image[..., 0]]), "rgba8", stamp, CAMERA)
     return {
         "padded bgr8, 16UC1": {"image": padded, "depth": millimetres},
         "png, cloud of the camera": {"image": compressed, "points": clouds[CAMERA]},
         "rgba8, cloud of the base": {"image": rgba, "points": clouds[BASE]},
+        "rgba8, compressed 16UC1": {"image": rgba, "depth": packed["16UC1; compressedDepth rvl"]},
+        "rgba8, compressed 32FC1": {"image": rgba, "depth": packed["32FC1; compressedDepth png"]},
+        "rgba8, depth camera of its own": {
+            "image": rgba, "depth": make.image(own_depth, "32FC1", stamp, DEPTH),
+            "depth_camera_info": make.camera_info(own, stamp, DEPTH),
+        },
+        "rgba8, three cameras": {
+            "image": rgba, "depth": make.image(depth, "32FC1", stamp, CAMERA), "points_1": clouds[BASE],
+            "depth_2": make.image(own_depth, "32FC1", stamp, DEPTH),
+            "depth_2_camera_info": make.camera_info(own, stamp, DEPTH),
+        },
         "jpeg, 32FC1": {
             "image": make.jpeg(seen.image, stamp, CAMERA), "depth": make.image(depth, "32FC1", stamp, CAMERA)
         },
@@ -169,7 +244,17 @@ def sensor_variants(make: Messages, seen: Observation) -> dict[str, dict[str, An
 
 @pytest.mark.parametrize("plugin", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
 @pytest.mark.parametrize(
-    "variant", ["padded bgr8, 16UC1", "png, cloud of the camera", "rgba8, cloud of the base", "jpeg, 32FC1"]
+    "variant",
+    [
+        "padded bgr8, 16UC1",
+        "png, cloud of the camera",
+        "rgba8, cloud of the base",
+        "jpeg, 32FC1",
+        "rgba8, compressed 16UC1",
+        "rgba8, compressed 32FC1",
+        "rgba8, depth camera of its own",
+        "rgba8, three cameras",
+    ],
 )
 def test_bag_and_live_node_see_the_same(tmp_path: Path, frames: list[Any], variant: str, plugin: StoragePlugin) -> None:
     """The same bytes through rclpy, the node's store and its conversion, and through the reader of bags."""
@@ -177,7 +262,7 @@ def test_bag_and_live_node_see_the_same(tmp_path: Path, frames: list[Any], varia
     from rclpy.serialization import deserialize_message
 
     from mvla_pruned_ros.matching import InputStore
-    from mvla_pruned_ros.messages import Frames, observation_of
+    from mvla_pruned_ros.messages import observation_of
     from mvla_pruned_ros.ros import conversions  # noqa: F401  brings cv_bridge in where it is installed
     from mvla_pruned_ros.ros.bag import message_class
 
@@ -195,17 +280,24 @@ def test_bag_and_live_node_see_the_same(tmp_path: Path, frames: list[Any], varia
         for role, message in messages.items():
             kind = message.__msgtype__
             data = make.store.serialize_cdr(message, kind)
-            connection = writer.add_connection(TOPICS[role], kind, typestore=make.store)
+            topic = TOPICS.get(role, f"/simulator/{role}")
+            connection = writer.add_connection(topic, kind, typestore=make.store)
             writer.write(connection, 5 * 10**9, data)
             live[role] = deserialize_message(bytes(data), message_class(kind))
-    (frame,) = read(tmp_path / "bag", BagSetup())
-    store = InputStore({role: role for role in live if role != "instruction"}, unstamped=("camera_info",))
+    setup = BagSetup(
+        depth_registered="depth_camera_info" not in messages,
+        extra_clouds=[role for role in messages if role in ("points_1", "depth_2")],
+        sensor_frames=[DEPTH],
+        sensor_extrinsics=numbers_of(own_depth_camera().base_from_camera),
+    )
+    (frame,) = read(tmp_path / "bag", setup)
+    infos = tuple(role for role in live if role.endswith("camera_info"))
+    store = InputStore({role: role for role in live if role != "instruction"}, unstamped=infos)
     for role in store.topics:
         store.put(role, live[role], stamp, 500_000_000)
     matched = store.wait(60_000_000, 1.0)
     assert matched is not None
-    pose = BagSetup().frames().base_from_camera
-    expected = observation_of(matched.stamp_ns, matched.messages, live["instruction"].data, Frames(BASE, CAMERA, pose))
+    expected = observation_of(matched.stamp_ns, matched.messages, live["instruction"].data, setup.frames())
     assert_equal(frame.observation, expected)
     assert len(expected.points) > 1000
     if "jpeg" not in variant:

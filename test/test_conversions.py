@@ -18,6 +18,7 @@ from std_msgs.msg import Header
 from mvla_pruned_ros import messages
 from mvla_pruned_ros.ros import conversions, message_fallback
 from mvla_pruned_ros.ros.conversions import ConversionError
+from mvla_pruned_ros.sensors import Frames
 
 BASE, CAMERA = "base", "camera"
 RGB = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)  # red, green, blue of pixel p are 3p, 3p + 1, 3p + 2
@@ -61,7 +62,7 @@ def cloud(points: np.ndarray, frame: str = BASE, rows: int = 1, row_padding: int
 
 def points_of(message: PointCloud2, base_from_camera: np.ndarray | None = None) -> np.ndarray:
     pose = np.eye(4) if base_from_camera is None else base_from_camera
-    return conversions.cloud_to_points(message, BASE, CAMERA, pose)
+    return conversions.cloud_to_points(message, Frames(BASE, CAMERA, {CAMERA: pose}))
 
 
 def camera_info(**changes: object) -> CameraInfo:

@@ -45,7 +45,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["--keep", "1.5"], "keep ratio 1.5 is outside (0, 1]"),
         (["--method", "magic"], "unknown method 'magic': choose from none, random, uniform"),
         (["--episodes", "0"], "episodes must be at least 1"),
-        (["--policy", "/nowhere"], "policy folder /nowhere does not exist"),
+        (["--policy", "/nowhere"], "no policy '/nowhere'"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line(

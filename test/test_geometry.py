@@ -8,7 +8,14 @@ import numpy as np
 import open3d as o3d
 import pytest
 
-from mvla_pruned_ros.geometry import crop, depth_to_points, farthest_point_sample, group_neighbours, voxel_grid
+from mvla_pruned_ros.geometry import (
+    DENSE_CELLS,
+    crop,
+    depth_to_points,
+    farthest_point_sample,
+    group_neighbours,
+    voxel_grid,
+)
 from mvla_pruned_ros.types import CameraModel
 
 
@@ -104,6 +111,16 @@ def test_voxel_grid_thins_to_at_most_one_point_per_voxel_and_stays_near() -> Non
     assert 1000 <= len(thin) <= 11**3
     nearest = np.linalg.norm(points[:, None] - thin, axis=2).min(1)
     assert nearest.max() < 0.01 * np.sqrt(3)
+
+
+@pytest.mark.parametrize(("spread", "dense"), [(0.2, True), (30.0, False)])
+def test_voxel_grid_is_that_of_open3d_bit_for_bit(spread: float, dense: bool) -> None:
+    points = np.random.default_rng(0).normal(0, spread, (20000, 3)).astype(np.float32)
+    points[:5000] *= 0.01
+    assert (np.prod(np.ptp(points, 0) / 0.02, dtype=np.float64) < DENSE_CELLS) == dense
+    cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points.astype(np.float64)))
+    expected = np.asarray(cloud.voxel_down_sample(0.02).points).astype(np.float32)
+    np.testing.assert_array_equal(voxel_grid(points, 0.02), expected[np.lexsort(expected.T)])
 
 
 def test_voxel_grid_does_not_depend_on_the_order_of_points() -> None:

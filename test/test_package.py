@@ -37,6 +37,8 @@ THIRD_PARTY = {
 # No wheels of these exist, so they can only be used where ROS is installed.
 ROS_ONLY = {"launch", "launch_ros", "cv_bridge", "sensor_msgs_py", "tf2_ros", "message_filters", "rosbag2_py"}
 
+ROS_KEYS = {"tf2_ros": "tf2_ros_py"}  # modules that come with a package of another name
+
 
 @pytest.fixture(scope="module")
 def setup_arguments() -> dict[str, Any]:
@@ -124,7 +126,7 @@ def test_every_import_is_declared_for_pip_and_for_rosdep(
     for name, where in third_party_imports([ROOT / NAME, ROOT / "launch"]).items():
         pip_name, key = THIRD_PARTY.get(name, (None, None))
         if is_ros(name):
-            pip_name, key = (None if name in ROS_ONLY else "ros-" + name.replace("_", "-")), name
+            pip_name, key = (None if name in ROS_ONLY else "ros-" + name.replace("_", "-")), ROS_KEYS.get(name, name)
         elif pip_name is None:
             problems.append(f"{name} ({where}) is not known to this test")
             continue

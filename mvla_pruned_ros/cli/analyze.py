@@ -44,7 +44,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("bag", nargs="?", type=Path, metavar="BAG", help="folder of a rosbag2")
     parser.add_argument("--task", metavar="TASK", help=f"instead of a bag: a simulated episode of {', '.join(TASKS)}")
     parser.add_argument("--seed", type=int, metavar="N", help="of the simulated episode (default 0)")
-    parser.add_argument("--policy", default="small", help="policy folder or the name of a shipped one (default small)")
+    parser.add_argument("--policy", default="small", help="a folder, a shipped one, or package.module:factory")
     parser.add_argument(
         "--device", default="auto", help="cpu, cuda, cuda:N, or auto for cuda if there is one (default auto)"
     )
@@ -67,16 +67,14 @@ def run(args: argparse.Namespace) -> int:
     from ..analysis.page import draw_page
     from ..analysis.report import analyse, sets_of
     from ..bag_reader import Bag
-    from ..models import policy_folder
-    from ..policy.loading import load_policy
-    from ..pruning.config import TriStageConfig
+    from ..policy_source import PolicySource
 
-    folder, console = policy_folder(args.policy), Console()
-    config = TriStageConfig.of_policy(folder)
+    model, console = PolicySource.of(args.policy), Console()
+    config = model.pruning()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("policy calls", total=None)
-        policy = load_policy(folder, args.device)
+        policy = model.load(args.device)
         if args.bag:
             with Bag(args.bag) as bag:
                 name, total, source = _bag(args, bag, policy)

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..bag_setup import BagSetup
 
-ROLES = "image, depth, points, camera_info, ee_pose, gripper, instruction, twist, gripper_command"
+ROLES = (
+    "image, depth, points, camera_info, ee_pose, gripper, instruction, twist, gripper_command; depth_camera_info of "
+    "depth that is not registered to the image; depth_1, depth_1_camera_info, points_2, ... of more cameras; tf, "
+    "tf_static"
+)
 
 
 def add_bag_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,18 +27,28 @@ def add_bag_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--bag-config", type=Path, metavar="FILE",
-        help="YAML with topics, base_frame, camera_frame, extrinsics (translation, rotation_xyzw), sync_tolerance_ms, "
-        "instruction, split; or a parameter file of the policy node",
+        help="YAML with topics, base_frame, camera_frame, extrinsics_source, extrinsics (translation, rotation_xyzw), "
+        "depth_registered, extra_clouds, sensor_frames, sensor_extrinsics, sync_tolerance_ms, instruction, split; or a "
+        "parameter file of the policy node",
     )  # fmt: skip
     group.add_argument(
         "--extrinsics", nargs=7, type=float, metavar=("X", "Y", "Z", "QX", "QY", "QZ", "QW"),
         help="pose of the camera's optical frame in the base frame, metres and quaternion (default: of the simulated "
         "camera, for bags of `mvla record` only)",
     )  # fmt: skip
+    group.add_argument(
+        "--extrinsics-source", choices=("parameters", "tf"),
+        help="poses as they are given, or those of the bag's /tf and /tf_static at each stamp, as for a camera on the "
+        "wrist (default: parameters)",
+    )  # fmt: skip
+    group.add_argument(
+        "--sensor-frame", nargs=8, action="append", default=[], metavar=("NAME", "X", "Y", "Z", "QX", "QY", "QZ", "QW"),
+        help="pose of another frame that depth or clouds are in; may be given more than once",
+    )  # fmt: skip
     group.add_argument("--base-frame", metavar="NAME", help="frame of end-effector pose and commands (default: base)")
     group.add_argument(
         "--camera-frame", metavar="NAME",
-        help="optical frame of image, depth and cloud (default: camera_color_optical_frame)",
+        help="optical frame of the image and what is registered to it (default: camera_color_optical_frame)",
     )  # fmt: skip
     group.add_argument(
         "--sync-tolerance-ms", type=float, metavar="MS",
@@ -54,11 +68,21 @@ def bag_setup(args: argparse.Namespace) -> BagSetup:
         ValueError: names the argument or the key of the file.
     """
     from ..bag_setup import BagSetup
-    from ..messages import pose_of
+    from ..sensors import pose_of
 
     setup = BagSetup.load(args.bag_config) if args.bag_config else BagSetup()
-    names = ("base_frame", "camera_frame", "sync_tolerance_ms", "instruction", "split")
+    names = ("base_frame", "camera_frame", "extrinsics_source", "sync_tolerance_ms", "instruction", "split")
     values: dict[str, Any] = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     if args.extrinsics:
         values["base_from_camera"] = pose_of(args.extrinsics[:3], args.extrinsics[3:])
+    if args.sensor_frame:
+        values["sensor_frames"] = [name for name, *_ in args.sensor_frame]
+        values["sensor_extrinsics"] = [_number(text) for _, *pose in args.sensor_frame for text in pose]
     return replace(setup, **values).with_remaps(args.remap)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"--sensor-frame takes a name and seven numbers, got {text!r} among them") from None

@@ -20,6 +20,8 @@ COMMANDS = (
     "tables",
     "calibrate",
     "bench",
+    "soak",
+    "faults",
     "analyze",
     "splices",
     "convert",
@@ -35,9 +37,11 @@ Token-pruned multi-visual-modal VLA policies: try, measure and train them.
   mvla replay my_bag --keep 0.35       a bag through the policy, pruned beside unpruned, without ROS
   mvla analyze --task push             2D and 3D salience over an episode or a bag, as a page
   mvla bench --preset base             how long policy calls take, pruned or not
+  mvla soak --minutes 30               the policy node for long: memory, command deadlines, stops
   mvla train --help                    train the small policy from scripted experts
   mvla calibrate --help                fit the pruning parameters to a policy
   mvla splices --tasks push            how far commands jump where action chunks meet, as numbers and a plot
+  mvla faults                          what the policy node does when things go wrong
   mvla convert RUN OUT                 an upstream MLA checkpoint made into a policy folder
 """
 

@@ -24,7 +24,11 @@ def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method", default="tri_stage", help=f"pruning rule: {', '.join(METHODS)} (default: %(default)s)"
     )
-    parser.add_argument("--policy", metavar="DIR", help="policy folder (default: the policy that is shipped)")
+    parser.add_argument(
+        "--policy",
+        metavar="DIR",
+        help="policy folder, or package.module:factory, code that makes one (default: the policy that is shipped)",
+    )
     parser.add_argument(
         "--device",
         default="auto",

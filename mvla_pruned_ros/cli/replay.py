@@ -19,7 +19,6 @@ import os
 import shutil
 from pathlib import Path
 
-from ..pruning.config import TriStageConfig
 from ..pruning.methods import check_method
 from .bag_options import add_bag_arguments, bag_setup
 from .options import add_policy_arguments, pruning_config
@@ -40,8 +39,8 @@ node failed, none came or actions differ, 2 for what is impossible.
 
 # Arguments that neither --live nor --follow reads.
 OFFLINE = (
-    "set", "frames", "no_annotated", "remap", "bag_config", "extrinsics", "base_frame", "camera_frame",
-    "sync_tolerance_ms", "instruction", "split",
+    "set", "frames", "no_annotated", "remap", "bag_config", "extrinsics", "extrinsics_source", "sensor_frame",
+    "base_frame", "camera_frame", "sync_tolerance_ms", "instruction", "split",
 )  # fmt: skip
 
 
@@ -101,24 +100,23 @@ def run(args: argparse.Namespace) -> int:
 
     from ..bag_reader import Bag
     from ..evaluation.fingerprint import policy_fingerprint
-    from ..models import policy_folder
-    from ..policy.loading import load_policy
+    from ..policy_source import PolicySource
     from ..pruning.interface import check_keep_ratio
     from ..pruning.methods import make_pruner
     from ..replay.run import replay
 
     name, console = args.policy or "small", Console()
     check_keep_ratio(args.keep)
-    folder, setup = policy_folder(name), bag_setup(args)
-    pruner = make_pruner(args.method, args.keep, pruning_config(args.set, TriStageConfig.of_policy(folder)))
+    source, setup = PolicySource.of(name), bag_setup(args)
+    pruner = make_pruner(args.method, args.keep, pruning_config(args.set, source.pruning()))
     about = {
-        "policy": name, "policy_fingerprint": policy_fingerprint(folder), "method": args.method,
-        "keep_asked": 1.0 if args.method == "none" else args.keep, "set": args.set,
+        "policy": name, "policy_fingerprint": policy_fingerprint(source.folder) if source.folder else None,
+        "method": args.method, "keep_asked": 1.0 if args.method == "none" else args.keep, "set": args.set,
     }  # fmt: skip
     with Bag(args.bag) as bag:
         args.out.mkdir(parents=True, exist_ok=True)
         _remove_annotated(args.out / "annotated")
-        policy = load_policy(folder, args.device)
+        policy = source.load(args.device)
         columns = (TextColumn("frames"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console) as progress:
             bar = progress.add_task("")
@@ -179,7 +177,7 @@ def _live(args: argparse.Namespace) -> int:
         out=args.out,
         keep_ratio=args.keep,
         method=args.method,
-        policy=Path(args.policy) if args.policy else None,
+        policy=args.policy,
         device=args.device,
         domain_id=args.domain_id,
     )

@@ -11,10 +11,7 @@ from ..geometry import crop, farthest_point_sample, group_neighbours, voxel_grid
 from ..pruning.types import TokenLayout
 from ..types import CameraModel, Observation
 from .config import MVLAConfig
-
-
-class NotReadyError(RuntimeError):
-    """The observation cannot be acted on (too few points, say). Wait for a better one."""
+from .interface import NotReadyError
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from ..pruning.types import Selection
 from ..types import Observation
 from .checkpoint import load_policy_parts
 from .device import cast_parameters, resolve_device, resolve_precision
+from .example import example_observation
 from .inputs import PolicyInput, prepare
 from .instruction import InstructionTokenizer
 from .model import Batch, MVLAModel
@@ -50,6 +51,9 @@ class MVLAPolicy(TorchPolicy):
 
     def check_instruction(self, instruction: str) -> None:
         self.tokenizer.encode(instruction)
+
+    def example(self) -> Observation:
+        return example_observation(self.config, self.tokenizer.words[0])
 
     def prepare(self, observation: Observation) -> PolicyInput:
         return prepare(observation, self.config)

@@ -118,7 +118,8 @@ class RecordedCalls:
 
 
 def _observation(record: CallRecord, messages: Mapping[str, Any]) -> Observation | str:
-    frames = Frames(record.base_frame, record.camera_frame, record.base_from_camera)
+    poses = {**record.sensor_poses, record.camera_frame: record.base_from_camera}
+    frames = Frames(record.base_frame, record.camera_frame, poses)
     try:
         seen = observation_of(record.stamp_ns, messages, record.instruction, frames)
     except ConversionError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 from rclpy.node import Node
@@ -13,8 +12,10 @@ from std_msgs.msg import String
 from ..call_record import CallRecord
 from ..evaluation.fingerprint import policy_fingerprint
 from ..evaluation.machine import machine
+from ..policy_source import PolicySource
 from ..pruning.interface import Pruner
 from ..pruning.tri_stage import TriStagePruner
+from ..sensors import sensor_poses
 from .parameters import Settings
 from .worker import Result
 
@@ -26,13 +27,14 @@ class CallReport:
         self._publisher = node.create_publisher(String, "~/call", qos)
         self._about: dict[str, Any] = {}
 
-    def configured(self, settings: Settings, folder: Path, device_name: str) -> None:
-        """A policy was loaded from this folder."""
+    def configured(self, settings: Settings, source: PolicySource, device_name: str) -> None:
+        """A policy was loaded. Of code there is no fingerprint."""
         import torch
 
+        folder = source.folder
         self._about = {
-            "policy": settings["policy"] if settings["policy"] == folder.name else str(folder.resolve()),
-            "fingerprint": policy_fingerprint(folder),
+            "policy": source.name if folder is None or source.name == folder.name else str(folder.resolve()),
+            "fingerprint": policy_fingerprint(folder) if folder is not None else None,
             "device": settings["device"],
             "device_name": device_name,
             "precision": settings["precision"],
@@ -57,6 +59,7 @@ def record_of(result: Result, settings: Settings, topics: dict[str, str], about:
         base_frame=settings["base_frame"],
         camera_frame=settings["camera_frame"],
         base_from_camera=observation.camera.base_from_camera,
+        sensor_poses=sensor_poses(settings["sensor_frames"], settings["sensor_extrinsics"]),
         method=pruner.name,
         keep_ratio=pruner.keep_ratio,
         seed=settings["seed"],

@@ -78,6 +78,11 @@ class CommandOutput:
         self._gripper = node.create_publisher(Float64, "~/command/gripper", COMMAND_QOS)
         self._sent = node.create_publisher(String, "~/command/sent", REPORT_QOS)
 
+    @property
+    def publishers(self) -> list[Any]:
+        """Of the commands; not of the report."""
+        return [self._publisher, self._gripper]
+
     def send(self, command: Command, stamp_ns: int, lookahead_s: float) -> None:
         """Publish it, and beside it the gripper's. lookahead_s: see ``Limits``."""
         header = Header(stamp=time_message(stamp_ns), frame_id=self._frame)

@@ -1,6 +1,6 @@
 """Decides what is sent to the robot, and sends it: the action that is due, or the safe command.
 
-Threads: ``_tick`` is a timer on the executor, ``watch`` runs on the watchdog's thread and needs neither executor nor
+Threads: ``_tick`` has the command timer's, ``watch`` runs on the watchdog's thread and needs neither executor nor
 worker, services and lifecycle call the rest. One lock covers each decision together with what is published, so that
 nothing follows the last safe command.
 """
@@ -20,9 +20,11 @@ from rclpy.node import Node
 from ..chunks import ChunkBuffer, Splicer
 from ..commands import Command, CommandForm, MotionRefusedError, command_of, leash
 from .command_output import CommandOutput, Decision
+from .command_timer import CommandTimer
 from .enabling import Enabling
 from .parameters import Settings
 from .robot_state import RobotStateReader
+from .worker import Worker
 
 CLOCK_STOPPED_S = 0.5  # steady time without a tick of the command timer
 
@@ -31,19 +33,22 @@ class Commander:
     """Commands at a fixed rate while active, whatever inference does.
 
     Attributes:
-        counts: of commands, for diagnostics. active: whether anything is sent at all.
+        lock: held over each decision. counts: of commands, for diagnostics. active: whether anything is sent at all.
         refused: why the robot's state allows no motion now, else None.
     """
 
     def __init__(
-        self, node: Node, settings: Callable[[], Settings], chunks: ChunkBuffer, state: RobotStateReader
-    ) -> None:
-        """Args: settings: newest snapshot. chunks: written by the worker."""
+        self, node: Node, settings: Callable[[], Settings], chunks: ChunkBuffer, state: RobotStateReader,
+        failed: Callable[[Exception], None],
+    ) -> None:  # fmt: skip
+        """Args: settings: newest snapshot. chunks: written by the worker. failed: told what a tick raised."""
         self._node, self._settings, self._chunks, self._state = node, settings, chunks, state
+        self._failed = failed
         self._output = CommandOutput(node, settings())
         self._splicer = Splicer()
         self._form: CommandForm | None = None
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
+        self._worker: Worker | None = None
         self.enabling = Enabling(node, settings, self.watch)
         self.active = False
         self.refused: str | None = None
@@ -59,23 +64,29 @@ class Commander:
         self._stopped = True  # the last command was a safe one
         self._parked = False  # motion is not allowed, and the one safe command for it was sent
         self._ticked_at = 0.0
-        self._timer_rate = 0.0
-        self._timer: Any = None
-        self._used_at: Callable[[], float] = lambda: 0.0
+        self._stopped_at = 0.0  # steady seconds of the first of them
+        self._timer: CommandTimer | None = None
 
-    def start(self, form: CommandForm, used_at: Callable[[], float]) -> None:
-        """Begin to send. Args: used_at: steady seconds when the image of the newest chunk arrived."""
-        with self._lock:
-            self._form, self._used_at = form, used_at
+    @property
+    def publishers(self) -> list[Any]:
+        """Of commands."""
+        return self._output.publishers
+
+    def start(self, form: CommandForm, worker: Worker) -> None:
+        """Begin to send what the worker's chunks make due."""
+        with self.lock:
+            self._form, self._worker = form, worker
             self.enabling.restart()
-            self._stopped, self._parked, self._ticked_at, self.active = True, False, time.monotonic(), True
+            self._ticked_at = self._stopped_at = time.monotonic()
+            self._stopped, self._parked, self.active = True, False, True
             self._held, self.refused = None, None
             self._splicer.rest()
-        self._set_timer(self._settings()["command_rate_hz"])
+            clock = self._node.get_clock()
+            self._timer = CommandTimer(clock, lambda: self._settings()["command_rate_hz"], self._tick, self._failed)
 
     def stop(self) -> bool:
         """One safe command and nothing after it; False when nothing was active."""
-        with self._lock:  # what is being sent is sent first
+        with self.lock:  # what is being sent is sent first
             if not self.active:
                 return False
             self.active = False
@@ -84,6 +95,12 @@ class Commander:
         if self._timer is not None:
             self._timer.cancel()
         return True
+
+    def stopped_s(self) -> float:
+        """For how long commands have been safe ones because no action was due; 0 where motion is not allowed at all."""
+        if not self._stopped or self._parked or self.refused is not None:
+            return 0.0
+        return time.monotonic() - self._stopped_at
 
     def clock_stopped(self) -> bool:
         """Whether the node's clock stands still, so that the timer does not tick."""
@@ -102,24 +119,20 @@ class Commander:
 
     def watch(self) -> None:
         """Stop the arm when nobody lets it move, or when worker, executor or the node's clock is dead."""
-        with self._lock:
+        with self.lock:
             if not self.active or self._park() or self._stopped:
                 return
             limit_s = self._settings()["max_observation_age_ms"] / 1e3
             if self.clock_stopped():
                 reason = "the clock stands still"
-            elif time.monotonic() - self._used_at() > limit_s:
+            elif self._worker is None or not self._worker.alive:
+                reason = "the inference thread has ended"
+            elif time.monotonic() - self._worker.used_at > limit_s:
                 reason = "no policy call was finished in time"
             else:
                 return
             self._chunks.flush()
             self._safe_command(reason)
-
-    def _set_timer(self, rate_hz: float) -> None:
-        if self._timer is not None:
-            self._node.destroy_timer(self._timer)
-        self._timer_rate = rate_hz
-        self._timer = self._node.create_timer(1.0 / rate_hz, self._tick)
 
     def _tick(self) -> None:
         """One command at the fixed rate, on the node's clock."""
@@ -127,11 +140,9 @@ class Commander:
             return
         settings = self._settings()
         self._ticked_at = time.monotonic()
-        with self._lock:
+        with self.lock:
             if self.active and not self._park():
                 self._command(settings)
-        if self._timer_rate != settings["command_rate_hz"]:
-            self._set_timer(settings["command_rate_hz"])
 
     def _park(self) -> bool:
         """Whether motion is not allowed; says so to the robot once, and leaves it to others from then on."""
@@ -144,12 +155,12 @@ class Commander:
     def _command(self, settings: Settings) -> None:
         assert self._form is not None
         self.refused, now_ns = None, self._now_ns()
-        chunk = self._chunks.chunk
+        chunk, worker = self._chunks.chunk, self._worker
         due = self._chunks.due(now_ns)
-        if chunk is None or due is None:
+        if chunk is None or due is None or worker is None:
             self._safe_command("no chunk yet" if chunk is None else "the chunk is exhausted")
             return
-        if now_ns - chunk.stamp_ns > settings["max_observation_age_ms"] * 1e6:
+        if now_ns - worker.seen_ns > settings["max_observation_age_ms"] * 1e6:
             self._safe_command("the observation is too old")
             return
         asked = due[0].actions[due[1]]
@@ -176,8 +187,9 @@ class Commander:
         """Velocity zero, or hold what was measured; gripper as last commanded: what is held is not dropped."""
         assert self._form is not None
         self.counts["safe_commands"] += 1
-        self.counts["safe_stops"] += not self._stopped
-        self._stopped = True
+        if not self._stopped:
+            self.counts["safe_stops"] += 1
+            self._stopped, self._stopped_at = True, time.monotonic()
         try:
             self._held = leash(self._held, self._form, self._settings().limits, self._state.last)
             command = Command(self._held, self._gripper)

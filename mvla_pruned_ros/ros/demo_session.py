@@ -22,6 +22,7 @@ from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
+from ..policy_source import PolicySource
 from ..pruning.interface import check_keep_ratio
 from ..pruning.methods import check_method
 from ..sim.robot import MAX_SPEED, STEP_S
@@ -53,7 +54,7 @@ class DemoOptions:
     tasks: tuple[Task, ...] = tuple(task_named(name) for name in DEMO_TASKS)
     keep_ratio: float = 0.5
     method: str = "tri_stage"
-    policy: Path | None = None  # None: the policy that is shipped
+    policy: Path | str | None = None  # see ``PolicySource``; None: the policy that is shipped
     device: str = "auto"
     seed: int = 0
     real_time_factor: float = DEFAULT_REAL_TIME_FACTOR
@@ -69,8 +70,8 @@ class DemoOptions:
             raise ValueError(f"seed {self.seed} and max steps {self.max_steps} must not be negative")
         if self.domain_id is not None and not 0 <= self.domain_id <= 101:
             raise ValueError(f"domain id {self.domain_id} is outside [0, 101]")
-        if self.policy is not None and not self.policy.is_dir():
-            raise ValueError(f"policy folder {self.policy} does not exist")
+        if self.policy is not None:
+            PolicySource.of(str(self.policy))
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> DemoOptions:
@@ -81,7 +82,7 @@ class DemoOptions:
             tasks=tuple(task_named(name) for name in args.tasks or DEMO_TASKS),
             keep_ratio=args.keep,
             method=args.method,
-            policy=Path(args.policy) if args.policy else None,
+            policy=args.policy,
             device=args.device,
             seed=args.seed,
             real_time_factor=DEFAULT_REAL_TIME_FACTOR if factor is None else factor,
@@ -151,7 +152,7 @@ def start_policy(options: DemoOptions, environment: dict[str, str], sensors: dic
         "extrinsics.rotation_xyzw": rotation,
     }
     if options.policy is not None:
-        parameters["policy"] = str(options.policy.resolve())
+        parameters["policy"] = str(options.policy)
     return ChildNode(
         "policy node", "mvla_pruned_ros.ros.policy_node", options.out / "policy.log", parameters, sensors, environment
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -13,6 +14,7 @@ from .worker import MAX_FAILURES, Result, Worker
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 SLOW_IN_A_ROW = 5  # one slow call is a warning, this many an error
+REFUSED_LATELY_S = 2.0  # one bad message is seen by every look at the diagnostics, a stream of them is one warning
 
 
 def _text(value: Any) -> str:
@@ -24,7 +26,8 @@ def _text(value: Any) -> str:
 def inference_status(
     name: str, *, active: bool, worker: Worker | None, store: InputStore, silent: list[str], refused: str | None,
     max_age_s: float, slow_ms: float, instruction: str, device: str, memory_mb: float, late_shapes: int, pruning: bool,
-    commands: dict[str, Any], motion: list[tuple[bytes, str]], image_publishers: int,
+    commands: dict[str, Any], motion: list[tuple[bytes, str]], image_publishers: int, links: list[str],
+    stopped_s: float,
 ) -> DiagnosticStatus:  # fmt: skip
     """One status with everything; its level is that of the worst finding, its message names it.
 
@@ -33,6 +36,8 @@ def inference_status(
         silent: topics that are silent. refused: why the last instruction was refused. commands: counters of commands.
         motion: why the arm may not be moved, each with its level.
         image_publishers: how many publish images: some, but no frame, points to a shared-memory segment too small.
+        stopped_s: for how long the commands have been safe ones.
+        links: what is wrong between this node's topics and those at their other ends, see ``links``.
     """
     findings: list[tuple[bytes, str]] = []
     if not active:
@@ -48,16 +53,31 @@ def inference_status(
                     "FASTDDS_DEFAULT_PROFILES_FILE set to this package's ros/fastdds.xml"
                 )
             findings.append((ERROR, text))
-        if image_publishers > 1:
-            findings.append((WARN, f"{image_publishers} publishers on {store.topics['image']}"))
+        findings += [(WARN, text) for text in links]
         if worker is not None and worker.failure:
             stuck = worker.failures >= MAX_FAILURES
-            findings.append((ERROR if stuck else WARN, worker.failure + ("; call ~/reset" if stuck else "")))
-        if worker is not None and (slow := worker.slow_in_a_row(slow_ms)):
-            findings.append((ERROR if slow >= SLOW_IN_A_ROW else WARN, f"policy calls slower than {slow_ms:g} ms"))
+            remedy = "; call ~/reset" if stuck and worker.alive else ""
+            findings.append((ERROR if stuck else WARN, worker.failure + remedy))
+        if worker is not None and time.monotonic() - worker.refused_at < REFUSED_LATELY_S:
+            findings.append((WARN, worker.refusal))
         findings += motion
         if commands["clock_stopped"]:
             findings.append((ERROR, "the clock stands still: the arm is stopped"))
+        if worker is not None and (slow := worker.slow_in_a_row(slow_ms)):
+            findings.append((ERROR if slow >= SLOW_IN_A_ROW else WARN, f"policy calls slower than {slow_ms:g} ms"))
+        if worker is not None and worker.busy_s() > max(max_age_s, slow_ms / 1e3):
+            findings.append((ERROR, f"a policy call has not returned for {worker.busy_s():.1f} s: the arm is stopped"))
+        elif worker is not None and not findings and worker.idle_s() > max_age_s:
+            findings.append(
+                (ERROR, f"no image found its partners for more than {max_age_s:g} s: the arm is stopped; stamps of the "
+                 "streams differ by more than sync_tolerance_ms, see the counts of what was dropped")
+            )  # fmt: skip
+        elif worker is not None and worker.last is not None and not findings and stopped_s > max_age_s:
+            chunk = worker.last.inference.chunk
+            findings.append(
+                (ERROR, f"actions come too late: a chunk lasts {len(chunk.actions) * chunk.step_s * 1e3:.0f} ms and is "
+                 "over before it is in place: the arm is stopped; see age_ms on ~/pruning")
+            )  # fmt: skip
     if refused:
         findings.append((WARN, refused))
     values: dict[str, Any] = {"instruction": instruction, "device": device, "device_memory_mb": memory_mb,

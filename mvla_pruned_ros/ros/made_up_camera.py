@@ -1,6 +1,7 @@
 """A camera that shows a table with a box on it from above: colour, depth, pose and gripper at camera rate.
 
-Made up, for measurements: ``python -m mvla_pruned_ros.ros.made_up_camera`` publishes to a node called ``policy``.
+Made up, for measurements: ``python -m mvla_pruned_ros.ros.made_up_camera`` publishes to a node called ``policy``. See
+``soak_robot`` for one whose streams come at rates of their own.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class MadeUpCamera(Node):
 
     def __init__(self) -> None:
         super().__init__("camera")
-        self._messages = _frame()
+        self._messages = made_up_frame()
         self._out = {
             name: self.create_publisher(type(message), f"/policy/{name}", SENSOR_QOS)
             for name, message in self._messages.items()
@@ -51,15 +52,25 @@ class MadeUpCamera(Node):
             self._out[name].publish(message)
 
 
-def _frame() -> dict[str, Any]:
-    """A table with a box on it from above; pixels and depth are noisy, so that nothing compresses or repeats."""
+def made_up_depth(
+    rng: np.random.Generator, box_column: int = 300, width: int = WIDTH, height: int = HEIGHT
+) -> np.ndarray:
+    """(H, W) float32 metres: a table from above with a box that begins at a column (of ``WIDTH``); noisy."""
+    scale = width / WIDTH
+    depth = np.full((height, width), 0.95, np.float32)
+    rows, columns = (200, 260), (box_column, box_column + 80)
+    depth[slice(*(round(n * scale) for n in rows)), slice(*(round(n * scale) for n in columns))] = 0.85
+    return depth + rng.normal(0, 0.001, depth.shape).astype(np.float32)
+
+
+def made_up_frame(width: int = WIDTH, height: int = HEIGHT) -> dict[str, Any]:
+    """One message per topic; pixels and depth are noisy, so that nothing compresses or repeats. Stamps are zero."""
     rng = np.random.default_rng(0)
-    depth = np.full((HEIGHT, WIDTH), 0.95, np.float32)
-    depth[200:260, 300:380] = 0.85
-    depth += rng.normal(0, 0.001, depth.shape).astype(np.float32)
+    depth = made_up_depth(rng, width=width, height=height)
     camera, base = Header(frame_id=FRAME), Header(frame_id=BASE)
-    info = CameraInfo(header=camera, width=WIDTH, height=HEIGHT)
-    info.k = [FOCAL, 0.0, WIDTH / 2 - 0.5, 0.0, FOCAL, HEIGHT / 2 - 0.5, 0.0, 0.0, 1.0]
+    info = CameraInfo(header=camera, width=width, height=height)
+    focal = FOCAL * width / WIDTH
+    info.k = [focal, 0.0, width / 2 - 0.5, 0.0, focal, height / 2 - 0.5, 0.0, 0.0, 1.0]
     pose = PoseStamped(header=base)
     pose.pose.position.x, pose.pose.position.y, pose.pose.position.z = 0.0, 0.66, 0.2
     return {
@@ -67,7 +78,7 @@ def _frame() -> dict[str, Any]:
         "ee_pose": pose,
         "gripper": JointState(header=base, position=[1.0]),
         "depth": cv2_to_imgmsg((depth * 1000).astype(np.uint16), "16UC1", camera),
-        "image": cv2_to_imgmsg(rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8), "rgb8", camera),
+        "image": cv2_to_imgmsg(rng.integers(0, 256, (height, width, 3), np.uint8), "rgb8", camera),
     }
 
 

@@ -13,18 +13,20 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from ..commands import INTERFACES, Limits
-from ..models import policy_folder
 from ..policy.device import PRECISIONS
+from ..policy_source import PolicySource
 from ..pruning.config import TriStageConfig
 from ..pruning.interface import check_keep_ratio
 from ..pruning.methods import METHODS
+from ..sensors import cloud_streams
 
 PRUNING = "pruning."
 
 
 @dataclass(frozen=True)
 class Spec:
-    """One parameter: default (its type is the type), text, bounds, whether it is fixed at start, allowed words."""
+    """One parameter: default (its type is the type), text, bounds, whether it is fixed at start, allowed words, whether
+    a list may be of another length than the default."""
 
     default: Any
     text: str
@@ -37,7 +39,11 @@ class Spec:
 
 SPECS: dict[str, Spec] = {
     # Fixed at start.
-    "policy": Spec("small", "Policy folder, or the name of a shipped policy.", fixed=True),
+    "policy": Spec(
+        "small",
+        "Policy folder, the name of a shipped policy, or package.module:factory, code that makes one.",
+        fixed=True,
+    ),
     "device": Spec("auto", "Where the policy runs: cpu, cuda, cuda:N, or auto (cuda where there is one).", fixed=True),
     "precision": Spec(
         "auto", "Numbers of the network: fp32, bf16, fp16, or auto (bf16 on a GPU, fp32 on the CPU).", fixed=True,
@@ -51,12 +57,39 @@ SPECS: dict[str, Spec] = {
         choices=("always", "auto"),
     ),
     "image_transport": Spec("raw", "Colour images: raw or compressed.", fixed=True, choices=("raw", "compressed")),
+    "depth_transport": Spec(
+        "raw", "Depth images: raw, or compressedDepth (PNG or RVL).", fixed=True, choices=("raw", "compressedDepth")
+    ),
     "cloud_source": Spec("depth", "Points come from ~/depth or ~/points.", fixed=True, choices=("depth", "points")),
+    "depth_registered": Spec(
+        True, "Depth has frame and camera info of the colour image; false: its own, on ~/depth_camera_info.",
+        fixed=True,
+    ),
+    "extra_clouds": Spec(
+        [""], "Clouds of more cameras: depth_1 (with ~/depth_1_camera_info), points_2, ...", fixed=True, any_length=True
+    ),
     "base_frame": Spec("base", "Frame of end-effector pose, workspace and commands.", fixed=True),
-    "camera_frame": Spec("camera_color_optical_frame", "Optical frame of image, depth and cloud.", fixed=True),
-    "extrinsics.translation": Spec([math.nan] * 3, "Camera position in the base frame, m. Required.", fixed=True),
+    "camera_frame": Spec(
+        "camera_color_optical_frame", "Optical frame of the image and of depth registered to it.", fixed=True
+    ),
+    "extrinsics_source": Spec(
+        "parameters", "Poses of cameras: parameters, or tf, looked up at each stamp (needs tf2_ros).", fixed=True,
+        choices=("parameters", "tf"),
+    ),
+    "tf_timeout_ms": Spec(
+        50.0, "How long an observation waits for tf of its stamp; then it is dropped.", 0.0, 1000.0
+    ),
+    "extrinsics.translation": Spec(
+        [math.nan] * 3, "Camera position in the base frame, m. Required without tf.", fixed=True
+    ),
     "extrinsics.rotation_xyzw": Spec(
-        [math.nan] * 4, "Orientation of the optical frame in the base frame, quaternion x y z w. Required.", fixed=True
+        [math.nan] * 4, "Orientation of the optical frame in the base frame, quaternion x y z w. Required without tf.",
+        fixed=True,
+    ),
+    "sensor_frames": Spec([""], "Other frames that depth or clouds are in.", fixed=True, any_length=True),
+    "sensor_extrinsics": Spec(
+        [math.nan], "Pose of each of sensor_frames in the base frame: x y z in m, quaternion x y z w.", fixed=True,
+        any_length=True,
     ),
     "command_interface": Spec(
         "twist",
@@ -152,6 +185,7 @@ class Settings:
         for name, spec in SPECS.items():
             _check_one(name, values[name], spec)
         check_keep_ratio(values["keep_ratio"])
+        cloud_streams(values["cloud_source"], values["depth_registered"], values["extra_clouds"])
         limits = Limits(
             max_speed_m_s=values["max_speed_m_s"],
             workspace_lower=tuple(values["workspace_lower"]),
@@ -207,9 +241,9 @@ def _descriptor(spec: Spec) -> ParameterDescriptor:
 
 
 def _calibrated_defaults(policy: str) -> dict[str, Any]:
-    """Values of ``pruning.*`` for a policy: those fitted to it, where its folder has some."""
+    """Values of ``pruning.*`` for a policy: those fitted to it, where there are some."""
     try:
-        config = TriStageConfig.of_policy(policy_folder(policy))
+        config = PolicySource.of(policy).pruning()
     except ValueError:  # configure fails on the same error and says so
         config = TriStageConfig()
     return {PRUNING + name: value for name, value in dataclasses.asdict(config).items()}

@@ -1,9 +1,9 @@
 """The policy node: camera, depth or cloud, pose and instruction in; commands and diagnostics out.
 
-Threads: one spins the executor, whose callbacks only store the newest messages or read the chunk in use; one inference
-worker (``ros/worker.py``) replaces chunks; the watchdog has a thread of its own and needs neither. What they share is
-replaced by assignment (chunk, settings, state of the robot) or locked inside ``InputStore`` and ``Commander``, which
-decides what is sent to the robot.
+Threads: one spins the executor, whose callbacks only store the newest messages; one inference worker
+(``ros/worker.py``) replaces chunks; the command timer, which reads the one in use, and the watchdog have threads of
+their own and wait for neither. What they share is replaced by assignment (chunk, settings, state of the robot) or
+locked inside ``InputStore`` and ``Commander``, which decides what is sent to the robot.
 
 One thread for all callbacks, not rclpy's multi-threaded executor: that one hands each callback to another thread and
 builds its wait set anew for it, half as much processor time again, all of it taken from the worker's interpreter.
@@ -12,6 +12,7 @@ builds its wait set anew for it, half as much processor time again, all of it ta
 from __future__ import annotations
 
 import difflib
+import gc
 import os
 import signal
 import sys
@@ -23,7 +24,6 @@ from typing import Any
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from geometry_msgs.msg import PoseStamped
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
@@ -34,7 +34,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.signals import SignalHandlerOptions
 from rclpy.time import Time
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState, PointCloud2
+from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
 
@@ -43,29 +43,34 @@ from ..commands import CommandForm
 from ..matching import InputStore, MatchedMessages
 from ..memory import keep_freed_memory
 from ..messages import observation_of
-from ..models import policy_folder
 from ..overlay import draw_overlay
 from ..policy.inputs import square_image
-from ..policy.loading import LoadedPolicy, load_config, load_policy
-from ..pruning.config import TriStageConfig
+from ..policy.interface import Policy
+from ..policy_source import PolicySource
 from ..pruning.methods import make_pruner
 from ..runtime import PolicyRuntime
-from ..types import Observation
+from ..sensors import Lookup, is_camera_info
+from ..types import ActionSpace, Observation
 from . import conversions as convert
+from .autostart import Autostart
 from .call_report import CallReport
 from .command_output import COMMAND_QOS, REPORT_QOS
 from .commander import Commander
 from .diagnostics import call_json, inference_status
 from .environment import prepare_environment
+from .inputs import input_topics
+from .links import link_problems
 from .observations import frames_of, warm_up
 from .parameters import SPECS, ParameterSet, Settings, joint_names_of
 from .robot_state import RobotStateReader
+from .transforms import Transforms
 from .watchdog import Watchdog
 from .worker import Result, Worker
 
 SENSOR_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 WATCHDOG_PERIOD_S = 0.05
 DIAGNOSTICS_PERIOD_S = 1.0
+OVERLAY_PX = 192  # about so large is the square that is drawn on, before it is enlarged
 # How long the inference thread may hold the interpreter while a callback waits for it. Python's own 5 ms, several times
 # per callback, let frames be overwritten before they were taken.
 SWITCH_INTERVAL_S = 0.0005
@@ -76,8 +81,11 @@ class PolicyNode(LifecycleNode):
 
     def __init__(self, **options: Any) -> None:
         super().__init__("policy", **options)
-        self._policy: LoadedPolicy | None = None
+        self._policy: Policy | None = None
         self._worker: Worker | None = None
+        self._transforms: Transforms | None = None
+        self._closed = False  # outputs stay off
+        self.configuring = False
         self._refused: str | None = None
         self._chunks = ChunkBuffer()
         self._parameters_ = ParameterSet(self, self._check)
@@ -85,7 +93,9 @@ class PolicyNode(LifecycleNode):
         settings = self._parameters_.settings
 
         self._subscribe(settings)
-        self._commander = Commander(self, lambda: self._parameters_.settings, self._chunks, self._state)
+        self._commander = Commander(
+            self, lambda: self._parameters_.settings, self._chunks, self._state, self._callback_failed
+        )
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._pruning = self.create_publisher(String, "~/pruning", REPORT_QOS)
         self._calls = CallReport(self, REPORT_QOS)
@@ -116,17 +126,8 @@ class PolicyNode(LifecycleNode):
     # --- inputs: store and return ------------------------------------------------------------------------------
 
     def _subscribe(self, settings: Settings) -> None:
-        cloud = settings["cloud_source"]
-        compressed = settings["image_transport"] == "compressed"
-        kinds: dict[str, tuple[type, str]] = {
-            "image": (CompressedImage, "~/image/compressed") if compressed else (Image, "~/image"),
-            cloud: (Image if cloud == "depth" else PointCloud2, f"~/{cloud}"),
-            "camera_info": (CameraInfo, "~/camera_info"),
-            "ee_pose": (PoseStamped, "~/ee_pose"),
-            "gripper": (JointState, "~/gripper"),
-        }
         topics = {}
-        for name, (kind, topic) in kinds.items():
+        for name, (kind, topic) in input_topics(settings).items():
             subscription = self.create_subscription(
                 kind,
                 topic,
@@ -136,7 +137,7 @@ class PolicyNode(LifecycleNode):
             )
             topics[name] = subscription.topic_name
         self._state = RobotStateReader(self, settings["base_frame"], joint_names_of(settings))
-        self._store = InputStore(topics, unstamped=("camera_info",))
+        self._store = InputStore(topics, unstamped=tuple(filter(is_camera_info, topics)))
         self.create_subscription(String, "~/instruction", self._instruct, COMMAND_QOS)
 
     def _take(self, name: str, message: Any) -> None:
@@ -159,24 +160,37 @@ class PolicyNode(LifecycleNode):
     def _observe(self, matched: MatchedMessages, settings: Settings) -> Observation:
         return observation_of(matched.stamp_ns, matched.messages, settings["instruction"], self._frames)
 
+    def _listen_to_tf(self) -> Lookup:
+        if self._transforms is None:
+            self._transforms = Transforms(self, lambda: self._parameters_.settings["tf_timeout_ms"] / 1e3)
+        return self._transforms.lookup
+
     # --- lifecycle ---------------------------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load, check, warm up; on failure one message says what to do."""
+        self.configuring = True
+        try:
+            return self._configure()
+        finally:
+            self.configuring = False
+
+    def _take_form(self, space: ActionSpace, action_dim: int) -> None:
+        """See ``PolicySource.load``; what is known here is which commands can be made of such actions."""
+        settings = self._parameters_.settings
+        self._form = CommandForm(settings["command_interface"], space, action_dim, joint_names_of(settings))
+
+    def _configure(self) -> TransitionCallbackReturn:
         settings = self._parameters_.settings
         try:
-            self._frames = frames_of(settings)
+            self._frames = frames_of(settings, self._listen_to_tf)
             if settings["torch_threads"]:
                 import torch
 
                 torch.set_num_threads(settings["torch_threads"])
-            folder = policy_folder(settings["policy"])
-            config = load_config(folder)  # asked first: the weights may be many gigabytes
-            form = CommandForm(
-                settings["command_interface"], config.action_space, config.action_dim, joint_names_of(settings)
-            )
-            policy = load_policy(folder, settings["device"], settings["precision"])
-            TriStageConfig.of_policy(folder)  # the declared defaults; a broken file must not pass unseen
+            source = PolicySource.of(settings["policy"])
+            policy = source.load(settings["device"], settings["precision"], self._take_form)
+            source.pruning()  # the declared defaults; a broken file must not pass unseen
             if settings["instruction"]:
                 policy.check_instruction(settings["instruction"])
             runtime = PolicyRuntime(
@@ -189,8 +203,12 @@ class PolicyNode(LifecycleNode):
         except Exception as error:  # rclpy would swallow it without a word
             self.get_logger().error(f"cannot configure: {type(error).__name__}: {error}")
             return TransitionCallbackReturn.FAILURE
-        self._policy, self._runtime, self._form = policy, runtime, form
-        self._calls.configured(settings, folder, policy.device_name)
+        self._policy, self._runtime = policy, runtime
+        self._calls.configured(settings, source, policy.device_name)
+        # What is loaded stays: a full collection would go through all of torch's and Open3D's objects, and hold up
+        # commands while it does.
+        gc.collect()
+        gc.freeze()
         self.get_logger().info(
             f"policy {settings['policy']} on {policy.device_name}, first call {warmed.first_ms:.0f} ms, then "
             f"{warmed.full_ms:.1f} ms with all visual tokens and {warmed.pruned_ms:.1f} ms pruned"
@@ -200,6 +218,10 @@ class PolicyNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start the worker and the commands."""
+        with self._commander.lock:
+            return TransitionCallbackReturn.FAILURE if self._closed else self._activate(state)
+
+    def _activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         if self._worker is not None and self._worker.alive:
             self.get_logger().error("cannot activate: the last policy call still hangs; restart the node")
             return TransitionCallbackReturn.FAILURE
@@ -209,8 +231,7 @@ class PolicyNode(LifecycleNode):
             self._runtime, self._store, self._chunks, lambda: self._parameters_.settings, self._observe, self._publish
         )
         self._worker.start()
-        worker = self._worker
-        self._commander.start(self._form, lambda: worker.used_at)
+        self._commander.start(self._form, self._worker)
         self._watchdog = Watchdog(WATCHDOG_PERIOD_S, self._watch)
         return super().on_activate(state)
 
@@ -221,6 +242,7 @@ class PolicyNode(LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._policy = None
+        gc.unfreeze()
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -238,7 +260,9 @@ class PolicyNode(LifecycleNode):
             self.get_logger().error("the policy call hangs; it is left behind")
 
     def close(self) -> None:
-        """One safe command if active, whatever state the node is in. Called at exit."""
+        """One safe command if active, whatever state the node is in; none is sent after it. Called at exit."""
+        with self._commander.lock:
+            self._closed = True
         self._halt()
 
     # --- time and episodes -------------------------------------------------------------------------------------
@@ -266,6 +290,8 @@ class PolicyNode(LifecycleNode):
     def _forget(self) -> None:
         self._chunks.flush()
         self._store.flush()
+        if self._transforms is not None:
+            self._transforms.flush()
         if self._worker is not None:
             self._worker.reset()
 
@@ -285,8 +311,8 @@ class PolicyNode(LifecycleNode):
             self._pruning.publish(String(data=call_json(result, age_ms, self._store.frames_received)))
         stamp = Time(nanoseconds=observation.stamp_ns).to_msg()
         if self._overlay.get_subscription_count():
-            assert self._policy is not None
-            size = self._policy.config.image_size
+            grid = inference.layout.grid[0]
+            size = max(1, OVERLAY_PX // grid) * grid
             image, camera = square_image(observation.image, observation.camera, size)
             picture = draw_overlay(image, inference.selection, inference.layout, camera)
             frame = self._parameters_.settings["camera_frame"]
@@ -321,11 +347,17 @@ class PolicyNode(LifecycleNode):
             commands=self._commander.counts | {"clock_stopped": self._commander.clock_stopped()},
             motion=self._commander.findings(),
             image_publishers=self.count_publishers(self._store.topics["image"]),
+            stopped_s=self._commander.stopped_s(),
+            links=link_problems(self, list(self._store.topics.values()), self._commander.publishers),
         )
         self._report(status)
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
+
+    def _callback_failed(self, error: Exception) -> None:
+        """One bad callback must not leave the arm without commands."""
+        self.get_logger().error(f"callback failed: {type(error).__name__}: {error}", throttle_duration_sec=1.0)
 
     def _report(self, status: DiagnosticStatus) -> None:
         """One line in the log when a problem begins, one when it is over; the rest is on /diagnostics."""
@@ -341,42 +373,46 @@ class PolicyNode(LifecycleNode):
             log.warning(status.message)
 
 
-def run(args: Sequence[str] | None = None) -> int:
+def run(args: Sequence[str] | None = None, kind: type[PolicyNode] = PolicyNode) -> int:
     """Run the node until SIGINT or SIGTERM; one safe command at the end. 1 when it could not be configured."""
     prepare_environment()
     keep_freed_memory()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    stopping = threading.Event()
+    stopping, node = threading.Event(), None
+
+    def stop(*_: object) -> None:
+        first = not stopping.is_set()
+        stopping.set()
+        if first and node is not None and node.configuring:
+            raise KeyboardInterrupt  # out of a configuration that a lifecycle manager asked for
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, stop)
     try:
-        node = PolicyNode()
+        node = kind()
     except (ValueError, ParameterException) as error:
         print(f"policy: {error}", file=sys.stderr)
         rclpy.try_shutdown()
         return 1
     executor = SingleThreadedExecutor()
     executor.add_node(node)
+    autostart = Autostart(node, stopping) if node.get_parameter("autostart").value else None
     try:
-        if node.get_parameter("autostart").value:
-            if node.trigger_configure() != TransitionCallbackReturn.SUCCESS:
-                return 1
-            if not stopping.is_set() and node.trigger_activate() != TransitionCallbackReturn.SUCCESS:
-                return 1
         while not stopping.is_set() and rclpy.ok():
             try:
                 executor.spin_once(timeout_sec=0.1)
-            except ExternalShutdownException:
+            except (ExternalShutdownException, KeyboardInterrupt):
                 break
-            except Exception as error:  # one bad callback must not leave the arm without commands
-                node.get_logger().error(f"callback failed: {type(error).__name__}: {error}", throttle_duration_sec=1.0)
+            except Exception as error:
+                node._callback_failed(error)
     finally:
         node.close()
-        executor.shutdown(timeout_sec=0.5)
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+        if not node.configuring:  # in a thread of its own, which cannot be interrupted: the process ends underneath
+            executor.shutdown(timeout_sec=0.5)
+            node.destroy_node()
+            rclpy.try_shutdown()
+    return 1 if autostart is not None and autostart.failed else 0
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from ..pruning.interface import Pruner
 from ..pruning.methods import make_pruner
 from ..pruning.tri_stage import TriStagePruner
 from ..runtime import Inference, PolicyRuntime
+from ..sensors import TransformError
 from ..types import Observation
 from .parameters import Settings
 
@@ -47,7 +48,9 @@ class Worker:
 
     Attributes:
         failure: why the last call failed, None after one that worked. failures: calls in a row that failed.
+        refusal: why the last message that could not be used was refused. refused_at: steady seconds of that.
         calls: monotonic times of recent calls. last: the last result.
+        seen_ns: stamp of the oldest message behind the newest chunk.
     """
 
     def __init__(
@@ -65,14 +68,19 @@ class Worker:
         self._camera_shape: tuple[float, ...] | None = None
         self.failure: str | None = None
         self.failures = 0
+        self.refusal, self.refused_at = "", -math.inf
         self.calls: deque[float] = deque(maxlen=50)
         self.policy_ms: deque[float] = deque(maxlen=50)
         self.last: Result | None = None
         self._free_at = 0.0  # steady seconds when the worker began to wait for a new image
+        self._changed_at = 0.0  # steady seconds when a call began or ended
+        self._busy = False
         self.used_at = -math.inf  # steady seconds when the image of the newest chunk arrived
+        self.seen_ns = 0
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
 
     def start(self) -> None:
+        self._changed_at = time.monotonic()
         self._thread.start()
 
     def stop(self) -> bool:
@@ -93,6 +101,14 @@ class Worker:
         self._store.interrupt()
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:  # SystemExit ends a thread without a word
+            self.failure = f"the inference thread ended: {type(error).__name__}: {error}; deactivate and activate"
+            self.failures = MAX_FAILURES
+            self._chunks.flush()
+
+    def _work(self) -> None:
         while not self._stop.is_set():
             settings = self._settings()
             if self._reset_wanted.is_set():
@@ -105,7 +121,9 @@ class Worker:
             self._free_at = time.monotonic()
             matched = self._store.wait(round(settings["sync_tolerance_ms"] * 1e6), IDLE_S)
             if matched is not None:
+                self._busy, self._changed_at = True, time.monotonic()
                 self._infer(matched, self._settings())
+                self._busy, self._changed_at = False, time.monotonic()
 
     def _forget(self) -> None:
         self._runtime.reset()
@@ -115,15 +133,18 @@ class Worker:
         try:
             self._apply(settings)
             observation = self._observe(matched, settings)
-            shape = (observation.camera.width, observation.camera.height, observation.camera.fx, observation.camera.cx)
+            camera = observation.camera
+            shape = (camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy)
             if shape != self._camera_shape:  # another resolution or calibration: what was learned is of another grid
                 if self._camera_shape is not None:
                     self._forget()
                 self._camera_shape = shape
             inference = self._call(observation, settings)
         except ConversionError as error:
-            self._store.count_drop("malformed")
-            self.failure = f"message refused: {error}"
+            late = isinstance(error, TransformError)
+            self._store.count_drop("no transform" if late else "malformed")
+            self.refusal = f"{'no transform' if late else 'message refused'}: {error}"
+            self.refused_at = time.monotonic()
             return
         except NotReadyError as error:
             self._store.count_drop("not ready")
@@ -137,7 +158,7 @@ class Worker:
         if self._stop.is_set() or self._reset_wanted.is_set():
             return  # the episode this was meant for is over
         self.failure, self.failures = None, 0
-        self.used_at = matched.received_at
+        self.used_at, self.seen_ns = matched.received_at, matched.oldest_ns
         self._chunks.put(inference.chunk)
         now = time.monotonic()
         self.calls.append(now)
@@ -185,6 +206,14 @@ class Worker:
             if isinstance(pruner, TriStagePruner):
                 pruner.config = settings.pruning
         self._applied = settings
+
+    def busy_s(self) -> float:
+        """For how long the call under way has been; 0 when there is none."""
+        return time.monotonic() - self._changed_at if self._busy else 0.0
+
+    def idle_s(self) -> float:
+        """For how long there has been nothing to call the policy with; 0 while a call is under way."""
+        return 0.0 if self._busy else time.monotonic() - self._changed_at
 
     def rate_hz(self) -> float:
         """Policy calls per second over the last two seconds."""

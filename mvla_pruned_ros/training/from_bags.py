@@ -106,6 +106,8 @@ def _digest(path: Path, setup: BagSetup, config: MVLAConfig, most_hz: float) -> 
     """Of everything that decides what a bag is converted to; of the bag, names, sizes and times of its files."""
     files = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(path.iterdir())]
     frames = setup.frames()
-    rest = (sorted(setup.topics.items()), frames.base, frames.camera, frames.base_from_camera.tolist(),
-            setup.sync_tolerance_ms, setup.instruction, setup.split, most_hz, asdict(config))  # fmt: skip
+    poses = sorted((frame, pose.tolist()) for frame, pose in frames.poses.items())
+    rest = (sorted(setup.topics.items()), frames.base, frames.camera, poses, setup.extrinsics_source,
+            setup.depth_registered, list(setup.extra_clouds), setup.sync_tolerance_ms, setup.instruction, setup.split,
+            most_hz, asdict(config))  # fmt: skip
     return hashlib.sha256(json.dumps([files, rest]).encode()).hexdigest()[:12]

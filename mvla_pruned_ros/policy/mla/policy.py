@@ -9,6 +9,7 @@ import numpy as np
 from ...pruning.types import Selection
 from ...types import Observation
 from ..device import cast_parameters, resolve_device, resolve_precision
+from ..example import example_observation
 from ..torch_policy import TorchPolicy
 from .checkpoint import load_mla_parts
 from .inputs import MLAInput, prepare
@@ -60,6 +61,9 @@ class MLAPolicy(TorchPolicy):
 
     def check_instruction(self, instruction: str) -> None:
         self.tokenizer.encode(instruction)
+
+    def example(self) -> Observation:
+        return example_observation(self.config, "open the drawer")
 
     def prepare(self, observation: Observation) -> MLAInput:
         return prepare(observation, self.config)

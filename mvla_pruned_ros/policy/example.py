@@ -1,0 +1,38 @@
+"""A made-up observation to warm a policy up on."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from ..types import CameraModel, Observation
+
+POINTS = 4000
+
+
+class _Inputs(Protocol):
+    @property
+    def image_size(self) -> int: ...
+    @property
+    def workspace_lower(self) -> tuple[float, float, float]: ...
+    @property
+    def workspace_upper(self) -> tuple[float, float, float]: ...
+    @property
+    def proprio_dim(self) -> int: ...
+
+
+def example_observation(inputs: _Inputs, instruction: str) -> Observation:
+    """Noise in the place of an image and points all over the workspace, seen from 1 m above its middle.
+
+    Args:
+        inputs: configuration of the policy.
+    """
+    rng, size = np.random.default_rng(0), inputs.image_size
+    points = rng.uniform(inputs.workspace_lower, inputs.workspace_upper, (POINTS, 3)).astype(np.float32)
+    pose = np.eye(4)
+    pose[:3, 3] = points.mean(0) - [0, 0, 1]
+    camera = CameraModel(size, size, size, size, size / 2, size / 2, pose)
+    image = rng.integers(0, 256, (size, size, 3), np.uint8)
+    proprio = np.append(points.mean(0), np.ones(inputs.proprio_dim - 3)).astype(np.float32)
+    return Observation(0, image, points, camera, proprio, instruction)

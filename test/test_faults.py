@@ -1,0 +1,140 @@
+"""Faults put before a live policy node by the machinery of ``mvla faults``, and what of it needs no graph.
+
+The matrix is run once, with the faults below; the tests look at its rows. All others of ``mvla faults`` differ from one
+of these in the message or the stream only, and their refusals are tested without a graph.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
+
+from mvla_pruned_ros.cli.main import main
+from mvla_pruned_ros.ros.faults.faulty_policy_node import spoilt
+from mvla_pruned_ros.ros.faults.fuzz import run_fuzz
+from mvla_pruned_ros.ros.faults.malformed import STREAMS
+from mvla_pruned_ros.ros.faults.matrix import FAULTS
+from mvla_pruned_ros.ros.faults.run import Row, chosen, run_matrix
+from mvla_pruned_ros.ros.faults.stop_trials import LIMIT_MS, StopRun, StopTrial, summary
+
+DOMAIN = 1 + (int(os.environ["ROS_DOMAIN_ID"]) + 2) % 100
+MATRIX_ROWS = 15  # of the fault table, without tf
+IN_SUITE = (
+    "image silent", "all streams silent", "camera info silent", "points silent",
+    "duplicate stamps", "out-of-order stamps", "skewed stamps", "one stream 0.4 s late",
+    "clock jumps back", "clock stops", "NaN and Inf among the points", "empty cloud", "depth of NaN and Inf",
+    "bad step", "cloud without z", "one malformed message", "big-endian depth", "big-endian points",
+    "resolution changes", "intrinsics change", "slow policy", "first call after activation", "chunk exhausted",
+    "NaN action", "action of the wrong size", "empty chunk", "action beyond the limits",
+    "out of device memory once", "out of device memory always", "one exception of the model",
+    "inference thread ends", "policy call hangs", "parameter NaN", "set with one bad value", "storm of parameters",
+    "parameter in mid-inference", "sensor drivers restart", "command listener restarts",
+    "two publishers on one topic", "QoS of a command listener does not match", "QoS of a sensor does not match",
+    "checkpoint missing", "pickled code for weights", "configuration of another size", "checkpoint mended",
+    "deactivation in mid-inference", "SIGINT in mid-inference", "SIGTERM in mid-inference",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def rows(tiny_policy_folder: Path) -> dict[str, Row]:
+    """By fault."""
+    return {row.fault: row for row in run_matrix(str(tiny_policy_folder), IN_SUITE, DOMAIN)}
+
+
+@pytest.mark.parametrize("fault", [f for f in FAULTS if f.name in IN_SUITE], ids=lambda f: f"{f.name}: {f.expected}")
+def test_node_survives(fault: object, rows: dict[str, Row]) -> None:
+    row = rows[fault.name]  # type: ignore[attr-defined]
+    assert row.passed, row.observed
+
+
+def test_every_row_of_the_matrix_has_faults_and_a_test() -> None:
+    assert len({f.row for f in FAULTS}) == MATRIX_ROWS
+    assert {f.row for f in FAULTS if f.name in IN_SUITE} == {f.row for f in FAULTS}
+    assert len({f.name for f in FAULTS}) == len(FAULTS) and set(IN_SUITE) <= {f.name for f in FAULTS}
+
+
+def test_malformed_messages_over_dds_kill_no_node_and_move_no_arm(tiny_policy_folder: Path) -> None:
+    run = run_fuzz(str(tiny_policy_folder), 320, seed=7, domain_id=DOMAIN)
+    assert set(run.sent) == set(STREAMS) and all(run.sent.values()) and sum(run.sent.values()) == 320
+    assert run.alive and run.recovered == run.recoveries > 0, run.failure
+    assert run.beyond == 0 and run.commands > 50
+    assert run.counted.get("malformed", 0) > 5, run.counted  # else they were not looked at
+
+
+def test_stop_trials_tell_late_stops_from_stalls_of_the_machine() -> None:
+    trials = [
+        StopTrial("image", "long", LIMIT_MS, 0.0),
+        StopTrial("depth", "long", LIMIT_MS + 1, 0.0),
+        StopTrial("pose", "long", LIMIT_MS + 30, 31.0),
+        StopTrial("all", "shipped", LIMIT_MS + 30, 29.0),
+        StopTrial("all", "shipped", None, 1e6),
+    ]
+    figures = summary(StopRun(trials, 12.0, 3, 2))
+    assert (figures["in_time"], figures["late_with_the_machine_at_rest"], figures["late"]) == (1, 1, 3)
+    assert figures["stopped_ms"]["worst"] == LIMIT_MS + 30 and figures["false_stops"] == 1
+
+
+def test_faults_are_chosen_by_part_of_their_name_and_those_that_end_the_node_come_last() -> None:
+    assert [f.name for f in chosen(["clock jumps"])] == ["clock jumps back", "clock jumps forward"]
+    everything = chosen([])
+    assert len(everything) == len(FAULTS)
+    depth = [f.ends for f in everything if f.setup == "depth"]
+    assert depth == sorted(depth) and depth[-1]
+    with pytest.raises(ValueError, match="no fault 'earthquake': choose from image silent"):
+        chosen(["earthquake"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--only", "earthquake"], "no fault 'earthquake'"),
+        (["--stop-trials", "0"], "stop trials must be at least 1, got 0"),
+        (["--fuzz", "3"], "fuzz needs at least 8 messages"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line(
+    arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["faults", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert reason in error and error.startswith("mvla faults: error: ") and error.count("\n") == 1
+
+
+def test_list_names_every_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["faults", "--list"]) == 0
+    text = capsys.readouterr().out
+    assert all(f.name.split()[0] in text for f in FAULTS)
+
+
+def test_exit_code_and_file_tell_of_a_fault_that_was_not_survived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mvla_pruned_ros.ros.faults import tool
+
+    rows = [Row("a", "r", "stops", "stopped after 3 ms", True, 1.0), Row("b", "r", "stops", "NOT: stopped", False, 1.0)]
+    monkeypatch.setattr(tool, "run_matrix", lambda *_: rows)
+    assert tool.matrix("small", [], None, tmp_path / "faults.json") == 1
+    written = json.loads((tmp_path / "faults.json").read_text())["rows"]
+    assert [(row["fault"], row["passed"]) for row in written] == [("a", True), ("b", False)]
+    assert written[0].keys() >= {"fault", "expected", "observed", "passed"}
+    monkeypatch.setattr(tool, "run_matrix", lambda *_: rows[:1])
+    assert tool.matrix("small", [], None, None) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "finite"),
+    [("nan", (4, 3), False), ("infinite", (4, 3), False), ("wide", (4, 4), True), ("flat", (12,), True),
+     ("none", (0, 3), True), ("slow", (4, 3), True)],
+)  # fmt: skip
+def test_faulty_policy_spoils_actions_as_it_says(kind: str, shape: tuple[int, ...], finite: bool) -> None:
+    actions = np.ones((4, 3), np.float32)
+    bad = spoilt(actions, kind)
+    assert bad.shape == shape and np.isfinite(bad).all() == finite
+    assert np.array_equal(actions, np.ones((4, 3)))  # the policy's own are left alone
+    assert spoilt(actions, "long", 3).shape == (12, 3) and spoilt(actions, "fast").max() == 1000

@@ -1,0 +1,68 @@
+"""Whatever a message holds, it becomes an observation that makes sense or is refused with a reason: nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
+pytest.importorskip("hypothesis", reason="hypothesis is not installed: pip install .[test]")
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mvla_pruned_ros.messages import ConversionError, Frames, observation_of
+from mvla_pruned_ros.policy.inputs import NotReadyError
+from mvla_pruned_ros.policy.loading import LoadedPolicy, load_policy
+from mvla_pruned_ros.ros.conversions import stamp_ns
+from mvla_pruned_ros.ros.faults.malformed import STREAMS, malformed
+from mvla_pruned_ros.ros.faults.peer import made_up_messages
+from mvla_pruned_ros.ros.made_up_camera import BASE, EXTRINSICS, FRAME
+from mvla_pruned_ros.ros.observations import pose_of
+
+FRAMES = Frames(BASE, FRAME, pose_of(EXTRINSICS["extrinsics.translation"], EXTRINSICS["extrinsics.rotation_xyzw"]))
+GOOD = made_up_messages()
+EXAMPLES = 250
+
+
+@pytest.fixture(scope="module")
+def policy(tiny_policy_folder: Path) -> LoadedPolicy:
+    return load_policy(tiny_policy_folder)
+
+
+def messages_of(stream: str) -> dict[str, object]:
+    """Good ones of the streams that a node with this input takes."""
+    image = "image/compressed" if stream == "image/compressed" else "image"
+    cloud = "points" if stream == "points" else "depth"
+    return {"image": GOOD[image], cloud: GOOD[cloud]} | {n: GOOD[n] for n in ("camera_info", "ee_pose", "gripper")}
+
+
+@pytest.mark.parametrize("stream", [name for name in STREAMS if name != "instruction"])
+def test_malformed_message_is_refused_or_makes_a_finite_observation(stream: str, policy: LoadedPolicy) -> None:
+    seen = {"refused": 0, "not ready": 0, "used": 0}
+
+    @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(random=st.randoms(use_true_random=False))
+    def one(random: Random) -> None:
+        bad = malformed(random, stream, GOOD[stream])
+        messages = messages_of(stream) | {stream.split("/")[0]: bad}
+        try:
+            observation = observation_of(stamp_ns(bad.header), messages, "push the puck", FRAMES)
+        except ConversionError as error:
+            assert str(error)
+            seen["refused"] += 1
+            return
+        assert np.isfinite(observation.points).all() and np.isfinite(observation.proprio).all()
+        try:
+            prepared = policy.prepare(observation)
+        except NotReadyError:
+            seen["not ready"] += 1
+            return
+        assert np.isfinite(prepared.layout.point_positions).all()
+        seen["used"] += 1
+
+    one()
+    assert seen["refused"] > 0 and seen["used"] > 0, seen  # else nothing is tested

@@ -1,0 +1,190 @@
+"""The policy node with more than one registered depth camera: tf, compressed depth, cameras in frames of their own.
+
+tf2_ros exists only in ROS installations. Here a stand-in has its place, with the part of its interface that the node
+uses: ``Buffer.lookup_transform(target, source, time)``, ``Buffer.clear()``, ``TransformListener(buffer, node)`` and
+``TransformException``. It was not tried with the real one.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from array import array
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="no ROS here: the node needs a graph")
+
+from bags import numbers_of
+from depth_codecs import compressed_metres
+from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import TransformStamped
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2, PointField
+from std_msgs.msg import Header
+from test_policy_node import BEST_EFFORT, FAILURE, SIZE, Graph, graph, refusal, ros  # noqa: F401
+
+from mvla_pruned_ros.ros.conversions import time_message
+from mvla_pruned_ros.ros.message_fallback import create_cloud
+from mvla_pruned_ros.types import CameraModel
+
+CAMERA, DEPTH = "camera_color_optical_frame", "camera_depth_optical_frame"
+TF = {"extrinsics_source": "tf", "extrinsics.translation": None, "extrinsics.rotation_xyzw": None}
+
+
+class TransformException(Exception):
+    """Under the name it has in tf2_ros."""
+
+
+class Buffer:
+    """What the node asks; ``pose_at`` answers, None for what is not known."""
+
+    def __init__(self) -> None:
+        self.pose_at: Callable[[int], np.ndarray | None] = lambda stamp: None
+        self.asked: list[tuple[str, str]] = []
+        self.cleared = 0
+
+    def lookup_transform(self, target_frame: str, source_frame: str, time: Any, timeout: Any = None) -> Any:
+        self.asked.append((target_frame, source_frame))
+        pose = self.pose_at(time.nanoseconds)
+        if pose is None:
+            raise TransformException("Lookup would require extrapolation into the future")
+        found = TransformStamped()
+        t, q = found.transform.translation, found.transform.rotation
+        t.x, t.y, t.z, q.x, q.y, q.z, q.w = numbers_of(pose)
+        return found
+
+    def clear(self) -> None:
+        self.cleared += 1
+
+
+@pytest.fixture
+def buffer(monkeypatch: pytest.MonkeyPatch) -> Buffer:
+    """That of the node to come."""
+    made = Buffer()
+    module = ModuleType("tf2_ros")
+    module.TransformException = TransformException  # type: ignore[attr-defined]
+    module.Buffer = lambda: made  # type: ignore[attr-defined]
+    module.TransformListener = lambda buffer, node: (buffer, node)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "tf2_ros", module)
+    return made
+
+
+def test_missing_transform_stops_the_arm_and_a_late_one_is_waited_for(graph: Graph, buffer: Buffer) -> None:  # noqa: F811
+    node, robot = graph.active(**TF), graph.robot
+    still = graph.camera.base_from_camera
+    assert robot.drive(lambda: int(robot.values().get("dropped no transform", 0)) > 2, 30.0)
+    assert not any(robot.speeds), "without a transform nothing moves"
+    assert robot.status is not None and robot.status.level != DiagnosticStatus.OK
+    assert "no transform: 'camera_color_optical_frame' in 'base'" in robot.status.message
+    assert set(buffer.asked) == {("base", CAMERA)}
+
+    first: dict[int, float] = {}
+
+    def late(stamp: int) -> np.ndarray | None:
+        """The pose at a stamp is there 10 ms after it was first asked for, and moves a centimetre every second."""
+        if time.monotonic() - first.setdefault(stamp, time.monotonic()) < 0.01:
+            return None
+        pose = still.copy()
+        pose[0, 3] += moved_m(stamp)
+        return pose
+
+    buffer.pose_at = late
+    node.set_parameters([Parameter("tf_timeout_ms", value=500.0)])
+    worker = node._worker
+    assert worker is not None and worker.last is None
+    assert robot.drive(lambda: worker.last is not None, 30.0), robot.status.message
+    assert worker.last is not None
+    seen = worker.last.observation
+    assert seen.camera.base_from_camera[0, 3] == pytest.approx(still[0, 3] + moved_m(seen.stamp_ns), abs=1e-9)
+    assert buffer.cleared == 0
+    node._forget()
+    assert buffer.cleared == 1, "after a clock jump tf2 would refuse what is older than what it has"
+
+
+def moved_m(stamp: int) -> float:
+    return 0.01 * (stamp % 10**9) / 10**9
+
+
+def test_tf_without_tf2_fails_configure_and_says_what_to_do(
+    graph: Graph,  # noqa: F811
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "tf2_ros", None)
+    line = refusal(graph.node(**TF), capfd)
+    assert "tf2_ros cannot be imported" in line and "extrinsics.*" in line
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"extrinsics_source": "tf"}, "extrinsics_source is tf: leave extrinsics"),
+        ({"depth_registered": False}, "name the frame of ~/depth in sensor_frames"),
+        ({"sensor_frames": [DEPTH], "sensor_extrinsics": [0.0] * 6}, "6 numbers, sensor_frames 1"),
+    ],
+)
+def test_poses_that_do_not_fit_together_fail_configure(
+    graph: Graph,  # noqa: F811
+    parameters: dict[str, Any],
+    says: str,
+    buffer: Buffer,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert says in refusal(graph.node(**parameters), capfd)
+
+
+def test_wrong_name_of_a_cloud_is_refused_at_start(graph: Graph) -> None:  # noqa: F811
+    with pytest.raises(ValueError, match="extra_clouds has 'wrist'"):
+        graph.node(extra_clouds=["wrist"])
+
+
+def test_compressed_depth_of_a_camera_of_its_own_and_a_second_cloud(graph: Graph) -> None:  # noqa: F811
+    robot, camera = graph.robot, graph.camera
+    del robot.out["depth"]
+    kinds = {"depth/compressedDepth": CompressedImage, "depth_camera_info": CameraInfo, "points_1": PointCloud2}
+    robot.out |= {name: robot.create_publisher(kind, f"/policy/{name}", BEST_EFFORT) for name, kind in kinds.items()}
+    beside = camera.base_from_camera.copy()
+    beside[:3, 3] += [0.05, 0.0, 0.0]
+    node = graph.active(
+        depth_transport="compressedDepth",
+        depth_registered=False,
+        extra_clouds=["points_1"],
+        sensor_frames=[DEPTH],
+        sensor_extrinsics=numbers_of(beside),
+    )
+    width, height, xyz = 80, 45, np.random.default_rng(0).uniform(-0.2, 0.2, (300, 3)).astype(np.float32)
+    fields = [PointField(name=n, offset=4 * i, datatype=PointField.FLOAT32, count=1) for i, n in enumerate("xyz")]
+    data = array("B", compressed_metres(np.full((height, width), 1.0, np.float32)))
+
+    def send() -> None:
+        stamp = time.time_ns()
+        header = Header(stamp=time_message(stamp), frame_id=DEPTH)
+        info = CameraInfo(header=header, width=width, height=height)
+        info.k = [70.0, 0.0, 39.5, 0.0, 70.0, 22.0, 0.0, 0.0, 1.0]
+        robot.out["depth_camera_info"].publish(info)
+        robot.out["depth/compressedDepth"].publish(
+            CompressedImage(header=header, format="32FC1; compressedDepth png", data=data)
+        )
+        base = Header(stamp=time_message(stamp), frame_id="base")
+        robot.out["points_1"].publish(create_cloud(base, fields, xyz))
+        robot.send(without=("depth",), stamp=stamp)
+
+    worker = node._worker
+    assert worker is not None
+    until = time.monotonic() + 30
+    while worker.last is None and time.monotonic() < until:
+        send()
+        time.sleep(0.05)
+    assert worker.last is not None, robot.status and robot.status.message
+    observation = worker.last.observation
+    assert observation.points.shape == (width * height + 300, 3) and observation.image.shape == (SIZE, SIZE, 3)
+    np.testing.assert_array_equal(observation.points[-300:], xyz)
+    own = CameraModel(width, height, 70.0, 70.0, 40.0, 22.5, beside)
+    uv, depth = own.project(observation.points[:-300])
+    np.testing.assert_allclose(depth, 1.0, atol=2e-4)
+    np.testing.assert_allclose(uv[0], [0.5, 0.5], atol=1e-3)
