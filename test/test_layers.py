@@ -57,6 +57,7 @@ ALLOWED = {
         "analysis",
         "call_record",
         "messages",
+        "sensors",
         "bag_frames",
         "bag_reader",
         "bag_setup",

@@ -23,12 +23,12 @@ from ..pruning.config import TriStageConfig
 from ..pruning.methods import make_pruner
 from ..pruning.tri_stage import TriStagePruner
 from ..runtime import PolicyRuntime
+from ..sensors import is_camera_info
 from ..types import Observation
 
 TOPIC_END = "/call"
 TEXT = "std_msgs/msg/String"
 GRACE_NS = 2_000_000_000  # a large message may reach the recorder after the call that used it
-UNSTAMPED = ("camera_info",)  # the newest is used, whatever its stamp
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ class RecordedCalls:
                     held.pop(key, None)
             return record, result
 
-        unstamped = {record.inputs[stream][0] for _, record in self.records for stream in UNSTAMPED
-                     if stream in record.inputs}  # fmt: skip
+        unstamped = {topic for _, record in self.records for stream, (topic, _) in record.inputs.items()
+                     if is_camera_info(stream)}  # fmt: skip
         for raw in self._bag.messages({topic for topic, _ in needed}):
             while head is not None and head[0] + GRACE_NS < raw.offset_ns:
                 yield answer(head[1])
