@@ -132,7 +132,8 @@ class PolicyNode(LifecycleNode):
                 kind,
                 topic,
                 lambda m, n=name: self._take(n, m),
-                SENSOR_QOS,
+                # Of its own: rclpy writes what is overridden into the profile, and one stream's would be all streams'.
+                QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
             topics[name] = subscription.topic_name
