@@ -113,6 +113,9 @@ def _(session: Session, report: Report) -> None:
 def _(session: Session, report: Report) -> None:
     peer, key = session.peer, "out of device memory, tried with fewer tokens"
     before = peer.dropped().get(key, 0)
+    peer.calls.clear()
+    # In mid-episode: the first call is a full one, and so would be its retry.
+    session.drive(lambda: peer.calls and peer.calls[-1]["keep_ratio"] < 0.6)
     with session.fault("out_of_memory 1"):
         peer.calls.clear()
         session.drive(lambda: peer.dropped().get(key, 0) > before and len(peer.calls) > 5)
