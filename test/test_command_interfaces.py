@@ -373,5 +373,5 @@ def test_commands_are_led_from_chunk_to_chunk_until_that_is_switched_off(
         met = [(a, b) for a, b in pairs if a["chunk_stamp_ns"] != b["chunk_stamp_ns"]]
         return [abs(b["sent"][0] - a["sent"][0]) for a, b in met[1:]]
 
-    assert arm.drive(lambda: len(switched()) > 2 and max(switched()) > 0.1)
-    assert not any(one["spliced"] for one in arm.sent[1:])
+    assert arm.drive(lambda: len(arm.sent) > 100 and len(switched()) > 2 and max(switched()) > 0.1)
+    assert not any(one["spliced"] for one in arm.sent[-50:])  # reports from before may still have been on their way
