@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-SHIPPED = ("small",)
+SHIPPED = ("small", "medium")
 
 
 def policy_folder(name_or_path: str) -> Path:
