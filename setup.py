@@ -61,6 +61,7 @@ setup(
             "ros-sensor-msgs~=5.5.1",
             "ros-std-msgs~=5.5.1",
             "ros-std-srvs~=5.5.1",
+            "ros-trajectory-msgs~=5.5.1",
         ],
         # launch_testing's pytest plugin, present wherever ROS is, breaks pytest 9.
         "test": ["pytest>=7,<9", "hypothesis>=6.100,<7", "ruff==0.17.6", "mypy==2.4.1"],

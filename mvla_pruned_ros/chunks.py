@@ -1,15 +1,16 @@
-"""Action chunks on a time line, and what may be sent to a robot. No ROS."""
+"""Action chunks on a time line, and how one passes into the next. No ROS."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from .types import ActionChunk
 
-LOOKAHEAD_S = 0.1  # motion towards the border of the workspace is slowed so that it would take at least this long
+# While a splice is being closed it is closed by at least this share of the way at each command, so that the robot does
+# not go on with what an old chunk wanted when the policy's own steps are tiny, as those of a chunk that stands still.
+LEAST_SHARE = 1 / 16
 
 
 class ChunkBuffer:
@@ -36,8 +37,9 @@ class ChunkBuffer:
         self._chunks = (chunk, newest)
         return True
 
-    def action_at(self, time_ns: int) -> np.ndarray | None:
-        """(A,) action due at that time, held over its step; None before the first chunk and after the last action.
+    def due(self, time_ns: int) -> tuple[ActionChunk, int] | None:
+        """Chunk and index of the action due at that time, which is held over its step; None before the first chunk and
+        after the last action.
 
         The chunk before is used only for times before the newest one begins: an exhausted chunk never gives way to
         an older one.
@@ -47,7 +49,12 @@ class ChunkBuffer:
             return None
         chunk = newest if time_ns >= newest.stamp_ns or before is None else before
         index = chunk.index_at(time_ns)
-        return chunk.actions[index] if 0 <= index < len(chunk.actions) else None
+        return (chunk, index) if 0 <= index < len(chunk.actions) else None
+
+    def action_at(self, time_ns: int) -> np.ndarray | None:
+        """(A,) action due at that time; None where ``due`` is."""
+        due = self.due(time_ns)
+        return None if due is None else due[0].actions[due[1]]
 
     def remaining_s(self, time_ns: int) -> float:
         """Seconds until the newest chunk is exhausted; 0 without one or after its end."""
@@ -62,52 +69,75 @@ class ChunkBuffer:
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What may be sent.
+class OwnSteps:
+    """How far a policy itself goes between two consecutive actions, at most.
 
     Attributes:
-        max_speed_m_s: per axis. workspace_lower, workspace_upper: box of the end effector, base frame, metres.
+        axes: (N,) along each axis of the motion. length: Euclidean. The gripper is no motion of the arm and left out.
     """
 
-    max_speed_m_s: float = 1.0
-    workspace_lower: tuple[float, ...] = (-10.0, -10.0, -10.0)
-    workspace_upper: tuple[float, ...] = (10.0, 10.0, 10.0)
+    axes: np.ndarray
+    length: float
 
-    def __post_init__(self) -> None:
-        if not 0 < self.max_speed_m_s < math.inf:
-            raise ValueError(f"max_speed_m_s must be positive and finite, got {self.max_speed_m_s}")
-        for name in ("workspace_lower", "workspace_upper"):
-            corner = getattr(self, name)
-            if len(corner) != 3 or not all(map(math.isfinite, corner)):
-                raise ValueError(f"{name} must be three finite numbers, got {corner}")
-        if not all(low < high for low, high in zip(self.workspace_lower, self.workspace_upper)):
-            raise ValueError(
-                f"workspace_lower {self.workspace_lower} must be below upper {self.workspace_upper} on each axis"
-            )
+    @classmethod
+    def of(cls, actions: np.ndarray) -> OwnSteps:
+        """Of a chunk, (K, N + 1); zero for a single action."""
+        steps = np.diff(np.asarray(actions, float)[:, :-1], axis=0)
+        return cls(np.abs(steps).max(0, initial=0.0), float(np.linalg.norm(steps, axis=1).max(initial=0.0)))
+
+    def __or__(self, other: OwnSteps) -> OwnSteps:
+        """The larger of two."""
+        return OwnSteps(np.maximum(self.axes, other.axes), max(self.length, other.length))
 
 
-def limit_command(action: np.ndarray, limits: Limits, end_effector: np.ndarray | None) -> tuple[np.ndarray, bool]:
-    """Clamp one action.
+def step_towards(last: np.ndarray, wanted: np.ndarray, largest: float) -> np.ndarray:
+    """The point on the straight way from ``last`` to ``wanted``, both (N,), that is at most ``largest`` away.
 
-    Args:
-        action: (4,) velocity x, y, z in m/s and gripper -1..1. end_effector: (3,) metres, base frame; None when it is
-            not known, then only speed and gripper are clamped. Motion out of the workspace is slowed from
-            ``LOOKAHEAD_S`` before the border on and cut off beyond it; motion back in is free.
-
-    Returns:
-        The command, and whether it differs from the action.
-
-    Raises:
-        ValueError: not 4 finite numbers; nothing of it may be sent.
+    At least ``LEAST_SHARE`` of the way is gone.
     """
-    action = np.asarray(action)
-    if action.shape != (4,) or not np.isfinite(action).all():
-        raise ValueError(f"an action must be 4 finite numbers, got {action}")
-    speed = limits.max_speed_m_s
-    command = np.clip(action, [-speed] * 3 + [-1.0], [speed] * 3 + [1.0])
-    if end_effector is not None:
-        fastest_down = np.minimum((np.asarray(limits.workspace_lower) - end_effector) / LOOKAHEAD_S, 0)
-        fastest_up = np.maximum((np.asarray(limits.workspace_upper) - end_effector) / LOOKAHEAD_S, 0)
-        command[:3] = np.clip(command[:3], fastest_down, fastest_up)
-    # An action at the limit, rounded to float32, is not a clamped one.
-    return command, bool((np.abs(command - action) > 1e-6).any())
+    way = wanted - last
+    length = float(np.linalg.norm(way))
+    return wanted if length <= largest else last + way * max(largest / length, LEAST_SHARE)
+
+
+class Splicer:
+    """Leads the commanded motion from one chunk into the next without a jump (ours).
+
+    Where chunks meet, the command moves towards the new chunk by no more than the largest step (Euclidean) between
+    consecutive actions within either of the two, until it has reached it; then the chunk is followed as it is. A bound
+    along each axis was tried and dropped: where the policy hardly steps along one axis, it bends the way aside. No
+    action is dropped or delayed: what the command moves towards is the action due now. The gripper is not blended: a
+    grasp is a decision, and half of one is none.
+    """
+
+    def __init__(self) -> None:
+        self._chunk: ActionChunk | None = None
+        self._own = self._largest = 0.0
+        self._last: np.ndarray | None = None
+        self._behind = False
+
+    def follow(self, chunk: ActionChunk, index: int, blend: bool = True) -> tuple[np.ndarray, bool]:
+        """The next action to send.
+
+        Args:
+            chunk, index: the action that is due. blend: False sends it as it is.
+
+        Returns:
+            (A,) float32 action, and whether it differs from the one that is due.
+        """
+        due = chunk.actions[index]
+        if chunk is not self._chunk:
+            own = OwnSteps.of(chunk.actions).length
+            self._largest = max(own, self._own)
+            self._chunk, self._own, self._behind = chunk, own, self._last is not None
+        motion = due[:-1].astype(float)
+        if blend and self._behind and self._last is not None:
+            wanted = motion
+            motion = step_towards(self._last, wanted, self._largest)
+            self._behind = motion is not wanted
+        self._last = motion
+        return np.append(motion, due[-1]).astype(np.float32), blend and self._behind
+
+    def rest(self) -> None:
+        """The robot was stopped in between: the next chunk does not meet one, and is followed as it is."""
+        self._chunk, self._own, self._last = None, 0.0, None

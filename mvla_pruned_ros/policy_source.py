@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from .policy.conformance import check_policy
 from .policy.interface import Policy
 from .policy.loading import load_config, load_policy
 from .pruning.config import TriStageConfig
+from .types import ActionSpace
 
 FACTORY = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
 
@@ -43,29 +45,28 @@ class PolicySource:
         """The pruning parameters that were fitted to it; the defaults for code."""
         return TriStageConfig() if self.folder is None else TriStageConfig.of_policy(self.folder)
 
-    def load(self, device: str = "cpu", precision: str = "auto", action_dim: int | None = None) -> Policy:
+    def load(
+        self, device: str = "cpu", precision: str = "auto", check: Callable[[ActionSpace, int], object] | None = None
+    ) -> Policy:
         """The policy, ready to act.
 
         Args:
             device, precision: of ``resolve_device`` and ``resolve_precision`` for a folder; given to a factory as they
-                are. action_dim: values per action that the caller can use; None: any.
+                are. check: told the action space and the values per action; raises ValueError for actions that the
+                caller cannot use.
 
         Raises:
             ValueError: it cannot be loaded, or gives other actions; says what to do.
         """
         if self.folder is None:
             policy = check_policy(self._made(device, precision), self.name)
-            self._check_action_dim(policy.action_dim, action_dim)
+            if check is not None:
+                check(getattr(policy, "action_space", Policy.action_space), policy.action_dim)
             return policy
-        # Asked first: the weights may be many gigabytes.
-        self._check_action_dim(load_config(self.folder).action_dim, action_dim)
+        config = load_config(self.folder)
+        if check is not None:  # asked first: the weights may be many gigabytes
+            check(config.action_space, config.action_dim)
         return load_policy(self.folder, device, precision)
-
-    def _check_action_dim(self, given: int, wanted: int | None) -> None:
-        if wanted is not None and given != wanted:
-            raise ValueError(
-                f"policy {self.name} gives {given} values per action; this node sends 4: velocity x, y, z and gripper"
-            )
 
     def _made(self, device: str, precision: str) -> object:
         module_name, factory_name = self.name.split(":")

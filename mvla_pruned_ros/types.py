@@ -7,8 +7,12 @@ name says otherwise; camera frames are optical frames of REP-103 (x right, y dow
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+
+# What the values of an action mean, see ``commands``.
+ActionSpace = Literal["cartesian_velocity", "cartesian_pose", "joint_velocity", "joint_position"]
 
 
 @dataclass(frozen=True)
@@ -102,8 +106,8 @@ class ActionChunk:
         stamp_ns: stamp of the observation it answers; action k is meant for
             [stamp + k * step, stamp + (k + 1) * step).
         step_s: time between two actions, seconds.
-        actions: (K, A) float32: end-effector velocity x, y, z in m/s (base frame), then the gripper command,
-            -1 (open) to 1 (close).
+        actions: (K, A) float32: in the action space ``cartesian_velocity``, end-effector velocity x, y, z in m/s (base
+            frame), then the gripper command, -1 (open) to 1 (close). The other spaces: see ``commands``.
     """
 
     stamp_ns: int

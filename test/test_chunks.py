@@ -1,9 +1,9 @@
-"""Which action is due, and how far it may go."""
+"""Which action is due, and how one chunk passes into the next."""
 
 import numpy as np
 import pytest
 
-from mvla_pruned_ros.chunks import LOOKAHEAD_S, ChunkBuffer, Limits, limit_command
+from mvla_pruned_ros.chunks import LEAST_SHARE, ChunkBuffer, OwnSteps, Splicer, step_towards
 from mvla_pruned_ros.types import ActionChunk
 
 MS = 1_000_000
@@ -74,45 +74,98 @@ def test_flush_forgets_stamps_too() -> None:
     assert due(buffer, 10) == 0
 
 
-def test_command_within_limits_is_untouched() -> None:
-    command, clamped = limit_command(np.array([0.1, -0.1, 0.0, 1.0]), Limits(), np.zeros(3))
-    assert command.tolist() == [0.1, -0.1, 0.0, 1.0]
-    assert not clamped
+# Where chunks meet
 
 
-def test_speed_and_gripper_are_clamped_and_reported() -> None:
-    command, clamped = limit_command(np.array([2.0, -2.0, 0.1, -3.0]), Limits(max_speed_m_s=0.5), None)
-    assert command.tolist() == [0.5, -0.5, 0.1, -1.0]
-    assert clamped
+def random_chunks(seed: int, count: int = 6) -> list[ActionChunk]:
+    """Chunks of 16 smooth actions, each beginning anywhere: 4 steps of 10 ms apart."""
+    rng = np.random.default_rng(seed)
+    chunks = []
+    for k in range(count):
+        steps = rng.normal(0, rng.uniform(0.0, 0.1), (16, 4)) * rng.integers(0, 2, 4)
+        actions = rng.uniform(-0.8, 0.8, 4) + np.cumsum(steps, 0)
+        chunks.append(ActionChunk(k * 40 * MS, 0.01, actions.astype(np.float32)))
+    return chunks
 
 
-def test_end_effector_slows_before_the_border_and_may_come_back() -> None:
-    limits = Limits(1.0, (-0.1, -0.1, 0.0), (0.1, 0.1, 0.3))
-    at = np.array([0.09, 0.2, -0.01])
-    command, clamped = limit_command(np.array([0.8, 0.5, -0.5, 0]), limits, at)
-    assert command[:3] == pytest.approx([0.01 / LOOKAHEAD_S, 0, 0])
-    assert clamped
-    command, clamped = limit_command(np.array([-0.8, -0.5, 0.5, 0]), limits, at)
-    assert command[:3] == pytest.approx([-0.8, -0.5, 0.5])
-    assert not clamped
+def play(chunks: list[ActionChunk], blend: bool = True) -> tuple[np.ndarray, list[int], list[bool]]:
+    """Actions sent at each step, where a new chunk was joined, and whether each was blended."""
+    buffer, splicer = ChunkBuffer(), Splicer()
+    sent, joined, blended = [], [], []
+    for step in range(4 * len(chunks) + 8):
+        if step % 4 == 0 and step // 4 < len(chunks):
+            buffer.put(chunks[step // 4])
+            joined.append(step)
+        due = buffer.due(step * 10 * MS)
+        assert due is not None
+        action, differs = splicer.follow(*due, blend)
+        sent.append(action)
+        blended.append(differs)
+    return np.array(sent), joined, blended
 
 
-@pytest.mark.parametrize("bad", [np.array([0, np.nan, 0, 0]), np.array([0, 0, np.inf, 0]), np.zeros(3)])
-def test_action_that_is_not_four_finite_numbers_is_refused_whole(bad: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="4 finite numbers"):
-        limit_command(bad, Limits(), None)
+@pytest.mark.parametrize("seed", range(20))
+def test_jump_where_chunks_meet_is_no_larger_than_the_steps_within_them(seed: int) -> None:
+    chunks = random_chunks(seed)
+    sent, joined, _ = play(chunks)
+    for k, step in enumerate(joined[1:], 1):
+        own = OwnSteps.of(chunks[k].actions) | OwnSteps.of(chunks[k - 1].actions)
+        way = chunks[k].actions[0, :3] - sent[step - 1, :3]
+        jump = sent[step, :3] - sent[step - 1, :3]
+        assert np.linalg.norm(jump) <= max(own.length, LEAST_SHARE * np.linalg.norm(way)) + 1e-6
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"max_speed_m_s": 0.0},
-        {"max_speed_m_s": float("nan")},
-        {"workspace_lower": (0.0, 0.0)},
-        {"workspace_upper": (0.0, float("nan"), 1.0)},
-        {"workspace_lower": (1.0, 0.0, 0.0), "workspace_upper": (0.5, 1.0, 1.0)},
-    ],
-)
-def test_impossible_limits_are_refused(values: dict) -> None:
-    with pytest.raises(ValueError, match="must be"):
-        Limits(**values)
+def test_switching_sends_each_action_as_it_is() -> None:
+    chunks = random_chunks(3)
+    sent, joined, blended = play(chunks, blend=False)
+    for k, step in enumerate(joined):
+        np.testing.assert_array_equal(sent[step : step + 4], chunks[k].actions[:4])
+    assert not any(blended)
+
+
+def test_chunk_is_followed_as_it_is_once_reached() -> None:
+    left = chunk(0, first=0.0)  # steps of 1 on every axis
+    right = chunk(20, first=4.5)  # due after 1 was sent: 3.5 away
+    splicer = Splicer()
+    splicer.follow(left, 0)
+    splicer.follow(left, 1)
+    first, differs = splicer.follow(right, 0)
+    assert first[:3] == pytest.approx([2, 2, 2]) and differs
+    assert first[3] == 4.5, "the gripper is not blended"
+    flat = ActionChunk(50 * MS, 0.01, np.full((4, 4), 2.5, np.float32))
+    assert splicer.follow(flat, 0)[0][:3] == pytest.approx([2.5] * 3)
+    assert not splicer.follow(flat, 1)[1]
+
+
+def test_no_action_within_one_chunk_is_held_back() -> None:
+    jumpy = ActionChunk(0, 0.01, np.array([[0, 0, 0, 1], [9, 0, 0, 1], [-9, 5, 0, 1]], np.float32))
+    splicer = Splicer()
+    for k in (0, 2, 1):  # a tick too late leaves one out
+        action, differs = splicer.follow(jumpy, k)
+        np.testing.assert_array_equal(action, jumpy.actions[k])
+        assert not differs
+
+
+def test_policy_that_stands_still_is_obeyed_within_its_chunk() -> None:
+    """Its own steps are zero: by them alone the arm would go on for ever with what the chunk before wanted."""
+    moving = ActionChunk(0, 0.01, np.full((16, 4), 0.8, np.float32))
+    still = ActionChunk(10 * MS, 0.01, np.zeros((16, 4), np.float32))
+    splicer = Splicer()
+    splicer.follow(moving, 0)
+    speeds = [float(splicer.follow(still, k)[0][0]) for k in range(16)]
+    assert (np.diff(speeds) < 0).all()
+    assert speeds[-1] < 0.8 / 2.5
+
+
+def test_after_a_stop_nothing_is_blended() -> None:
+    splicer = Splicer()
+    splicer.follow(chunk(0, first=50.0), 0)
+    splicer.rest()
+    action, differs = splicer.follow(chunk(100), 0)
+    assert action.tolist() == [0, 0, 0, 0] and not differs
+
+
+def test_motion_is_blended_on_the_straight_way() -> None:
+    assert step_towards(np.zeros(3), np.array([3.0, 4.0, 0.0]), 1.0) == pytest.approx([0.6, 0.8, 0.0])
+    assert step_towards(np.zeros(3), np.array([3.0, 4.0, 0.0]), 5.0).tolist() == [3, 4, 0]
+    assert step_towards(np.zeros(3), np.array([0.0, 1.0, 0.0]), 0.0) == pytest.approx([0.0, LEAST_SHARE, 0.0])

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from bags import write_bag
 
+from mvla_pruned_ros.commands import CommandForm
 from mvla_pruned_ros.policy.conformance import METHODS, check_policy
 from mvla_pruned_ros.policy.interface import Policy
 from mvla_pruned_ros.policy_source import PolicySource
@@ -162,12 +164,12 @@ def test_page_lists_every_member_of_the_interface() -> None:
         assert re.search(rf"`{member}(\(.*?\))?`", text), member
 
 
-def test_other_action_dimensions_are_refused_before_use(module: Callable[[str, str], None]) -> None:
-    module("seven", "from grid_policy import *\nclass Seven(GridPolicy):\n    action_dim = 7\n"
-           "def make(device, precision): return Seven()\n")  # fmt: skip
-    assert loaded("seven:make").action_dim == 7
-    with pytest.raises(ValueError, match="policy seven:make gives 7 values per action; this node sends 4"):
-        loaded("seven:make", action_dim=4)
+def test_actions_that_cannot_be_sent_are_refused_before_use(module: Callable[[str, str], None]) -> None:
+    module("five", "from grid_policy import *\nclass Five(GridPolicy):\n    action_dim = 5\n"
+           "def make(device, precision): return Five()\n")  # fmt: skip
+    assert loaded("five:make").action_dim == 5
+    with pytest.raises(ValueError, match="gives 5 values per action: 4 .* or 7"):
+        loaded("five:make", check=partial(CommandForm, "twist"))
 
 
 def test_a_bag_is_replayed_with_it(

@@ -124,7 +124,8 @@ def nonsense(spec: Spec) -> list[Any]:
         return [math.nan, math.inf, -math.inf]
     if isinstance(default, list):
         n = len(default)
-        return [[math.nan] * n, [math.inf] * n, [0.0] * (n - 1), [0.0] * (n + 1)]
+        lengths = [] if spec.any_length else [[0.0] * (n - 1), [0.0] * (n + 1)]
+        return [[math.nan] * max(1, n), [math.inf] * max(1, n), *lengths]
     if isinstance(default, str) and spec.choices:
         return ["", "no such word", spec.choices[0].upper()]
     return []

@@ -198,7 +198,7 @@ class Graph:
                 and robot.instruction.get_subscription_count()
             )
         )
-        assert wait_for(lambda: robot.count_publishers("/policy/command/twist"))
+        assert wait_for(lambda: robot.count_publishers("/policy/command/gripper"))
         return node
 
     def close(self) -> None:
@@ -624,11 +624,13 @@ def test_malformed_checkpoint_fails_configure_with_one_message(
 def test_upstream_policy_is_loaded_or_refused_by_the_same_node(
     graph: Graph, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Its actions are poses of 7 values; what is wrong with a folder is told as for any other policy."""
+    """Its actions are poses, not velocities; what is wrong with a folder is told as for any other policy."""
     run = write_run(tmp_path / "run")
     convert(run, tmp_path / "mla", overrides=run / "sizes.json")
     message = refusal(graph.node(policy=str(tmp_path / "mla")), capfd)
-    assert "gives 7 values per action; this node sends 4: velocity x, y, z and gripper" in message
+    assert (
+        "twist cannot carry actions of the space cartesian_pose, which this policy gives: no interface can" in message
+    )
     (tmp_path / "mla" / "config.json").write_text('{"architecture": "mla", "action_dim": 4}')
     assert "action_dim 4 and proprio_dim 7 must both be 7" in refusal(graph.node(policy=str(tmp_path / "mla")), capfd)
 

@@ -38,7 +38,7 @@ PROCESSES.set_forkserver_preload(["mvla_pruned_ros.ros.policy_node"])
 
 
 def node_process(arguments: list[str], domain: str, log: str, hold: str) -> None:
-    """What runs in the child: the executable's own main. hold: the phase of configure that takes half a minute."""
+    """The child: the executable's own main. hold: what of configure, load or warm_up, takes half a minute."""
     os.environ["ROS_DOMAIN_ID"] = domain
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT)
     os.dup2(descriptor, 1)
@@ -46,7 +46,8 @@ def node_process(arguments: list[str], domain: str, log: str, hold: str) -> None
     from mvla_pruned_ros.ros import policy_node
 
     if hold:
-        slow = getattr(policy_node, hold)
+        owner = policy_node.PolicySource if hold == "load" else policy_node
+        slow = getattr(owner, hold)
 
         def held(*args: Any, **kwargs: Any) -> Any:
             print(f"in {hold}", flush=True)
@@ -55,7 +56,7 @@ def node_process(arguments: list[str], domain: str, log: str, hold: str) -> None
                 time.sleep(0.01)
             return slow(*args, **kwargs)
 
-        setattr(policy_node, hold, held)
+        setattr(owner, hold, held)
     sys.argv = ["policy_node", "--ros-args", *arguments]
     policy_node.main()
 
@@ -209,7 +210,7 @@ def test_finalized_node_ends_and_says_nothing(start: Callable[..., Child], numbe
     assert child.end(number) == []
 
 
-@pytest.mark.parametrize("phase", ["load_policy", "warm_up"])
+@pytest.mark.parametrize("phase", ["load", "warm_up"])
 @SIGNALS
 def test_node_ends_while_it_is_being_configured(start: Callable[..., Child], number: int, phase: str) -> None:
     child = start(hold=phase)

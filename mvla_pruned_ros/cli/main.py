@@ -23,6 +23,7 @@ COMMANDS = (
     "soak",
     "faults",
     "analyze",
+    "splices",
     "convert",
 )
 
@@ -39,6 +40,7 @@ Token-pruned multi-visual-modal VLA policies: try, measure and train them.
   mvla soak --minutes 30               the policy node for long: memory, command deadlines, stops
   mvla train --help                    train the small policy from scripted experts
   mvla calibrate --help                fit the pruning parameters to a policy
+  mvla splices --tasks push            how far commands jump where action chunks meet, as numbers and a plot
   mvla faults                          what the policy node does when things go wrong
   mvla convert RUN OUT                 an upstream MLA checkpoint made into a policy folder
 """

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..chunks import Splicer
 from ..policy.inputs import NotReadyError
 from ..runtime import PolicyRuntime
 from ..types import ActionChunk
@@ -49,7 +50,7 @@ class DelayedControl:
 
     def __init__(
         self, runtime: PolicyRuntime, *, delay: int = 0, instruction: str | None = None,
-        replan_steps: int = REPLAN_STEPS,
+        replan_steps: int = REPLAN_STEPS, blend: bool = False,
     ) -> None:  # fmt: skip
         if runtime.policy.action_dim != 4:
             raise ValueError(
@@ -65,15 +66,16 @@ class DelayedControl:
         self._runtime, self._delay, self._replan = runtime, delay, replan_steps
         self._instruction = instruction
         self._pending: list[tuple[int, ActionChunk]] = []
-        self._chunk: ActionChunk | None = None
+        self.chunk: ActionChunk | None = None
+        self._splicer, self._blend = Splicer(), blend
         self._gripper = 0.0
         self.keep_ratios: list[float] = []
         self.policy_ms: list[float] = []
         self.select_ms: list[float] = []
         runtime.reset()
 
-    def step(self, robot: SimulatedRobot) -> None:
-        """Observe and infer when it is time to, then apply one command."""
+    def step(self, robot: SimulatedRobot) -> np.ndarray:
+        """Observe and infer when it is time to, then apply one command, (4,), which is returned."""
         if robot.steps % self._replan == 0:
             try:
                 inference = self._runtime.infer(robot.observe(self._instruction))
@@ -84,14 +86,17 @@ class DelayedControl:
             except NotReadyError:
                 pass  # the old chunk goes on until it is exhausted
         while self._pending and self._pending[0][0] <= robot.steps:
-            self._chunk = self._pending.pop(0)[1]
+            self.chunk = self._pending.pop(0)[1]
         command = np.array([0, 0, 0, self._gripper], np.float32)
-        if self._chunk is not None:
-            index = self._chunk.index_at(robot.time_ns)
-            if 0 <= index < len(self._chunk.actions):
-                command = self._chunk.actions[index]
+        if self.chunk is not None:
+            index = self.chunk.index_at(robot.time_ns)
+            if 0 <= index < len(self.chunk.actions):
+                command = self._splicer.follow(self.chunk, index, self._blend)[0]
+            else:
+                self._splicer.rest()
         self._gripper = float(command[3])
         robot.step(command)
+        return command
 
 
 def run_episode(

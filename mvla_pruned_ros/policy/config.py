@@ -6,7 +6,9 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
+
+from ..types import ActionSpace
 
 Config = TypeVar("Config")
 
@@ -96,6 +98,7 @@ class MVLAConfig:
     chunk_size: int = 16  # actions per call
     step_s: float = 0.0125  # s between two actions
     action_dim: int = 4
+    action_space: ActionSpace = "cartesian_velocity"  # what the values of an action mean, see ``commands``
     proprio_dim: int = 4
     ddim_train_steps: int = 100
     ddim_steps: int = 8
@@ -114,6 +117,10 @@ class MVLAConfig:
             raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}")
         if self.head not in ("l1", "ddim"):
             raise ValueError(f"head must be l1 or ddim, got {self.head!r}")
+        if self.action_space not in get_args(ActionSpace):
+            raise ValueError(
+                f"action_space must be one of {', '.join(get_args(ActionSpace))}, got {self.action_space!r}"
+            )
         for name in ("width", "depth", "heads", "mlp_width", "chunk_size", "num_groups", "group_size",
                      "instruction_length", "action_dim", "proprio_dim", "min_points", "ddim_steps"):  # fmt: skip
             if getattr(self, name) < 1:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..pruning.types import Selection
+from ..types import ActionSpace
 from .device import to_device
 from .executor import Executor, PolicyModel
 from .interface import PolicyOutput
@@ -24,6 +25,8 @@ class _Sizes(Protocol):
     def action_dim(self) -> int: ...
     @property
     def step_s(self) -> float: ...
+    @property
+    def action_space(self) -> ActionSpace: ...
 
 
 class TorchPolicy:
@@ -40,6 +43,7 @@ class TorchPolicy:
         """
         self.device = device
         self.chunk_size, self.action_dim, self.step_s = sizes.chunk_size, sizes.action_dim, sizes.step_s
+        self.action_space = sizes.action_space
         self.device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
         self._executor = Executor(model, device, seed, recompute, static)
         self.token_bucket = GRAPH_BUCKET if device.type == "cuda" and self._executor.static else 1

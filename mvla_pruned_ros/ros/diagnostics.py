@@ -26,7 +26,7 @@ def _text(value: Any) -> str:
 def inference_status(
     name: str, *, active: bool, worker: Worker | None, store: InputStore, silent: list[str], refused: str | None,
     max_age_s: float, slow_ms: float, instruction: str, device: str, memory_mb: float, late_shapes: int, pruning: bool,
-    commands: dict[str, Any], image_publishers: int, links: list[str],
+    commands: dict[str, Any], motion: list[tuple[bytes, str]], image_publishers: int, links: list[str],
     stopped_s: float,
 ) -> DiagnosticStatus:  # fmt: skip
     """One status with everything; its level is that of the worst finding, its message names it.
@@ -34,6 +34,7 @@ def inference_status(
     Args:
         late_shapes: see ``Policy``. pruning: whether calls are pruned, see parameter ``prune``.
         silent: topics that are silent. refused: why the last instruction was refused. commands: counters of commands.
+        motion: why the arm may not be moved, each with its level.
         image_publishers: how many publish images: some, but no frame, points to a shared-memory segment too small.
         stopped_s: for how long the commands have been safe ones.
         links: what is wrong between this node's topics and those at their other ends, see ``links``.
@@ -59,6 +60,7 @@ def inference_status(
             findings.append((ERROR if stuck else WARN, worker.failure + remedy))
         if worker is not None and time.monotonic() - worker.refused_at < REFUSED_LATELY_S:
             findings.append((WARN, worker.refusal))
+        findings += motion
         if commands["clock_stopped"]:
             findings.append((ERROR, "the clock stands still: the arm is stopped"))
         if worker is not None and (slow := worker.slow_in_a_row(slow_ms)):

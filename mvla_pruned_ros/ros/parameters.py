@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from ..chunks import Limits
+from ..commands import INTERFACES, Limits
 from ..policy.device import PRECISIONS
 from ..policy_source import PolicySource
 from ..pruning.config import TriStageConfig
@@ -34,7 +34,7 @@ class Spec:
     high: float | None = None
     fixed: bool = False
     choices: tuple[str, ...] = ()
-    any_length: bool = False
+    any_length: bool = False  # of a list
 
 
 SPECS: dict[str, Spec] = {
@@ -91,6 +91,21 @@ SPECS: dict[str, Spec] = {
         [math.nan], "Pose of each of sensor_frames in the base frame: x y z in m, quaternion x y z w.", fixed=True,
         any_length=True,
     ),
+    "command_interface": Spec(
+        "twist",
+        "What the controller is told: twist (velocity of the end effector), pose (where it shall be), joint_trajectory "
+        "(where the joints shall be) or multi_array (numbers, for a forward controller). A policy of Cartesian "
+        "velocities can drive twist, pose and multi_array; one of joint velocities or positions the last two.",
+        fixed=True,
+        choices=tuple(INTERFACES),
+    ),
+    "joint_names": Spec(
+        [""], "Joints that the policy's actions move, in their order; none for a policy of Cartesian velocities.",
+        fixed=True, any_length=True,
+    ),
+    "require_enable": Spec(
+        False, "Nothing moves after activation until ~/enable is called with true.", fixed=True
+    ),
     "seed": Spec(0, "Seed of random choices of the pruner.", 0, 2**31 - 1, fixed=True),
     "torch_threads": Spec(1, "CPU threads of the policy; 0 leaves torch's default.", 0, 256, fixed=True),
     "autostart": Spec(True, "Configure and activate at start; false waits for lifecycle calls.", fixed=True),
@@ -107,6 +122,34 @@ SPECS: dict[str, Spec] = {
     ),
     "max_clock_jump_ms": Spec(2000.0, "A jump of the clock ahead beyond this forgets the episode.", 100.0, 600000.0),
     "max_speed_m_s": Spec(0.25, "Limit of commanded velocity per axis, m/s.", 0.0, 10.0),
+    "max_angular_speed_rad_s": Spec(0.5, "Limit of commanded angular velocity per axis, rad/s.", 0.0, 20.0),
+    "max_joint_speed": Spec(0.25, "Limit of commanded joint velocity, rad/s (m/s of a sliding joint).", 0.0, 20.0),
+    "joint_lower": Spec(
+        [-2 * math.pi], "Lowest commanded position of the joints, rad or m: one for all, or one each.", any_length=True
+    ),
+    "joint_upper": Spec(
+        [2 * math.pi], "Highest commanded position of the joints, rad or m: one for all, or one each.", any_length=True
+    ),
+    "target_lookahead_ms": Spec(
+        100.0,
+        "A commanded pose or joint position is where the robot shall be after this time; none lies farther away than "
+        "the speed limit goes in it.",
+        1.0,
+        2000.0,
+    ),
+    "splice": Spec(
+        "blend",
+        "Where action chunks meet: blend leads the command to the new chunk by steps no larger than the policy's own "
+        "between consecutive actions; switch takes the new chunk as it is.",
+        choices=("blend", "switch"),
+    ),
+    "heartbeat_timeout_ms": Spec(
+        0.0,
+        "A proof of life on ~/heartbeat that is silent for longer stops the arm until ~/enable is called; 0 asks for "
+        "none.",
+        0.0,
+        60000.0,
+    ),
     "slow_policy_ms": Spec(200.0, "A policy call longer than this is a warning, five in a row an error.", 1.0, 60000.0),
     "workspace_lower": Spec([-10.0] * 3, "Corner of the end effector's box, base frame, m."),
     "workspace_upper": Spec([10.0] * 3, "Opposite corner of the end effector's box, base frame, m."),
@@ -143,9 +186,29 @@ class Settings:
             _check_one(name, values[name], spec)
         check_keep_ratio(values["keep_ratio"])
         cloud_streams(values["cloud_source"], values["depth_registered"], values["extra_clouds"])
-        limits = Limits(values["max_speed_m_s"], tuple(values["workspace_lower"]), tuple(values["workspace_upper"]))
+        limits = Limits(
+            max_speed_m_s=values["max_speed_m_s"],
+            workspace_lower=tuple(values["workspace_lower"]),
+            workspace_upper=tuple(values["workspace_upper"]),
+            max_angular_speed_rad_s=values["max_angular_speed_rad_s"],
+            max_joint_speed=values["max_joint_speed"],
+            joint_lower=tuple(values["joint_lower"]),
+            joint_upper=tuple(values["joint_upper"]),
+            lookahead_s=values["target_lookahead_ms"] / 1e3,
+        )
+        joints = joint_names_of(values)
+        for name in ("joint_lower", "joint_upper"):
+            if joints and len(values[name]) not in (1, len(joints)):
+                raise ValueError(
+                    f"{name} has {len(values[name])} numbers, joint_names {len(joints)}: one for all or each"
+                )
         pruning = {n[len(PRUNING) :]: v for n, v in values.items() if n.startswith(PRUNING)}
         return cls(dict(values), TriStageConfig(**pruning), limits)
+
+
+def joint_names_of(values: Mapping[str, Any] | Settings) -> tuple[str, ...]:
+    """Joints that are commanded; none for a policy of Cartesian velocities. ROS has no empty list of words."""
+    return tuple(name for name in values["joint_names"] if name)
 
 
 def _check_one(name: str, value: Any, spec: Spec) -> None:

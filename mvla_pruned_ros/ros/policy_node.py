@@ -1,9 +1,9 @@
-"""The policy node: camera, depth or cloud, pose and instruction in; velocity commands and diagnostics out.
+"""The policy node: camera, depth or cloud, pose and instruction in; commands and diagnostics out.
 
 Threads: one spins the executor, whose callbacks only store the newest messages; one inference worker
 (``ros/worker.py``) replaces chunks; the command timer, which reads the one in use, and the watchdog have threads of
-their own and wait for neither. What they share is replaced by assignment (chunk, settings) or locked inside
-``InputStore``; ``_output`` guards what is published to the robot, so that nothing follows the last safe command.
+their own and wait for neither. What they share is replaced by assignment (chunk, settings, state of the robot) or
+locked inside ``InputStore`` and ``Commander``, which decides what is sent to the robot.
 
 One thread for all callbacks, not rclpy's multi-threaded executor: that one hands each callback to another thread and
 builds its wait set anew for it, half as much processor time again, all of it taken from the worker's interpreter.
@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from geometry_msgs.msg import TwistStamped
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
@@ -36,10 +35,11 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.signals import SignalHandlerOptions
 from rclpy.time import Time
 from sensor_msgs.msg import Image, PointCloud2
-from std_msgs.msg import Float64, Header, String
+from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
 
-from ..chunks import ChunkBuffer, limit_command
+from ..chunks import ChunkBuffer
+from ..commands import CommandForm
 from ..matching import InputStore, MatchedMessages
 from ..memory import keep_freed_memory
 from ..messages import observation_of
@@ -50,26 +50,25 @@ from ..policy_source import PolicySource
 from ..pruning.methods import make_pruner
 from ..runtime import PolicyRuntime
 from ..sensors import Lookup, is_camera_info
-from ..types import Observation
+from ..types import ActionSpace, Observation
 from . import conversions as convert
 from .autostart import Autostart
 from .call_report import CallReport
-from .command_timer import CommandTimer
+from .command_output import COMMAND_QOS, REPORT_QOS
+from .commander import Commander
 from .diagnostics import call_json, inference_status
 from .environment import prepare_environment
 from .inputs import input_topics
 from .links import link_problems
 from .observations import frames_of, warm_up
-from .parameters import SPECS, ParameterSet, Settings
+from .parameters import SPECS, ParameterSet, Settings, joint_names_of
+from .robot_state import RobotStateReader
 from .transforms import Transforms
 from .watchdog import Watchdog
 from .worker import Result, Worker
 
 SENSOR_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-COMMAND_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-REPORT_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)  # every call counts in a report
 WATCHDOG_PERIOD_S = 0.05
-CLOCK_STOPPED_S = 0.5  # steady time without a tick of the command timer
 DIAGNOSTICS_PERIOD_S = 1.0
 OVERLAY_PX = 192  # about so large is the square that is drawn on, before it is enlarged
 # How long the inference thread may hold the interpreter while a callback waits for it. Python's own 5 ms, several times
@@ -85,32 +84,24 @@ class PolicyNode(LifecycleNode):
         self._policy: Policy | None = None
         self._worker: Worker | None = None
         self._transforms: Transforms | None = None
-        self._active = False
         self._closed = False  # outputs stay off
         self.configuring = False
         self._refused: str | None = None
         self._chunks = ChunkBuffer()
-        self._gripper: float | None = None  # none sent yet, hence none to hold
-        self._output = threading.RLock()
-        self._end_effector: np.ndarray | None = None
-        self._counts = {"commands_sent": 0, "commands_clamped": 0, "safe_commands": 0, "safe_stops": 0}
-        self._stopped = True  # the last command was a safe one
-        self._stopped_at = 0.0  # steady seconds of the first of them
-        self._ticked_at = 0.0
         self._parameters_ = ParameterSet(self, self._check)
         self._refuse_unknown_overrides()
         settings = self._parameters_.settings
 
         self._subscribe(settings)
-        self._twist = self.create_publisher(TwistStamped, "~/command/twist", COMMAND_QOS)
-        self._gripper_command = self.create_publisher(Float64, "~/command/gripper", COMMAND_QOS)
+        self._commander = Commander(
+            self, lambda: self._parameters_.settings, self._chunks, self._state, self._callback_failed
+        )
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._pruning = self.create_publisher(String, "~/pruning", REPORT_QOS)
         self._calls = CallReport(self, REPORT_QOS)
         self._overlay = self.create_publisher(Image, "~/overlay", SENSOR_QOS)
         self._kept_points = self.create_publisher(PointCloud2, "~/kept_points", SENSOR_QOS)
         self.create_service(Trigger, "~/reset", self._reset_service)
-        self._command_timer: CommandTimer | None = None
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._watchdog: Watchdog | None = None
         self._drift_ns: int | None = None  # node clock minus steady clock at the last look
@@ -141,10 +132,12 @@ class PolicyNode(LifecycleNode):
                 kind,
                 topic,
                 lambda m, n=name: self._take(n, m),
-                SENSOR_QOS,
+                # Of its own: rclpy writes what is overridden into the profile, and one stream's would be all streams'.
+                QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
             topics[name] = subscription.topic_name
+        self._state = RobotStateReader(self, settings["base_frame"], joint_names_of(settings))
         self._store = InputStore(topics, unstamped=tuple(filter(is_camera_info, topics)))
         self.create_subscription(String, "~/instruction", self._instruct, COMMAND_QOS)
 
@@ -152,11 +145,7 @@ class PolicyNode(LifecycleNode):
         age_ns = round(self._parameters_.settings["max_observation_age_ms"] * 1e6)
         self._store.put(name, message, self.get_clock().now().nanoseconds, age_ns)
         if name == "ee_pose":
-            p = message.pose.position
-            position = np.array([p.x, p.y, p.z])
-            # A pose without sense is refused with its observation; the workspace is checked with the last good one.
-            if message.header.frame_id == self._parameters_.settings["base_frame"] and np.isfinite(position).all():
-                self._end_effector = position
+            self._state.take_pose(message)
 
     def _instruct(self, message: String) -> None:
         result = self.set_parameters([Parameter("instruction", value=message.data)])[0]
@@ -187,6 +176,11 @@ class PolicyNode(LifecycleNode):
         finally:
             self.configuring = False
 
+    def _take_form(self, space: ActionSpace, action_dim: int) -> None:
+        """See ``PolicySource.load``; what is known here is which commands can be made of such actions."""
+        settings = self._parameters_.settings
+        self._form = CommandForm(settings["command_interface"], space, action_dim, joint_names_of(settings))
+
     def _configure(self) -> TransitionCallbackReturn:
         settings = self._parameters_.settings
         try:
@@ -196,7 +190,7 @@ class PolicyNode(LifecycleNode):
 
                 torch.set_num_threads(settings["torch_threads"])
             source = PolicySource.of(settings["policy"])
-            policy = source.load(settings["device"], settings["precision"], action_dim=4)
+            policy = source.load(settings["device"], settings["precision"], self._take_form)
             source.pruning()  # the declared defaults; a broken file must not pass unseen
             if settings["instruction"]:
                 policy.check_instruction(settings["instruction"])
@@ -225,7 +219,7 @@ class PolicyNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start the worker and the commands."""
-        with self._output:
+        with self._commander.lock:
             return TransitionCallbackReturn.FAILURE if self._closed else self._activate(state)
 
     def _activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -238,11 +232,7 @@ class PolicyNode(LifecycleNode):
             self._runtime, self._store, self._chunks, lambda: self._parameters_.settings, self._observe, self._publish
         )
         self._worker.start()
-        self._stopped, self._active = True, True
-        self._ticked_at = self._stopped_at = time.monotonic()
-        self._command_timer = CommandTimer(
-            self.get_clock(), lambda: self._parameters_.settings["command_rate_hz"], self._tick, self._callback_failed
-        )
+        self._commander.start(self._form, self._worker)
         self._watchdog = Watchdog(WATCHDOG_PERIOD_S, self._watch)
         return super().on_activate(state)
 
@@ -261,14 +251,8 @@ class PolicyNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _halt(self) -> None:
-        with self._output:  # what is being sent is sent first; then the safe command, and nothing after it
-            if not self._active:
-                return
-            self._active = False
-            self._chunks.flush()
-            self._safe_command()
-        if self._command_timer is not None:
-            self._command_timer.cancel()
+        if not self._commander.stop():
+            return
         if self._watchdog is not None:
             self._watchdog.stop()
         if self._worker is not None and self._worker.stop():
@@ -278,67 +262,16 @@ class PolicyNode(LifecycleNode):
 
     def close(self) -> None:
         """One safe command if active, whatever state the node is in; none is sent after it. Called at exit."""
-        with self._output:
+        with self._commander.lock:
             self._closed = True
         self._halt()
 
-    # --- commands ----------------------------------------------------------------------------------------------
-
-    def _tick(self) -> None:
-        """One command at the fixed rate, on the node's clock."""
-        if not self._active:
-            return
-        settings = self._parameters_.settings
-        self._ticked_at = time.monotonic()
-        now_ns = self.get_clock().now().nanoseconds
-        worker = self._worker
-        stale = worker is None or now_ns - worker.seen_ns > settings["max_observation_age_ms"] * 1e6
-        action = None if stale else self._chunks.action_at(now_ns)
-        with self._output:
-            if not self._active:
-                return
-            if action is None:
-                self._safe_command()
-            else:
-                command, clamped = limit_command(action, settings.limits, self._end_effector)
-                self._counts["commands_clamped"] += clamped
-                self._stopped = False
-                self._send(command[:3], float(command[3]))
-
-    def _safe_command(self) -> None:
-        """Velocity zero, gripper as last commanded: what is held is not dropped."""
-        self._counts["safe_commands"] += 1
-        if not self._stopped:
-            self._counts["safe_stops"] += 1
-            self._stopped, self._stopped_at = True, time.monotonic()
-        self._send(np.zeros(3), self._gripper)
-
-    def _send(self, velocity: np.ndarray, gripper: float | None) -> None:
-        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._parameters_.settings["base_frame"])
-        twist = TwistStamped(header=header)
-        linear = twist.twist.linear
-        linear.x, linear.y, linear.z = (float(v) for v in velocity)
-        self._gripper = gripper
-        try:
-            self._twist.publish(twist)
-            if gripper is not None:
-                self._gripper_command.publish(Float64(data=gripper))
-        except Exception as error:  # the context is gone: nobody listens any more
-            print(f"policy: command not sent: {error}", file=sys.stderr)
-            return
-        self._counts["commands_sent"] += 1
+    # --- time and episodes -------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        """On a thread of its own, by steady time: stop the arm when worker, executor or the node's clock is dead."""
+        """On a thread of its own, by steady time."""
         self._look_for_drift()
-        with self._output:
-            worker = self._worker
-            if not self._active or self._stopped or worker is None:
-                return
-            limit_s = self._parameters_.settings["max_observation_age_ms"] / 1e3
-            if self._clock_stopped() or not worker.alive or time.monotonic() - worker.used_at > limit_s:
-                self._chunks.flush()
-                self._safe_command()
+        self._commander.watch()
 
     def _look_for_drift(self) -> None:
         """A system clock that was set is a jump too; rclpy only reports jumps of simulated time."""
@@ -350,11 +283,6 @@ class PolicyNode(LifecycleNode):
             self.get_logger().warning("the system clock was set: episode forgotten")
             self._forget()
         self._drift_ns = drift_ns
-
-    def _clock_stopped(self) -> bool:
-        return time.monotonic() - self._ticked_at > CLOCK_STOPPED_S
-
-    # --- time and episodes -------------------------------------------------------------------------------------
 
     def _clock_jumped(self, jump: TimeJump) -> None:
         self.get_logger().warning("the clock jumped: episode forgotten")
@@ -405,7 +333,7 @@ class PolicyNode(LifecycleNode):
         policy = self._policy
         status = inference_status(
             f"{self.get_name()}: inference",
-            active=self._active,
+            active=self._commander.active,
             worker=self._worker,
             store=self._store,
             silent=self._store.silent(limit_s),
@@ -417,10 +345,11 @@ class PolicyNode(LifecycleNode):
             memory_mb=policy.memory_mb() if policy else 0.0,
             late_shapes=policy.late_shapes if policy else 0,
             pruning=bool(policy) and self._runtime.prune and settings["method"] != "none",
-            commands=self._counts | {"clock_stopped": self._active and self._clock_stopped()},
+            commands=self._commander.counts | {"clock_stopped": self._commander.clock_stopped()},
+            motion=self._commander.findings(),
             image_publishers=self.count_publishers(self._store.topics["image"]),
-            stopped_s=time.monotonic() - self._stopped_at if self._stopped else 0.0,
-            links=link_problems(self, list(self._store.topics.values()), [self._twist, self._gripper_command]),
+            stopped_s=self._commander.stopped_s(),
+            links=link_problems(self, list(self._store.topics.values()), self._commander.publishers),
         )
         self._report(status)
         message = DiagnosticArray(status=[status])
@@ -433,7 +362,7 @@ class PolicyNode(LifecycleNode):
 
     def _report(self, status: DiagnosticStatus) -> None:
         """One line in the log when a problem begins, one when it is over; the rest is on /diagnostics."""
-        if not self._active or status.level == self._reported_level:
+        if not self._commander.active or status.level == self._reported_level:
             return
         self._reported_level = status.level
         log, waiting = self.get_logger(), self._worker is None or self._worker.last is None

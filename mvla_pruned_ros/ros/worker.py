@@ -62,6 +62,7 @@ class Worker:
         self._runtime, self._store, self._chunks = runtime, store, chunks
         self._settings, self._observe, self._on_result = settings, observe, on_result
         self._applied: Settings | None = None
+        self._halved = False  # the keep ratio, for one call
         self._instruction = ""
         self._reset_wanted = threading.Event()
         self._stop = threading.Event()
@@ -181,7 +182,7 @@ class Worker:
         except torch.cuda.OutOfMemoryError:
             self._store.count_drop("out of device memory, tried with fewer tokens")
             torch.cuda.empty_cache()
-            pruner, self._applied = self._runtime.pruner, None
+            pruner, self._halved = self._runtime.pruner, True
             self._runtime.prune = True
             pruner.keep_ratio = settings["keep_ratio"] / 2
             return self._runtime.infer(observation)
@@ -189,8 +190,9 @@ class Worker:
     def _apply(self, settings: Settings) -> None:
         """Bring changed parameters into force, between two calls."""
         old = self._applied
-        if old is settings:
+        if old is settings and not self._halved:
             return
+        self._halved = False
         if old is not None and old["instruction"] != settings["instruction"]:
             self._forget()  # a chunk of the old instruction must not be finished
         pruner = self._runtime.pruner

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...types import ActionSpace
 from ..config import read_config
 
 ARCHITECTURE = "mla"
@@ -63,6 +64,11 @@ class MLAConfig:
 
     # Evidence for pruning: layers whose action rows of attention are read.
     evidence_layers: tuple[int, ...] = (8, 16, 24)
+
+    @property
+    def action_space(self) -> ActionSpace:
+        """Steps of the position and absolute angles; fixed by the architecture."""
+        return "cartesian_pose"
 
     def __post_init__(self) -> None:
         if self.architecture != ARCHITECTURE:

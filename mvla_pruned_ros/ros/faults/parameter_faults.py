@@ -57,7 +57,7 @@ def _(session: Session, report: Report) -> None:
         session.drive(lambda: True)
         if len(futures) % 10 == 0:
             peer.step()
-    session.drive(lambda: all(f.done() for f in futures), 15.0)
+    session.drive(lambda: all(f.done() for f in futures), 60.0)
     answered = sum(f.done() and f.result().results[0].successful for f in futures)
     final = session.get("keep_ratio")["keep_ratio"]
     moving = sum(c.moves for c in peer.commands) / max(1, len(peer.commands))

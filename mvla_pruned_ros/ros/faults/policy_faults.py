@@ -113,12 +113,16 @@ def _(session: Session, report: Report) -> None:
 def _(session: Session, report: Report) -> None:
     peer, key = session.peer, "out of device memory, tried with fewer tokens"
     before = peer.dropped().get(key, 0)
+    peer.calls.clear()
+    # In mid-episode: the first call is a full one, and so would be its retry.
+    session.drive(lambda: peer.calls and peer.calls[-1]["keep_ratio"] < 0.6)
+    peer.calls.clear()
     with session.fault("out_of_memory 1"):
-        peer.calls.clear()
         session.drive(lambda: peer.dropped().get(key, 0) > before and len(peer.calls) > 5)
         ratios = [c["keep_ratio"] for c in peer.calls]
         report.saw(f"{peer.dropped().get(key, 0) - before} retry, keep ratios of the calls {_rounded(ratios)}")
         report.must(any(r < 0.3 for r in ratios), "one call with half of the tokens")
+        report.must(ratios and all(0.2 < r < 0.6 for r in ratios), "no call with all tokens, which would need more")
         report.must(ratios and ratios[-1] > 0.4, "then as asked for")
         goes_on(session, report)
     recovers(session, report)

@@ -13,6 +13,8 @@ from ..child_process import ChildFailedError
 from ..demo_session import Graph
 
 # Each module adds its faults to FAULTS; the order is that of the table.
+# "tf missing or late" is not among them: tf2_ros comes with a ROS installation only, and test_policy_node_sensors.py
+# tests it at the node.
 from . import sensor_faults  # noqa: F401  # isort: skip
 from . import message_faults  # noqa: F401  # isort: skip
 from . import time_faults  # noqa: F401  # isort: skip

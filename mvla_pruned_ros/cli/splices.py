@@ -1,0 +1,126 @@
+"""``mvla splices``: how far the commanded motion jumps where action chunks meet, and what blending costs.
+
+Each seed is driven twice in closed loop, with chunks followed as they are (switch) and with the command led from one to
+the next by steps no larger than the policy's own (blend, the node's default). The unit of jumps and steps is that of
+commands, m/s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from ..sim.tasks import TASKS, task_named
+from .options import add_policy_arguments
+
+EXAMPLES = """examples:
+  mvla splices --tasks push --episodes 1                    numbers and a plot of one episode
+  mvla splices --tasks push --delay 2 4 8 --episodes 20     what the age of observations changes
+
+DIR/splices.json holds one row for each episode, DIR/splices.svg the commands of the first seed of the first task.
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the subcommand."""
+    parser = subparsers.add_parser(
+        "splices",
+        help="jumps of the command where action chunks meet: numbers and plot",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--tasks", nargs="+", default=["button-press-topdown", "push"], metavar="TASK",
+        help=f"of {', '.join(TASKS)} (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--episodes", type=int, default=5, metavar="N", help="of each task (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the first episode, then + 1 (default: %(default)s)")
+    parser.add_argument(
+        "--delay", type=int, nargs="+", default=[4], metavar="STEPS",
+        help="steps of 12.5 ms between an observation and its chunk's arrival (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, default=Path("out/splices"), metavar="DIR", help="default: %(default)s")
+    add_policy_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Drive the episodes, print the table, write rows and plot."""
+    for task in args.tasks:
+        task_named(task)
+    if args.episodes < 1 or args.seed < 0:
+        raise ValueError(f"--episodes {args.episodes} must be at least 1 and --seed {args.seed} not negative")
+    from rich.console import Console
+    from rich.progress import track
+
+    from ..evaluation.machine import machine
+    from ..evaluation.splice_plot import splice_svg
+    from ..evaluation.splices import MODES, spliced_episode, summary
+    from ..models import policy_folder
+    from ..policy.loading import load_policy
+    from ..pruning.config import TriStageConfig
+    from ..pruning.methods import make_pruner
+    from ..runtime import PolicyRuntime
+    from ..sim.robot import robot_of
+
+    folder = policy_folder(args.policy or "small")
+    policy, config = load_policy(folder, args.device), TriStageConfig.of_policy(folder)
+    wanted = [
+        (task, delay, seed, mode)
+        for task in args.tasks
+        for delay in args.delay
+        for seed in range(args.seed, args.seed + args.episodes)
+        for mode in MODES
+    ]
+    console = Console()
+    episodes = [
+        spliced_episode(
+            robot_of(task), PolicyRuntime(policy, make_pruner(args.method, args.keep, config)), seed,
+            delay=delay, mode=mode,
+        )
+        for task, delay, seed, mode in track(wanted, "episodes", console=console)
+    ]  # fmt: skip
+    rows = [episode.row() for episode in episodes]
+    groups = summary(rows)
+    console.print(_table(groups))
+    args.out.mkdir(parents=True, exist_ok=True)
+    about = {"policy": folder.name, "method": args.method, "keep_ratio": args.keep, "machine": machine()}
+    numbers, plot = args.out / "splices.json", args.out / "splices.svg"
+    numbers.write_text(json.dumps({**about, "summary": groups, "episodes": rows}, indent=1) + "\n")
+    plot.write_text(splice_svg(episodes[: len(MODES)]))
+    console.print(f"wrote {numbers} and {plot}")
+    return 0
+
+
+def _table(groups: list[dict[str, Any]]) -> Any:
+    from rich.table import Table
+
+    table = Table(
+        caption="jump: largest at a splice, own step: largest between consecutive actions of a chunk, m/s; axis: the "
+        "worst quotient of the two along one axis; within: episodes without a larger jump than own step (Euclidean)"
+    )
+    columns = {
+        "task": "task",
+        "delay": "delay",
+        "mode": "splice",
+        "successes": "success",
+        "steps": "steps",
+        "largest_jump": "jump",
+        "largest_own_step": "own step",
+        "worst_axis": "axis",
+        "within_own_steps": "within",
+    }
+    for name in columns.values():
+        table.add_column(name, justify="left" if name in ("task", "splice") else "right")
+    for group in groups:
+        of = f" / {group['episodes']}"
+        cells = {
+            **group,
+            "successes": f"{group['successes']}{of}",
+            "within_own_steps": f"{group['within_own_steps']}{of}",
+        }
+        table.add_row(*(f"{v:.3f}" if isinstance(v := cells[key], float) else str(v) for key in columns))
+    return table
