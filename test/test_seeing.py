@@ -150,9 +150,9 @@ def test_franka_launch_file_connects_topics_of_the_node(topics: dict[str, str]) 
 
 def test_franka_parameters_are_the_node_s_and_refused_until_they_are_filled_in() -> None:
     pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
-    from mvla_pruned_ros.messages import pose_of
     from mvla_pruned_ros.models import policy_folder
     from mvla_pruned_ros.ros.parameters import SPECS, Settings
+    from mvla_pruned_ros.sensors import pose_of
 
     path = ROOT / "config" / "realsense_franka.yaml"
     given = yaml.safe_load(path.read_text())["/**/policy"]["ros__parameters"]
@@ -160,6 +160,7 @@ def test_franka_parameters_are_the_node_s_and_refused_until_they_are_filled_in()
     given |= {f"extrinsics.{name}": value for name, value in extrinsics.items()}
     assert set(given) <= set(SPECS)
     settings = Settings.of({name: spec.default for name, spec in SPECS.items()} | given)
+    assert settings["require_enable"] and settings["command_interface"] == "twist"
     assert settings["max_speed_m_s"] <= 0.1 and settings["camera_frame"] == "camera_color_optical_frame"
     with pytest.raises(ValueError, match="no policy 'SET_THIS'"):
         policy_folder(given["policy"])

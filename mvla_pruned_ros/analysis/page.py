@@ -26,6 +26,7 @@ h1 { margin-bottom: 0 } h2 { margin: 2em 0 0.2em } p { max-width: 46em } img { w
 table { border-collapse: collapse; margin: 1em 0 } figure { margin: 1.2em 0 } figcaption, .note { color: #555 }
 th, td { padding: 0.25em 0.9em; border-bottom: 1px solid #ddd; text-align: right }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 0 1em }
+.key { white-space: nowrap }
 .chip { display: inline-block; width: 0.8em; height: 0.8em; margin: 0 0.3em 0 0.6em; border: 1px solid #888 }
 th:first-child, td:first-child { text-align: left } .ours td { background: #f2f6fb }
 """

@@ -119,7 +119,7 @@ def _legend() -> str:
 
     def chips(colours: Mapping[Any, tuple[int, ...]]) -> str:
         return " ".join(
-            f"<span class='chip' style='background: rgb{colour}'></span>{escape(key.name.lower())}"
+            f"<span class='key'><span class='chip' style='background: rgb{colour}'></span>{key.name.lower()}</span>"
             for key, colour in colours.items()
         )
 
