@@ -79,8 +79,8 @@ RECIPES: dict[str, Recipe] = {
             compile=True,
         ),
     ),
-    # More tokens and width, three tasks, on all tokens: success and speed on the same weights. One CPU core, an hour and
-    # a half.
+    # More tokens and width, three tasks, on all tokens: success and speed on the same weights. One CPU core, an hour
+    # and a half.
     "medium": Recipe(
         policy=preset("medium"),
         shards=(
