@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 import open3d as o3d
 from scipy.spatial import cKDTree
@@ -16,9 +14,8 @@ DENSE_CELLS = 2**20  # a voxel grid of up to so many cells is counted cell by ce
 def depth_to_points(depth: np.ndarray, camera: CameraModel) -> np.ndarray:
     """Back-project a depth image.
 
-    Open3D's ``create_from_depth_image`` to within float32, in a third of its time: the directions of the pixels are
-    kept from frame to frame, and nothing goes through float64. (Its tensor version runs in parallel and returns the
-    points in a random order.)
+    Open3D's ``create_from_depth_image``, rounded to float32, in less than half of its time: plane by plane, no point on
+    its own. (Its tensor version runs in parallel and returns the points in a random order.)
 
     Args:
         depth: (H, W) float32, metres along the optical axis; 0, NaN and Inf mean no reading.
@@ -34,20 +31,18 @@ def depth_to_points(depth: np.ndarray, camera: CameraModel) -> np.ndarray:
         raise ValueError(
             f"depth image is {depth.shape[1]} x {depth.shape[0]}, camera model {camera.width} x {camera.height}"
         )
-    z = np.ravel(depth)
-    valid = (z > 0) & (z < np.inf)
-    rays = _pixel_rays(camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy)
+    x = (np.arange(camera.width) + 0.5 - camera.cx) / camera.fx
+    y = (np.arange(camera.height) + 0.5 - camera.cy) / camera.fy
+    z = depth.astype(np.float64)
+    points = np.empty((3, *depth.shape), np.float32)
     with np.errstate(invalid="ignore"):  # infinite times zero, left out below
-        points = camera.base_from_camera[:3, :3].astype(np.float32) @ (rays * z)
-    points += camera.base_from_camera[:3, 3, None].astype(np.float32)
-    return points.T if valid.all() else points.compress(valid, 1).T
-
-
-@lru_cache(maxsize=4)
-def _pixel_rays(width: int, height: int, fx: float, fy: float, cx: float, cy: float) -> np.ndarray:
-    """(3, H * W) float32: where the point of each pixel lies in the optical frame at depth 1."""
-    u, v = np.meshgrid((np.arange(width) + 0.5 - cx) / fx, (np.arange(height) + 0.5 - cy) / fy)
-    return np.stack([u.ravel(), v.ravel(), np.ones(width * height)]).astype(np.float32)
+        for axis, (right, down, ahead, origin) in zip(points, camera.base_from_camera):
+            plane = np.add.outer(y * down + ahead, x * right)
+            plane *= z
+            plane += origin
+            axis[...] = plane
+    flat, valid = points.reshape(3, -1), ((depth > 0) & (depth < np.inf)).ravel()
+    return flat.T if valid.all() else flat.compress(valid, 1).T
 
 
 def crop(points: np.ndarray, lower: tuple[float, ...], upper: tuple[float, ...]) -> np.ndarray:

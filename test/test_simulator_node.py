@@ -34,6 +34,7 @@ from mvla_pruned_ros.ros.child_process import ChildNode, end_all
 from mvla_pruned_ros.ros.demo_session import Graph
 from mvla_pruned_ros.ros.parameters import PRUNING, SPECS, Settings
 from mvla_pruned_ros.ros.simulator_node import LATCHED, PARAMETERS
+from mvla_pruned_ros.sensors import Frames
 from mvla_pruned_ros.types import CameraModel
 
 ROOT = Path(__file__).parent.parent
@@ -61,9 +62,8 @@ def test_depth_and_cloud_messages_show_the_same_points(camera: Callable[..., Cam
     np.testing.assert_array_equal(conversions.depth_to_metres(message), depth)
     expected = depth_to_points(depth, model)
     cloud = simulator_messages.CloudMaker(model).message(depth, stamp)
-    points = conversions.cloud_to_points(
-        cloud, simulator_messages.BASE_FRAME, simulator_messages.CAMERA_FRAME, model.base_from_camera
-    )
+    base, camera_frame = simulator_messages.BASE_FRAME, simulator_messages.CAMERA_FRAME
+    points = conversions.cloud_to_points(cloud, Frames(base, camera_frame, {camera_frame: model.base_from_camera}))
     assert not cloud.is_dense and len(points) == 43 * 64
     np.testing.assert_allclose(points, expected, atol=2e-6)
 
