@@ -24,7 +24,7 @@ EXAMPLES = """examples:
   mvla bench --preset base --keep 0.5 0.35 0.25            256 + 256 tokens, width 384, 12 layers
   mvla bench --preset base --width 1024 --depth 16 --keep 0.33 --threads 2
   mvla bench --preset small --method tri_stage fastv divprune --keep 0.35
-  mvla bench --policy out/medium --keep 0.35               a trained policy with its own pruning parameters
+  mvla bench --policy medium --keep 0.35                   a trained policy with its own pruning parameters
   mvla bench --preset mla-7b --device cuda --keep 0.5 0.35 0.33 --json gpu.json --plot gpu.html
   mvla bench --sensor-to-command --json latency.json       what camera and commands add, with real nodes over DDS
   mvla bench --read latency.json --plot latency.html       plots of what was measured before
@@ -42,7 +42,7 @@ def add_parser(subparsers: Any) -> None:
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--preset", default="small", help=f"of {', '.join([*PRESETS, *MLA_PRESETS])} (default small)")
-    what.add_argument("--policy", type=Path, metavar="FOLDER", help="a policy folder instead of random weights")
+    what.add_argument("--policy", help="a policy folder, or the name of a shipped one, instead of random weights")
     what.add_argument(
         "--sensor-to-command", action="store_true", help="transport and conversion around the policy call"
     )
@@ -90,6 +90,7 @@ def _measure(args: argparse.Namespace) -> list[dict[str, Any]]:
     from ..evaluation.bench import Lengths, bench_row, measure, total_rounds, variants
     from ..evaluation.bench_subject import Subject, resized
     from ..evaluation.costs import measure_floor
+    from ..models import policy_folder
     from ..policy.presets import preset
 
     for method in args.method:
@@ -107,7 +108,7 @@ def _measure(args: argparse.Namespace) -> list[dict[str, Any]]:
             raise ValueError(
                 "--width, --depth, --image-size and --groups are for presets; a trained policy has its own"
             )
-        subject = Subject.trained(args.policy, args.device, args.precision)
+        subject = Subject.trained(policy_folder(args.policy), args.device, args.precision)
     else:
         config = MLA_PRESETS.get(args.preset) or preset(args.preset)
         subject = Subject.random(args.preset, resized(config, *sizes), args.device, args.precision)
