@@ -8,13 +8,14 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..pruning.in_call import CallView, InCallRule
 from ..pruning.types import Evidence
 from ..static_call import StaticCall
 from .backbone import BackboneOutput, Prefix
 from .device import to_device
+from .packed_linear import pack_linears
 from .stage_timer import StageTimer
 
 
@@ -73,6 +74,8 @@ class Executor:
         """
         self._model, self._device, self._seed, self._recompute = model, device, seed, recompute
         static = device.type == "cuda" if static is None else static
+        if model.noise_shape is not None and isinstance(model, nn.Module):
+            pack_linears(model)
         self.static = StaticCall(self._decode) if static and not recompute else None
         self._noise = torch.Generator()
         self.reset()

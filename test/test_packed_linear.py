@@ -1,0 +1,58 @@
+"""Packed linear layers against plain ones."""
+
+import copy
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import nn
+
+from mvla_pruned_ros.policy.config import MVLAConfig
+from mvla_pruned_ros.policy.executor import Executor
+from mvla_pruned_ros.policy.model import MVLAModel
+from mvla_pruned_ros.policy.packed_linear import PackedLinear, pack_linears
+
+pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
+
+
+@pytest.fixture(autouse=True)
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("rows", [1, 17, 197])
+@pytest.mark.parametrize("bias", [True, False])
+def test_packed_layers_give_what_plain_ones_give(rows: int, bias: bool) -> None:
+    plain = nn.Linear(48, 64, bias=bias)
+    packed = copy.deepcopy(plain)
+    pack_linears(packed)
+    assert type(packed) is PackedLinear
+    x = torch.randn(1, rows, 48, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(packed(x), plain(x), rtol=1e-5, atol=1e-5)
+    assert torch.equal(packed(x), plain(x)), "with gradients the plain way is taken"
+
+
+def test_one_thread_packs_nothing() -> None:
+    torch.set_num_threads(1)
+    layer = nn.Linear(8, 8)
+    pack_linears(layer)
+    assert type(layer) is nn.Linear
+
+
+@pytest.mark.parametrize("head", ["ddim", "l1"])
+def test_only_networks_of_several_passes_are_packed(head: str) -> None:
+    model = MVLAModel(MVLAConfig(width=32, heads=2, mlp_width=48, head=head), 10).requires_grad_(False).eval()
+    Executor(model, torch.device("cpu"))
+    packed = [type(layer) for layer in model.modules() if isinstance(layer, nn.Linear)]
+    assert set(packed) == ({PackedLinear} if head == "ddim" else {nn.Linear})
+
+
+def test_weights_are_saved_as_before() -> None:
+    layer = nn.Linear(8, 8)
+    names = set(layer.state_dict())
+    pack_linears(layer)
+    assert set(layer.state_dict()) == names
