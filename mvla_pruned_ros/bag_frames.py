@@ -29,6 +29,13 @@ def is_stream(role: str) -> bool:
     return role in ("image", "ee_pose", "gripper") or is_cloud(role) or is_camera_info(role)
 
 
+def with_own_image(observation: Observation) -> Observation:
+    """The same with an image that may be written to: the bag's own memory may not, and torch warns of that."""
+    if observation.image.flags.writeable:
+        return observation
+    return replace(observation, image=observation.image.copy())
+
+
 @dataclass(frozen=True)
 class BagFrame:
     """What the sensors saw. episode: 0 for the first; begins: whether this is the episode's first frame."""
@@ -198,6 +205,4 @@ class BagFrames:
             self.drops["no transform" if isinstance(error, TransformError) else "malformed"] += 1
             self._refused = str(error)
             return None
-        if not observation.image.flags.writeable:  # it is the bag's own memory, about which torch warns
-            observation = replace(observation, image=observation.image.copy())
-        return observation
+        return with_own_image(observation)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..bag_frames import with_own_image
 from ..bag_reader import Bag
 from ..call_record import CallRecord
 from ..messages import ConversionError, Frames, observation_of, stamp_ns
@@ -124,8 +125,7 @@ def _observation(record: CallRecord, messages: Mapping[str, Any]) -> Observation
         seen = observation_of(record.stamp_ns, messages, record.instruction, frames)
     except ConversionError as error:
         return f"refused here: {error}"
-    # It is the bag's own memory, about which torch warns.
-    return seen if seen.image.flags.writeable else replace(seen, image=seen.image.copy())
+    return with_own_image(seen)
 
 
 def follow(calls: RecordedCalls, policy: Policy, skipped: Counter[str]) -> Iterator[FollowedCall]:

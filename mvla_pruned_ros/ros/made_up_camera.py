@@ -82,15 +82,15 @@ def made_up_frame(width: int = WIDTH, height: int = HEIGHT) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Publish until the process is told to end."""
+def publish(kind: type[Node]) -> None:
+    """Let a node of this kind publish until the process is told to end."""
     prepare_environment()
     rclpy.init(args=sys.argv)
     try:
-        rclpy.spin(MadeUpCamera())
+        rclpy.spin(kind())
     except (KeyboardInterrupt, ExternalShutdownException):
         rclpy.try_shutdown()
 
 
 if __name__ == "__main__":
-    main()
+    publish(MadeUpCamera)

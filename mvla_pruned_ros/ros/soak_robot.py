@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import itertools
 import math
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
@@ -24,8 +21,7 @@ from std_msgs.msg import Header
 from ..geometry import depth_to_points
 from ..types import CameraModel
 from .conversions import time_message
-from .environment import prepare_environment
-from .made_up_camera import CAMERA_HZ, FOCAL, FRAME, HEIGHT, SENSOR_QOS, WIDTH, made_up_depth, made_up_frame
+from .made_up_camera import CAMERA_HZ, FOCAL, FRAME, HEIGHT, SENSOR_QOS, WIDTH, made_up_depth, made_up_frame, publish
 from .message_fallback import create_cloud
 
 CLOUD_HZ, POSE_HZ, GRIPPER_HZ = 10.0, 100.0, 50.0
@@ -91,15 +87,5 @@ def made_up_clouds() -> list[PointCloud2]:
     ]
 
 
-def main() -> None:
-    """Publish until the process is told to end."""
-    prepare_environment()
-    rclpy.init(args=sys.argv)
-    try:
-        rclpy.spin(SoakRobot())
-    except (KeyboardInterrupt, ExternalShutdownException):
-        rclpy.try_shutdown()
-
-
 if __name__ == "__main__":
-    main()
+    publish(SoakRobot)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import platform
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from rich.console import Console
@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from ...evaluation.machine import machine
 from ..child_process import ChildFailedError
 from .fuzz import run_fuzz
 from .run import Row, chosen, run_matrix
@@ -24,6 +25,8 @@ from .session import NodeFailedError
 from .stop_trials import SILENT, run_stop_trials, summary
 
 SHOWN = 400  # characters of what was observed; the file has all
+
+Run = TypeVar("Run")
 
 
 def matrix(policy: str, names: list[str], domain_id: int | None, file: Path | None) -> int:
@@ -57,13 +60,11 @@ def list_faults() -> int:
 def stop_trials(policy: str, count: int, seed: int, domain_id: int | None, file: Path | None) -> int:
     """Stop after sensor loss; returns the exit code: 1 when one was late and the machine did not stand still."""
     console = Console()
-    with _progress(console) as progress:
-        bar = progress.add_task("stop after sensor loss", total=count)
-        try:
-            run = run_stop_trials(policy, count, seed, domain_id, lambda done: progress.update(bar, completed=done))
-        except (NodeFailedError, ChildFailedError) as error:
-            print(f"mvla faults: error: {error}", file=sys.stderr)
-            return 1
+    run = _counted(
+        console, "stop after sensor loss", count, lambda done: run_stop_trials(policy, count, seed, domain_id, done)
+    )
+    if run is None:
+        return 1
     figures = summary(run)
     table = Table(
         "silent", "trials", "in time", "machine at rest", "late", "median ms", "worst ms", title_justify="left"
@@ -90,13 +91,9 @@ def stop_trials(policy: str, count: int, seed: int, domain_id: int | None, file:
 def fuzz(policy: str, count: int, seed: int, domain_id: int | None, file: Path | None) -> int:
     """Malformed messages over DDS; returns the exit code."""
     console = Console()
-    with _progress(console) as progress:
-        bar = progress.add_task("malformed messages", total=count)
-        try:
-            run = run_fuzz(policy, count, seed, domain_id, lambda done: progress.update(bar, completed=done))
-        except (NodeFailedError, ChildFailedError) as error:
-            print(f"mvla faults: error: {error}", file=sys.stderr)
-            return 1
+    run = _counted(console, "malformed messages", count, lambda done: run_fuzz(policy, count, seed, domain_id, done))
+    if run is None:
+        return 1
     table = Table("input", "malformed messages sent")
     for stream, sent in run.sent.items():
         table.add_row(stream, str(sent))
@@ -110,6 +107,17 @@ def fuzz(policy: str, count: int, seed: int, domain_id: int | None, file: Path |
     )
     _write(file, {**dataclasses.asdict(run), "passed": run.passed, "policy": policy, "seed": seed})
     return 0 if run.passed else 1
+
+
+def _counted(console: Console, what: str, total: int, run: Callable[[Callable[[int], None]], Run]) -> Run | None:
+    """What a run gives, with a bar that the run moves; None, and an error is printed, when a node failed."""
+    with _progress(console) as progress:
+        bar = progress.add_task(what, total=total)
+        try:
+            return run(lambda done: progress.update(bar, completed=done))
+        except (NodeFailedError, ChildFailedError) as error:
+            print(f"mvla faults: error: {error}", file=sys.stderr)
+            return None
 
 
 def _progress(console: Console) -> Progress:
@@ -128,8 +136,7 @@ def _table(rows: list[Row]) -> Table:
 def _write(file: Path | None, result: dict[str, Any]) -> None:
     if file is None:
         return
-    machine = {"system": platform.platform(), "python": platform.python_version(), "cpu": platform.processor()}
     command = "mvla " + shlex.join(sys.argv[1:])
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({**result, "command": command, "machine": machine}, indent=2) + "\n")
+    file.write_text(json.dumps({**result, "command": command, "machine": machine()}, indent=2) + "\n")
     print(f"wrote {file}")
