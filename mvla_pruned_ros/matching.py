@@ -12,12 +12,14 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from .messages import stamp_ns
 
 FUTURE_TOLERANCE_NS = 200_000_000  # clocks of two computers may differ by this much
 KEPT = 10  # images and clouds
+PERIODS = 9  # of a stream, whose median tells when the next message is due
 KEPT_SMALL = 500  # poses come at up to 1 kHz, and the one of an image must still be there when the image arrives
 
 
@@ -26,6 +28,17 @@ class _Stream:
     messages: deque[tuple[int, Any, float]]  # header stamp, message, steady seconds of arrival
     last_stamp_ns: int = 0
     heard_at: float | None = None  # steady clock
+
+    def next_is_closer(self, stamp: int) -> bool:
+        """Whether the next message is to be expected nearer to ``stamp`` than the last one is."""
+        last = self.last_stamp_ns
+        if last >= stamp:
+            return False
+        stamps = [s for s, _, _ in islice(reversed(self.messages), PERIODS + 1)]
+        if len(stamps) < 2:
+            return True
+        period = sorted(later - earlier for later, earlier in zip(stamps, stamps[1:]))[(len(stamps) - 1) // 2]
+        return abs(last + period - stamp) < stamp - last
 
 
 @dataclass(frozen=True)
@@ -122,6 +135,8 @@ class InputStore:
 
         The messages of one instant arrive one after another. So an image waits, for at most the tolerance, until no
         stream can bring a closer partner any more: otherwise it would be matched with the depth of the frame before.
+        It does not wait for a message that by the period of its stream will be farther off than the last one: the
+        clouds of a slow sensor serve several images, and each would be up to a cloud period older when it is used.
         An image that found no partners before the next image did is counted as unmatched.
         """
         until = time.monotonic() + timeout_s
@@ -157,7 +172,7 @@ class InputStore:
                 if name in self._unstamped:
                     found[name] = stream.messages[-1][1]
                     continue
-                if patient and stream.last_stamp_ns < stamp:
+                if patient and stream.next_is_closer(stamp):
                     continue
                 nearest, message = min(((s, m) for s, m, _ in stream.messages), key=lambda x: abs(x[0] - stamp))
                 if abs(nearest - stamp) <= tolerance_ns:

@@ -105,6 +105,9 @@ def compressed_to_rgb(message: Any) -> np.ndarray:
 def cloud_to_points(message: Any, frames: Frames) -> np.ndarray:
     """(N, 3) float32 finite points in the base frame, metres; rows of an organised cloud one after the other.
 
+    Plane by plane, each axis contiguous in memory: a third of the time of a matrix product, which moreover has numpy's
+    BLAS start threads that go on turning, and take a core from the commands of the same machine.
+
     Raises:
         ConversionError: a frame that ``frames`` does not know, fields x, y, z missing or not floats, or size, steps and
             length disagree.
@@ -112,9 +115,22 @@ def cloud_to_points(message: Any, frames: Frames) -> np.ndarray:
     frame, pose = message.header.frame_id, None
     if frame != frames.base:
         pose = frames.pose(frame, stamp_ns(message.header), "point cloud")
-    xyz = _unpack_cloud(message)
-    xyz = xyz[(np.abs(xyz) < FARTHEST_M).all(1)]  # false for NaN
-    return xyz if pose is None else xyz @ pose[:3, :3].astype(np.float32).T + pose[:3, 3].astype(np.float32)
+    planes = _unpack_cloud(message)
+    valid = np.ones(planes.shape[1], bool)
+    for plane in planes:
+        valid &= np.abs(plane) < FARTHEST_M  # false for NaN
+    if not valid.all():
+        planes = planes.compress(valid, 1)
+    if pose is None:
+        return planes.T
+    x, y, z = planes
+    moved = np.empty_like(planes)
+    for axis, (right, down, ahead, origin) in zip(moved, pose.astype(np.float32)):
+        np.multiply(x, right, out=axis)
+        axis += y * down
+        axis += z * ahead
+        axis += origin
+    return moved.T
 
 
 def camera_model(message: Any, width: int, height: int, base_from_camera: np.ndarray) -> CameraModel:
@@ -176,13 +192,16 @@ def gripper_opening(message: Any) -> float:
     return opening
 
 
-def observation_of(stamp: int, messages: Mapping[str, Any], instruction: str, frames: Frames) -> Observation:
+def observation_of(
+    stamp: int, messages: Mapping[str, Any], instruction: str, frames: Frames, points: np.ndarray | None = None
+) -> Observation:
     """Messages that belong to one image as an observation, with the points of all clouds.
 
     Args:
         stamp: of the image, nanoseconds. messages: ``image`` (raw or compressed), ``camera_info``, ``ee_pose``,
             ``gripper``, and clouds: ``depth`` or ``points``, and ``depth_1``, ``points_2``, ... of more cameras. Depth
             that is not registered to the colour image has its own camera info, ``depth_camera_info``.
+        points: what ``points_of`` made of these messages, where that was done before.
 
     Raises:
         ConversionError: a message that cannot be used, or in a frame of which nothing is known.
@@ -192,11 +211,16 @@ def observation_of(stamp: int, messages: Mapping[str, Any], instruction: str, fr
     image = (compressed_to_rgb if compressed else image_to_rgb)(messages["image"])
     pose = frames.pose(frames.camera, stamp, "colour image")
     camera = camera_model(messages["camera_info"], image.shape[1], image.shape[0], pose)
-    clouds = [_cloud_points(name, messages, frames) for name in messages if is_cloud(name)]
+    points = points_of(messages, frames) if points is None else points
     position = pose_to_position(messages["ee_pose"], frames.base)
     proprio = np.append(position, np.float32(gripper_opening(messages["gripper"])))
-    points = clouds[0] if len(clouds) == 1 else np.concatenate(clouds)
     return Observation(stamp, image, points, camera, proprio, instruction)
+
+
+def points_of(messages: Mapping[str, Any], frames: Frames) -> np.ndarray:
+    """(N, 3) float32 points of all clouds of some messages, base frame, metres; see ``observation_of``."""
+    clouds = [_cloud_points(name, messages, frames) for name in messages if is_cloud(name)]
+    return clouds[0] if len(clouds) == 1 else np.concatenate(clouds)
 
 
 def _cloud_points(name: str, messages: Mapping[str, Any], frames: Frames) -> np.ndarray:
@@ -258,9 +282,9 @@ def _unpack_cloud(message: Any) -> np.ndarray:
     if len(message.data) != row * height:
         raise ConversionError(f"point cloud has {len(message.data)} bytes, {height} rows of {row} make {row * height}")
     if width * height == 0:
-        return np.empty((0, 3), np.float32)
+        return np.empty((3, 0), np.float32)
     packed = sum(np.dtype(POINT_TYPES.get(f.datatype, "V99")).itemsize * max(1, f.count) for f in message.fields)
     plain = row == width * step and packed == step and not message.is_bigendian and sys.byteorder == "little"
     read = _installed_read_points if _installed_read_points is not None and plain else message_bytes.read_points
     points = read(message, field_names=["x", "y", "z"])
-    return np.stack([points[name] for name in "xyz"], 1, dtype=np.float32, casting="same_kind")
+    return np.stack([points[name] for name in "xyz"], dtype=np.float32, casting="same_kind")

@@ -71,7 +71,8 @@ class Observation:
     Attributes:
         stamp_ns: when the sensors saw it (header time of the image).
         image: (H, W, 3) uint8, RGB, of any size; the policy resamples it.
-        points: (N, 3) float32, base frame, metres, finite; any number, unordered, need not be cropped.
+        points: (N, 3) float32, base frame, metres, finite; any number, unordered, need not be cropped. Not to be
+            changed in place: a policy keeps what it made of an array for the next observation that holds the same one.
         camera: model of the camera that took ``image``.
         proprio: (P,) float32: end-effector x, y, z in metres, then gripper opening 0 (closed) to 1 (open).
         instruction: what to do, in words.

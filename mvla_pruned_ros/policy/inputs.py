@@ -33,6 +33,20 @@ class PolicyInput:
     layout: TokenLayout
 
 
+@dataclass(frozen=True)
+class PointGroups:
+    """What becomes of a cloud, whatever the image.
+
+    Attributes:
+        points: (N, 3) float32, thinned cloud of the workspace, base frame, metres.
+        centres: (G, 3) some of them. groups: (G, K, 3) neighbours of each, relative to it.
+    """
+
+    points: np.ndarray
+    centres: np.ndarray
+    groups: np.ndarray
+
+
 def square_image(image: np.ndarray, camera: CameraModel, size: int) -> tuple[np.ndarray, CameraModel]:
     """Centre square of an image, resampled (area average when it shrinks), and the camera model that fits it.
 
@@ -50,17 +64,16 @@ def square_image(image: np.ndarray, camera: CameraModel, size: int) -> tuple[np.
     return image, cropped.resized(size, size)
 
 
-def prepare(observation: Observation, config: MVLAConfig) -> PolicyInput:
-    """Resample, crop, thin, sample and group an observation.
+def group_points(points: np.ndarray, config: MVLAConfig) -> PointGroups:
+    """Crop, thin, sample and group a cloud.
+
+    Args:
+        points: (N, 3) base frame, metres.
 
     Raises:
         NotReadyError: fewer than ``config.min_points`` points in the workspace.
-        ValueError: proprio of another length than the policy's.
     """
-    if observation.proprio.shape != (config.proprio_dim,):
-        raise ValueError(f"proprio has {len(observation.proprio)} values, the policy takes {config.proprio_dim}")
-    image, camera = square_image(observation.image, observation.camera, config.image_size)
-    points = crop(observation.points, config.workspace_lower, config.workspace_upper)
+    points = crop(points, config.workspace_lower, config.workspace_upper)
     points = voxel_grid(points, config.voxel_size)
     if len(points) < config.min_points:
         raise NotReadyError(
@@ -69,12 +82,30 @@ def prepare(observation: Observation, config: MVLAConfig) -> PolicyInput:
         )
     centres = points[farthest_point_sample(points, config.num_groups)]
     groups = group_neighbours(points, centres, config.group_size)
+    return PointGroups(points, centres, groups.astype(np.float32))
+
+
+def prepare(observation: Observation, config: MVLAConfig, grouped: PointGroups | None = None) -> PolicyInput:
+    """Resample the image, crop, thin, sample and group the points.
+
+    Args:
+        grouped: what ``group_points`` made of the observation's points, where that was done before.
+
+    Raises:
+        NotReadyError: fewer than ``config.min_points`` points in the workspace.
+        ValueError: proprio of another length than the policy's.
+    """
+    if observation.proprio.shape != (config.proprio_dim,):
+        raise ValueError(f"proprio has {len(observation.proprio)} values, the policy takes {config.proprio_dim}")
+    image, camera = square_image(observation.image, observation.camera, config.image_size)
+    cloud = group_points(observation.points, config) if grouped is None else grouped
+    where = cloud.points, cloud.centres, camera, config.grid, config.patch_size, observation.proprio[:3]
     return PolicyInput(
         image=image,
-        centres=centres,
-        groups=groups.astype(np.float32),
+        centres=cloud.centres,
+        groups=cloud.groups,
         proprio=observation.proprio.astype(np.float32),
-        layout=token_layout(points, centres, camera, config.grid, config.patch_size, observation.proprio[:3]),
+        layout=token_layout(*where),
     )
 
 

@@ -11,7 +11,7 @@ from ..types import Observation
 from .checkpoint import load_policy_parts
 from .device import cast_parameters, resolve_device, resolve_precision
 from .example import example_observation
-from .inputs import PolicyInput, prepare
+from .inputs import PointGroups, PolicyInput, group_points, prepare
 from .instruction import InstructionTokenizer
 from .model import Batch, MVLAModel
 from .normalization import ActionNormalization
@@ -41,6 +41,7 @@ class MVLAPolicy(TorchPolicy):
         self.model, self.config = model.to(where).eval(), model.config
         cast_parameters(self.model, resolve_precision(precision, where))
         self.tokenizer, self.normalization = tokenizer, normalization
+        self._grouped: tuple[np.ndarray, PointGroups] | None = None
         super().__init__(self.model, self.config, where, seed, recompute, static)
 
     @classmethod
@@ -56,7 +57,10 @@ class MVLAPolicy(TorchPolicy):
         return example_observation(self.config, self.tokenizer.words[0])
 
     def prepare(self, observation: Observation) -> PolicyInput:
-        return prepare(observation, self.config)
+        """A cloud that serves several images (the same array) is thinned and grouped once."""
+        if self._grouped is None or self._grouped[0] is not observation.points:
+            self._grouped = observation.points, group_points(observation.points, self.config)
+        return prepare(observation, self.config, self._grouped[1])
 
     def _actions(self, chunk: np.ndarray) -> np.ndarray:
         return self.normalization.denormalize(chunk)

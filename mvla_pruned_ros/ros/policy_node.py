@@ -42,7 +42,6 @@ from ..chunks import ChunkBuffer
 from ..commands import CommandForm
 from ..matching import InputStore, MatchedMessages
 from ..memory import keep_freed_memory
-from ..messages import observation_of
 from ..overlay import draw_overlay
 from ..policy.inputs import square_image
 from ..policy.interface import Policy
@@ -60,7 +59,7 @@ from .diagnostics import call_json, inference_status
 from .environment import prepare_environment
 from .inputs import input_topics
 from .links import link_problems
-from .observations import frames_of, warm_up
+from .observations import Observer, frames_of, warm_up
 from .parameters import SPECS, ParameterSet, Settings, joint_names_of
 from .robot_state import RobotStateReader
 from .transforms import Transforms
@@ -159,7 +158,7 @@ class PolicyNode(LifecycleNode):
             self._policy.check_instruction(settings["instruction"])
 
     def _observe(self, matched: MatchedMessages, settings: Settings) -> Observation:
-        return observation_of(matched.stamp_ns, matched.messages, settings["instruction"], self._frames)
+        return self._observer.observe(matched, settings["instruction"])
 
     def _listen_to_tf(self) -> Lookup:
         if self._transforms is None:
@@ -184,7 +183,7 @@ class PolicyNode(LifecycleNode):
     def _configure(self) -> TransitionCallbackReturn:
         settings = self._parameters_.settings
         try:
-            self._frames = frames_of(settings, self._listen_to_tf)
+            self._observer = Observer(frames_of(settings, self._listen_to_tf))
             if settings["torch_threads"]:
                 import torch
 
