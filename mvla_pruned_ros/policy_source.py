@@ -13,14 +13,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .models import policy_folder
+from .models import SHIPPED, policy_folder
 from .policy.conformance import check_policy
+from .policy.device import resolve_device
 from .policy.interface import Policy
 from .policy.loading import load_config, load_policy
 from .pruning.config import TriStageConfig
 from .types import ActionSpace
 
 FACTORY = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
+
+
+def default_policy(device: str) -> str:
+    """Name of the shipped policy for who names none: ``base``, where it is shipped, on a GPU; else ``small``.
+
+    Args:
+        device: of ``resolve_device``, which raises ValueError for what there is not.
+    """
+    return "base" if "base" in SHIPPED and resolve_device(device).type == "cuda" else "small"
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from mvla_pruned_ros.cli.main import main
+from mvla_pruned_ros.evaluation.fingerprint import policy_fingerprint
 from mvla_pruned_ros.models import policy_folder
-from mvla_pruned_ros.policy.checkpoint import CheckpointError, load_policy_parts, save_policy
+from mvla_pruned_ros.policy.checkpoint import load_policy_parts, save_policy
 from mvla_pruned_ros.policy.mvla import MVLAPolicy
+from mvla_pruned_ros.policy.repack import is_policy_folder, repack
+from mvla_pruned_ros.policy.weight_files import INDEX, CheckpointError
+from mvla_pruned_ros.policy_source import default_policy
 
 WEIGHTS = "model.safetensors"
 
@@ -205,5 +210,75 @@ def test_ill_typed_or_impossible_configuration_is_refused_by_name(
 
 def test_policy_is_found_by_path_and_an_unknown_name_lists_the_shipped_ones(folder: Path) -> None:
     assert policy_folder(str(folder)) == folder
-    with pytest.raises(ValueError, match="no policy 'large': .* shipped: small"):
+    with pytest.raises(ValueError, match="no policy 'large': .* shipped: .*small"):
         policy_folder("large")
+
+
+# Repacked: half precision, several files
+
+
+def test_repacked_policy_is_loaded_like_any_other_and_is_the_same_but_for_rounding(
+    folder: Path, tmp_path: Path
+) -> None:
+    (folder / "log.csv").write_text("step,loss,seconds\n")
+    (folder / "training.pt").write_bytes(b"not for others")
+    counts: list[tuple[int, int]] = []
+    repack(folder, tmp_path / "out", shard_bytes=200_000, on_tensor=lambda *count: counts.append(count))
+    out = tmp_path / "out"
+    shards = sorted(out.glob("model-*.safetensors"))
+    assert len(shards) > 1 and not (out / WEIGHTS).exists() and not (out / "training.pt").exists()
+    assert (out / "log.csv").read_bytes() == (folder / "log.csv").read_bytes()
+    assert counts[-1][0] == counts[-1][1] == len(counts)
+    before, after = (load_policy_parts(place)[0].state_dict() for place in (folder, out))
+    for name, value in before.items():
+        assert after[name].dtype == torch.float32
+        assert torch.equal(after[name], value.half().float())
+    assert policy_fingerprint(out) != policy_fingerprint(folder)
+
+
+def test_repacked_files_stay_below_the_size_that_was_asked_for(folder: Path, tmp_path: Path) -> None:
+    repack(folder, tmp_path / "out", shard_bytes=200_000)
+    largest = max(value.numel() * 2 for value in load_policy_parts(folder)[0].state_dict().values())
+    for shard in (tmp_path / "out").glob("model-*.safetensors"):
+        assert shard.stat().st_size < max(200_000, largest) + 8_000  # its header
+
+
+def test_convert_repacks_a_policy_folder(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert is_policy_folder(folder)
+    assert main(["convert", str(folder), str(tmp_path / "out")]) == 0
+    assert "float16" in capsys.readouterr().out
+    assert is_policy_folder(tmp_path / "out")
+    assert main(["convert", str(folder), str(tmp_path / "out")]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main(["convert", str(folder), str(tmp_path / "more"), "--dataset", "rlbench"]) == 2
+    assert "--dataset is for upstream checkpoints" in capsys.readouterr().err
+
+
+def test_weights_that_half_precision_cannot_hold_are_named(folder: Path, tmp_path: Path) -> None:
+    edit_weights(folder, action_head__2__bias=torch.tensor([1e6, 0, 0, 0]))
+    with pytest.raises(CheckpointError, match="too large for torch.float16: action_head.2.bias"):
+        repack(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_of_both_kinds_in_one_folder_are_refused(folder: Path, tmp_path: Path) -> None:
+    repack(folder, tmp_path / "out")
+    shutil.copyfile(folder / WEIGHTS, tmp_path / "out" / WEIGHTS)
+    with pytest.raises(CheckpointError, match=f"holds {WEIGHTS} and {INDEX}"):
+        MVLAPolicy.load(tmp_path / "out")
+
+
+def test_a_missing_shard_is_named(folder: Path, tmp_path: Path) -> None:
+    repack(folder, tmp_path / "out", shard_bytes=200_000)
+    shards = sorted((tmp_path / "out").glob("model-*.safetensors"))
+    shards[0].unlink()
+    with pytest.raises(CheckpointError, match=f"lacks .*{shards[0].name}"):
+        MVLAPolicy.load(tmp_path / "out")
+
+
+def test_who_names_no_policy_gets_base_on_a_gpu_where_it_is_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert default_policy("cpu") == "small"
+    monkeypatch.setattr("mvla_pruned_ros.policy_source.SHIPPED", ("base", "small"))
+    assert default_policy("cpu") == "small"
+    monkeypatch.setattr("mvla_pruned_ros.policy_source.resolve_device", torch.device)
+    assert default_policy("cuda") == "base"

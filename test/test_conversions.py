@@ -7,6 +7,7 @@ from array import array
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 pytest.importorskip("rclpy", reason="no ROS here: the messages to convert come with it")
 
@@ -191,6 +192,18 @@ def test_cloud_in_the_camera_frame_is_moved_into_the_base_frame() -> None:
     pose = np.array([[0, -1, 0, 10], [1, 0, 0, 20], [0, 0, 1, 30], [0, 0, 0, 1]], float)
     np.testing.assert_allclose(points_of(cloud(POINTS[:1], CAMERA), pose), [[8, 21, 33]])
     np.testing.assert_allclose(points_of(cloud(POINTS[:1], BASE), pose), POINTS[:1])
+
+
+def test_moving_a_cloud_plane_by_plane_is_the_matrix_product() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-2, 2, (5000, 3)).astype(np.float32)
+    points[::7, 1] = np.nan
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = Rotation.random(random_state=0).as_matrix(), [0.4, -0.2, 1.1]
+    finite = points[np.isfinite(points).all(1)].astype(np.float64)
+    got = points_of(cloud(points, CAMERA), pose)
+    np.testing.assert_allclose(got, finite @ pose[:3, :3].T + pose[:3, 3], atol=1e-6)
+    assert got.dtype == np.float32 and got.T.flags.c_contiguous
 
 
 def test_cloud_in_another_frame_is_refused_never_taken_for_the_base_frame() -> None:

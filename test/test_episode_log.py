@@ -51,6 +51,7 @@ def test_every_episode_is_on_disk_at_once(tmp_path: Path) -> None:
         {"pruning": TriStageConfig(window=2)},
         {"delay": 4},
         {"swap": True},
+        {"device": "cuda"},
     ],
 )
 def test_episodes_of_another_setting_are_not_taken(tmp_path: Path, change: dict) -> None:

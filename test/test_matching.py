@@ -48,6 +48,32 @@ def test_after_the_tolerance_the_nearest_depth_is_taken(store: InputStore) -> No
     assert 0.05 < time.monotonic() - start < 0.5
 
 
+def test_image_does_not_wait_for_a_slow_stream_whose_next_message_will_be_farther_off(store: InputStore) -> None:
+    put(store, "camera_info", 1)
+    for stamp in (800, 900, 1000):
+        put(store, "depth", stamp)
+    put(store, "image", 1033)
+    matched = store.wait(TOLERANCE, 0.005)
+    assert matched is not None and matched.messages["depth"].label == "1000"
+    put(store, "image", 1067)  # nearer to the one that is due at 1100
+    assert store.wait(TOLERANCE, 0.005) is None
+    put(store, "depth", 1101)
+    matched = store.wait(TOLERANCE, 0.005)
+    assert matched is not None and matched.messages["depth"].label == "1101"
+
+
+def test_an_image_waits_for_a_message_that_is_overdue(store: InputStore) -> None:
+    """Drivers of depth cameras deliver tens of milliseconds late."""
+    put(store, "camera_info", 1)
+    for stamp in (900, 950, 1000):
+        put(store, "depth", stamp)
+    put(store, "image", 1049)
+    assert store.wait(TOLERANCE, 0.005) is None
+    put(store, "depth", 1050)
+    matched = store.wait(TOLERANCE, 0.005)
+    assert matched is not None and matched.messages["depth"].label == "1050"
+
+
 def test_depth_beyond_the_tolerance_never_matches(store: InputStore) -> None:
     put(store, "camera_info", 1)
     put(store, "depth", 1000)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mvla_pruned_ros.geometry import crop, voxel_grid
 from mvla_pruned_ros.policy.config import MVLAConfig
-from mvla_pruned_ros.policy.inputs import NotReadyError, prepare, square_image, token_layout
+from mvla_pruned_ros.policy.inputs import (
+    NotReadyError,
+    PointGroups,
+    group_points,
+    prepare,
+    square_image,
+    token_layout,
+)
+from mvla_pruned_ros.policy.mvla import MVLAPolicy
 from mvla_pruned_ros.types import CameraModel, Observation
 
 MakeObservation = Callable[..., Observation]
@@ -137,3 +147,25 @@ def test_cloud_without_a_finite_point_is_not_ready(observation: MakeObservation)
 def test_proprio_of_another_length_is_refused_with_both(observation: MakeObservation) -> None:
     with pytest.raises(ValueError, match="proprio has 7 values, the policy takes 4"):
         prepare(observation(proprio=np.zeros(7, np.float32)), CONFIG)
+
+
+def test_a_cloud_that_serves_several_images_is_grouped_once_and_the_same(
+    observation: MakeObservation, monkeypatch: pytest.MonkeyPatch, tiny_policy_folder: Path
+) -> None:
+    policy, grouped = MVLAPolicy.load(tiny_policy_folder), []
+
+    def count(points: np.ndarray, config: MVLAConfig) -> PointGroups:
+        grouped.append(len(points))
+        return group_points(points, config)
+
+    monkeypatch.setattr("mvla_pruned_ros.policy.mvla.group_points", count)
+    first = observation(0)
+    second = dataclasses.replace(observation(1), points=first.points)  # another image and pose
+    other = observation(2)
+    for seen, calls in ((first, 1), (second, 1), (other, 2), (first, 3)):
+        cached, again = policy.prepare(seen), prepare(seen, policy.config)
+        assert len(grouped) == calls
+        for name in ("image", "centres", "groups", "proprio"):
+            np.testing.assert_array_equal(getattr(cached, name), getattr(again, name))
+        for name in ("image_positions", "point_positions", "point_patch", "end_effector"):
+            np.testing.assert_array_equal(getattr(cached.layout, name), getattr(again.layout, name))

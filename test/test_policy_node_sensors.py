@@ -28,11 +28,17 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2, PointField
 from std_msgs.msg import Header
 from test_policy_node import BEST_EFFORT, FAILURE, SIZE, Graph, graph, refusal, ros  # noqa: F401
 
+from mvla_pruned_ros.bag_writer import Messages
+from mvla_pruned_ros.matching import MatchedMessages
+from mvla_pruned_ros.messages import ConversionError
 from mvla_pruned_ros.ros.conversions import time_message
 from mvla_pruned_ros.ros.message_fallback import create_cloud
+from mvla_pruned_ros.ros.observations import Observer
+from mvla_pruned_ros.sensors import Frames
 from mvla_pruned_ros.types import CameraModel
 
 CAMERA, DEPTH = "camera_color_optical_frame", "camera_depth_optical_frame"
+make = Messages()
 TF = {"extrinsics_source": "tf", "extrinsics.translation": None, "extrinsics.rotation_xyzw": None}
 
 
@@ -188,3 +194,38 @@ def test_compressed_depth_of_a_camera_of_its_own_and_a_second_cloud(graph: Graph
     uv, depth = own.project(observation.points[:-300])
     np.testing.assert_allclose(depth, 1.0, atol=2e-4)
     np.testing.assert_allclose(uv[0], [0.5, 0.5], atol=1e-3)
+
+
+def test_a_cloud_that_serves_several_images_is_converted_once_and_a_new_one_anew() -> None:
+    """And a depth image always, because what becomes of it depends on its camera info."""
+    frames = Frames("base", CAMERA, {CAMERA: np.eye(4)})
+    observer = Observer(frames)
+    camera = CameraModel(32, 24, 30.0, 30.0, 16.0, 12.0, np.eye(4))
+
+    def matched(stamp: int, **clouds: Any) -> MatchedMessages:
+        own = {
+            "image": make.image(np.full((24, 32, 3), stamp % 256, np.uint8), "rgb8", stamp, CAMERA),
+            "camera_info": make.camera_info(camera, stamp, CAMERA),
+            "ee_pose": make.pose(np.zeros(3), stamp, "base"),
+            "gripper": make.gripper(1.0, stamp, "base"),
+        }
+        return MatchedMessages(stamp, own | clouds, 0.0, stamp)
+
+    def cloud(height: float) -> Any:
+        return make.cloud({"x": np.zeros(40, "f4"), "y": np.ones(40, "f4"), "z": np.full(40, height, "f4")}, 5, "base")
+
+    first, second, left = cloud(0.1), cloud(0.2), cloud(0.3)
+    a, b = observer.observe(matched(10, points=first), "go"), observer.observe(matched(11, points=first), "go")
+    assert a.points is b.points and a.image[0, 0, 0] == 10 and b.image[0, 0, 0] == 11
+    c = observer.observe(matched(12, points=second), "go")
+    np.testing.assert_allclose(c.points[:, 2], 0.2, atol=1e-7)
+    both = [observer.observe(matched(13, points=second, points_1=one), "go").points for one in (left, left, first)]
+    assert both[0] is both[1] and both[2] is not both[0]
+    np.testing.assert_allclose(both[2][40:, 2], 0.1, atol=1e-7)
+    depth = make.image(np.ones((24, 32), np.float32), "32FC1", 14, CAMERA)
+    d, e = (observer.observe(matched(14, depth=depth), "go").points for _ in range(2))
+    assert d is not e
+    np.testing.assert_array_equal(d, e)
+    with pytest.raises(ConversionError):
+        observer.observe(matched(15, points=make.cloud({"x": np.zeros(1, "f4")}, 15, "base")), "go")
+    assert observer.observe(matched(16, points=first), "go").points is not a.points

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +19,15 @@ pytest.importorskip("metaworld", reason="the simulator extra is not installed: p
 from mvla_pruned_ros.policy.checkpoint import load_policy_parts
 from mvla_pruned_ros.policy.config import MVLAConfig
 from mvla_pruned_ros.policy.inputs import prepare
+from mvla_pruned_ros.policy.instruction import InstructionTokenizer
+from mvla_pruned_ros.policy.model import Batch, MVLAModel
+from mvla_pruned_ros.policy.normalization import ActionNormalization
 from mvla_pruned_ros.training import loop
+from mvla_pruned_ros.training.batches import Batches
+from mvla_pruned_ros.training.config import TrainingConfig
 from mvla_pruned_ros.training.demonstrations import Demonstrations
-from mvla_pruned_ros.training.loop import TrainingConfig, train
+from mvla_pruned_ros.training.loop import train
+from mvla_pruned_ros.training.ranks import ALONE, Ranks
 
 SMALL = MVLAConfig(
     image_size=32, num_groups=8, group_size=6, width=32, depth=2, heads=2, mlp_width=32, chunk_size=4,
@@ -48,12 +57,21 @@ def data() -> Demonstrations:
 def error_of(folder: Path, data: Demonstrations) -> float:
     """Mean absolute error of the policy in ``folder`` on the demonstrations, unpruned, normalised."""
     model, tokenizer, normalization = load_policy_parts(folder)
-    batch = loop.Batch(
+    batch = Batch(
         *(torch.from_numpy(x) for x in (data.image, data.centres, data.groups.astype(np.float32), data.proprio)),
         torch.from_numpy(np.stack([tokenizer.encode(str(text)) for text in data.instruction])),
     )
     predicted = model.predict(batch)[0].numpy()
     return float(np.abs(predicted - normalization.normalize(data.actions)).mean())
+
+
+def batches_of(data: Demonstrations, training: TrainingConfig, ranks: Ranks = ALONE) -> Batches:
+    tokenizer = InstructionTokenizer.from_instructions(data.instruction, SMALL.instruction_length)
+    return Batches(data, SMALL, training, ActionNormalization.of(data.actions), tokenizer, ranks)
+
+
+def batch_of(data: Demonstrations, training: TrainingConfig) -> tuple[Batch, torch.Tensor]:
+    return batches_of(data, training)[0]
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
@@ -77,11 +95,16 @@ def test_ddim_head_learns_too(data: Demonstrations, tmp_path: Path) -> None:
     assert losses[1] < losses[0]
 
 
-def test_resuming_equals_running_through(data: Demonstrations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 5)
-    train(data, SMALL, FAST, tmp_path / "through")
+@pytest.mark.parametrize("head", ["l1", "ddim"])
+def test_resuming_equals_running_through(
+    data: Demonstrations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: Any
+) -> None:
+    config, training = dataclasses.replace(SMALL, head=head), dataclasses.replace(FAST, noise_draws=2)
+    monkeypatch.setattr(loop, "CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(loop, "LOG_EVERY", 4)
+    train(data, config, training, tmp_path / "through")
 
-    draw = loop._Sampler.draw
+    draw = Batches.__getitem__
 
     def interrupted(self: Any, step: int) -> Any:
         if step == 8:
@@ -89,16 +112,91 @@ def test_resuming_equals_running_through(data: Demonstrations, tmp_path: Path, m
         return draw(self, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop._Sampler, "draw", interrupted)
+        patch.setattr(Batches, "__getitem__", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            train(data, SMALL, FAST, tmp_path / "resumed")
+            train(data, config, training, tmp_path / "resumed")
     halfway = weights_of(tmp_path / "resumed")
-    train(data, SMALL, FAST, tmp_path / "resumed")
+    with (tmp_path / "resumed" / "log.csv").open("a") as log:
+        log.write("12,0.5,9.9\n")  # of a step after the checkpoint: it is made again
+    train(data, config, training, tmp_path / "resumed")
 
     through, resumed = weights_of(tmp_path / "through"), weights_of(tmp_path / "resumed")
     assert through.keys() == resumed.keys()
     assert all(torch.equal(through[key], resumed[key]) for key in through)
-    assert not torch.equal(halfway["action_queries"], resumed["action_queries"])
+    assert not torch.equal(halfway["action_head.2.bias"], resumed["action_head.2.bias"])
+    logs = [
+        [row.split(",")[:2] for row in (tmp_path / n / "log.csv").read_text().split()] for n in ("through", "resumed")
+    ]
+    assert logs[0] == logs[1] and len(logs[0]) == 4
+    page = (tmp_path / "resumed" / "learning_curve.html").read_text()
+    assert f"{float(logs[0][-1][1]):g}"[:6] in page
+
+
+def test_noisy_chunks_side_by_side_are_as_if_each_stood_alone(data: Demonstrations) -> None:
+    config = dataclasses.replace(SMALL, head="ddim")
+    torch.manual_seed(0)
+    model = MVLAModel(config, 40)
+    batch = batch_of(data, FAST)[0]
+    actions = torch.randn(len(batch.proprio), 3, config.segment_length("action"), config.width)
+    prefix = model.tokenize(batch)
+    together = model._run_side_by_side(prefix, actions).unflatten(0, (-1, 3))
+    for i in range(3):
+        alone = model.run_backbone(prefix, actions[:, i]).hidden
+        torch.testing.assert_close(together[:, i], alone, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(together[:, 0], together[:, 1], atol=1e-2)
+
+
+def test_several_noises_of_a_sample_give_the_loss_of_a_batch_that_repeats_it(data: Demonstrations) -> None:
+    config = dataclasses.replace(SMALL, head="ddim")
+    torch.manual_seed(0)
+    model = MVLAModel(config, 40)
+    batch, target = batch_of(data, FAST)
+    repeated = batch._each(lambda tensor: tensor.repeat_interleave(3, 0))
+    losses, gradients = [], []
+    for b, t, draws in ((batch, target, 3), (repeated, target.repeat_interleave(3, 0), 1)):
+        torch.manual_seed(1)
+        model.zero_grad()
+        loss = model.loss(b, t, draws)
+        loss.backward()
+        losses.append(loss.detach())
+        gradients.append(model.proprio_embedder[0].weight.grad.clone())  # behind the shared prefix
+    torch.testing.assert_close(*losses)
+    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-3)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from test_training import FAST, SMALL
+from mvla_pruned_ros.training.demonstrations import Demonstrations
+from mvla_pruned_ros.training.loop import train
+from mvla_pruned_ros.training.ranks import ALONE, Ranks
+ranks = Ranks.join("cpu")
+assert ranks.world == 2
+ranks.wait()
+train(Demonstrations.load([Path(sys.argv[1])]), SMALL, FAST, Path(sys.argv[2]), ranks=ranks)
+ranks.leave()
+"""
+
+
+def test_two_processes_learn_what_one_learns(data: Demonstrations, tmp_path: Path) -> None:
+    train(data, SMALL, FAST, tmp_path / "one")
+    data.save(tmp_path / "data.npz")
+    script = tmp_path / "two.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script),
+               str(tmp_path / "data.npz"), str(tmp_path / "two")]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    one, two = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
+    for key in one:
+        torch.testing.assert_close(two[key], one[key], atol=2e-5, rtol=1e-3)
+
+
+def test_a_batch_that_cannot_be_shared_out_evenly_is_refused(data: Demonstrations) -> None:
+    with pytest.raises(ValueError, match="a batch of 4 cannot be shared out evenly to 3"):
+        batches_of(data, FAST, Ranks(0, 3))
 
 
 def test_same_seed_trains_the_same_policy_and_another_seed_another(data: Demonstrations, tmp_path: Path) -> None:
@@ -137,34 +235,29 @@ def test_folder_of_another_configuration_is_refused(data: Demonstrations, tmp_pa
         train(data, SMALL, dataclasses.replace(FAST, steps=2, learning_rate=1e-4), tmp_path)
 
 
+def share_of(words: str, data: Demonstrations, training: TrainingConfig) -> float:
+    """Of the samples of a batch those with this instruction."""
+    tokenizer = InstructionTokenizer.from_instructions(data.instruction, SMALL.instruction_length)
+    ids = batch_of(data, training)[0].instruction
+    return float((ids == torch.from_numpy(tokenizer.encode(words))).all(1).float().mean())
+
+
 def test_emphasis_draws_an_instruction_more_often(data: Demonstrations) -> None:
-    tokenizer = loop.InstructionTokenizer.from_instructions(data.instruction, SMALL.instruction_length)
     training = dataclasses.replace(FAST, batch_size=400, emphasis=(("close the faucet", 3.0),))
-    normalization = loop.ActionNormalization.of(data.actions)
-    ids = loop._Sampler(data, SMALL, training, normalization, tokenizer).draw(0)[0].instruction
-    share = float((ids == torch.from_numpy(tokenizer.encode("close the faucet"))).all(1).float().mean())
     others = len(set(data.instruction.tolist())) - 1
-    assert abs(share - 3 / (3 + others)) < 0.08
+    assert abs(share_of("close the faucet", data, training) - 3 / (3 + others)) < 0.08
     with pytest.raises(ValueError, match="not in the data: \\['fly'\\]"):
-        loop._Sampler(data, SMALL, dataclasses.replace(FAST, emphasis=(("fly", 1.0),)), normalization, tokenizer)
+        batches_of(data, dataclasses.replace(FAST, emphasis=(("fly", 1.0),)))
 
 
 def test_batches_show_every_instruction_equally_often(data: Demonstrations) -> None:
     few = np.concatenate([np.arange(0, 24, 2), [1]])  # twelve frames of one task, one of the other
     part = Demonstrations(*(getattr(data, f.name)[few] for f in dataclasses.fields(data)))
-    tokenizer = loop.InstructionTokenizer.from_instructions(part.instruction, SMALL.instruction_length)
-    training = dataclasses.replace(FAST, batch_size=400)
-    sampler = loop._Sampler(part, SMALL, training, loop.ActionNormalization.of(part.actions), tokenizer)
-    ids = sampler.draw(0)[0].instruction
-    share = float((ids == torch.from_numpy(tokenizer.encode("close the faucet"))).all(1).float().mean())
-    assert 0.42 < share < 0.58
+    assert 0.42 < share_of("close the faucet", part, dataclasses.replace(FAST, batch_size=400)) < 0.58
 
 
 def test_dropped_tokens_are_drawn_per_sample_at_one_of_the_ratios(data: Demonstrations) -> None:
-    tokenizer = loop.InstructionTokenizer.from_instructions(data.instruction, SMALL.instruction_length)
-    training = dataclasses.replace(FAST, keep_ratios=(0.5,), keep_weights=(1.0,))
-    sampler = loop._Sampler(data, SMALL, training, loop.ActionNormalization.of(data.actions), tokenizer)
-    points_kept = sampler.draw(0)[0].points_kept
+    points_kept = batch_of(data, dataclasses.replace(FAST, keep_ratios=(0.5,), keep_weights=(1.0,)))[0].points_kept
     assert points_kept is not None and points_kept.shape == (4, 4)
     assert (points_kept.diff(dim=1) > 0).all(), "ascending, no token twice"
     assert not (points_kept == points_kept[0]).all()
@@ -175,6 +268,7 @@ def test_dropped_tokens_are_drawn_per_sample_at_one_of_the_ratios(data: Demonstr
     [
         ({"keep_ratios": (1.0,)}, "1 keep_ratios but 3 keep_weights"),
         ({"keep_ratios": (1.0, 0.0, 0.5)}, r"keep_ratios must lie in \(0, 1\]"),
+        ({"noise_draws": 0}, "noise_draws must be at least 1, got 0"),
         ({"precision": "fp16"}, "precision must be bf16 or fp32, got 'fp16'"),
     ],
 )

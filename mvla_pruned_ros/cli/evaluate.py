@@ -55,6 +55,11 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--policy", default="small", help="policy folder or the name of a shipped one (default small)")
     parser.add_argument(
+        "--device",
+        default="cpu",
+        help="where the policy runs: cpu, cuda, cuda:N or auto (default cpu); on a GPU in bf16",
+    )
+    parser.add_argument(
         "--swap-instructions",
         action="store_true",
         help="give each task the instruction of its partner; counts whose goal is reached",
@@ -95,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
     from ..evaluation.sweep import Setting, run_sweep
     from ..evaluation.tables import overview
     from ..models import policy_folder
+    from ..policy.device import resolve_device
 
     for task in args.tasks:
         task_named(task)
@@ -106,13 +112,13 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--episodes and --workers must be at least 1, got {args.episodes} and {args.workers}")
     if args.set and "tri_stage" not in args.method:
         raise ValueError(f"--set is for method tri_stage; {' and '.join(args.method)} would not read it")
-    folder = policy_folder(args.policy)
+    folder, device = policy_folder(args.policy), str(resolve_device(args.device))
     own, fingerprint = TriStageConfig.of_policy(folder), policy_fingerprint(folder)
     pruning = pruning_config(args.set, own)
     settings = [
         Setting(
             task, str(folder), fingerprint, method, 1.0 if method == "none" else keep,
-            pruning if method == "tri_stage" else own, args.delay, args.swap_instructions,
+            pruning if method == "tri_stage" else own, args.delay, args.swap_instructions, device,
         )
         for task in args.tasks
         for method in args.method
@@ -165,6 +171,7 @@ def _command(args: argparse.Namespace) -> str:
     words = ["mvla", "evaluate", "--policy", args.policy, "--tasks", *args.tasks, "--episodes", args.episodes]
     words += ["--seed", args.seed, "--method", *args.method, "--keep", *args.keep]
     words += ["--delay", args.delay] if args.delay else []
+    words += ["--device", args.device] if args.device != "cpu" else []
     words += ["--swap-instructions"] if args.swap_instructions else []
     words += ["--set", *args.set] if args.set else []
     return shlex.join(str(w) for w in words)

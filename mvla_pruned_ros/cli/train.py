@@ -1,6 +1,10 @@
 """``mvla train``: train a policy on the scripted experts of the simulated robot, or on recorded bags.
 
-Everything is kept in the output folder: run the same command again after an interruption and it goes on.
+Everything is kept in the output folder: run the same command again after an interruption and it goes on, from the last
+full minute. learning_curve.html there shows how it goes.
+
+Started by torchrun it uses several GPUs or machines, each batch shared out evenly: the result is that of one process
+but for rounding. Each machine records its own demonstrations; without a common folder for them give each its own.
 
 With --bag network and training are those of the preset, demonstrations come from the bags: observations as the policy
 node would see them, actions from the recorded twist and gripper command at the policy's steps. Without a topic of a
@@ -23,6 +27,8 @@ EXAMPLES = """examples:
   mvla train --preset small --out out/train/quick --steps 200   (a look at how it goes)
   mvla train --bag bags/monday bags/tuesday --remap image:=/camera/color/image_raw --bag-config my_robot.yaml
       --workspace -0.3 0.2 0.0 0.3 0.8 0.5 --out out/train/mine
+  mvla train --preset base --device cuda --out out/train/base   (256 + 256 tokens: needs a GPU)
+  torchrun --nproc-per-node 4 --no-python mvla train --preset base --device cuda --out out/train/base
   mvla train --preset small-aware --out out/train/small-aware --data out/train/small/demonstrations
 """
 
@@ -73,14 +79,18 @@ def run(args: argparse.Namespace) -> int:
     from ..training.demonstrations import Demonstrations
     from ..training.from_bags import convert_bags
     from ..training.loop import train
+    from ..training.ranks import Ranks
     from ..training.recipes import RECIPES
 
     if args.preset not in RECIPES:
         raise ValueError(f"unknown preset {args.preset!r}: choose from {', '.join(RECIPES)}")
     if args.steps is not None and args.steps < 1 or args.workers < 1:
         raise ValueError(f"--steps and --workers must be at least 1, got {args.steps} and {args.workers}")
-    recipe, console = RECIPES[args.preset], Console()
-    training = replace(recipe.training, device=resolve_device(args.device).type)
+    recipe, device = RECIPES[args.preset], resolve_device(args.device).type
+    ranks = Ranks.join(device)
+    console, training = Console(quiet=ranks.local != 0), replace(recipe.training, device=device)
+    if ranks.local != 0:
+        ranks.wait()  # for the first process of this machine, which records what the others then find
     if args.no_compile:
         training = replace(training, compile=False)
     if args.steps:
@@ -123,9 +133,12 @@ def run(args: argparse.Namespace) -> int:
             args.workers,
             lambda shard, episodes, frames: console.print(f"  {shard.name}: {episodes} solved, {frames} frames"),
         )
+    if ranks.local == 0:
+        ranks.wait()
     data = Demonstrations.load(paths)
     console.print(f"{training.steps} steps on {len(data)} frames")
-    train(data, config, training, args.out, policy_folder(recipe.start) if recipe.start else None)
+    train(data, config, training, args.out, policy_folder(recipe.start) if recipe.start else None, ranks)
+    ranks.leave()
     console.print(f"policy in {args.out}; try it: mvla {_trial(args)}", soft_wrap=True)
     return 0
 

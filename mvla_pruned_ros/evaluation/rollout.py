@@ -9,6 +9,7 @@ import numpy as np
 
 from ..chunks import Splicer
 from ..policy.inputs import NotReadyError
+from ..policy.interface import Policy
 from ..runtime import PolicyRuntime
 from ..types import ActionChunk
 
@@ -57,6 +58,9 @@ class DelayedControl:
                 f"the policy gives {runtime.policy.action_dim} values per action; the simulated robot takes 4: "
                 "velocity x, y, z and gripper"
             )
+        space = getattr(runtime.policy, "action_space", Policy.action_space)
+        if space != "cartesian_velocity":
+            raise ValueError(f"the policy's actions are {space}; the simulated robot takes cartesian_velocity")
         room = runtime.policy.chunk_size - replan_steps
         if not 0 <= delay <= room:
             raise ValueError(

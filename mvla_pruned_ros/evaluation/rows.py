@@ -12,7 +12,7 @@ from ..pruning.config import TriStageConfig
 from ..sim.tasks import task_named
 from .rollout import Episode
 from .statistics import wilson_interval
-from .summary import Row, mean_rows, with_differences
+from .summary import Row, device_of, mean_rows, with_differences
 from .sweep import Setting
 
 # Rows that agree in these are of one setting and the same first seed: the newer one replaces the older.
@@ -44,6 +44,7 @@ def row(setting: Setting, episodes: Sequence[Episode], own: TriStageConfig) -> R
         "pruning": {k: v for k, v in asked.items() if v != getattr(own, k)} if asked else {},
         "tri_stage": asked,
         "delay": setting.delay,
+        "device": setting.device,
         "instruction_of": task_named(setting.task).partner if setting.swap else None,
         "first_seed": episodes[0].seed,
         "episodes": len(episodes),
@@ -102,7 +103,7 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
 
 def identity(r: Row) -> str:
     """Which setting a row is of."""
-    return json.dumps([r["policy"]["fingerprint"], *(r[name] for name in IDENTITY)])
+    return json.dumps([r["policy"]["fingerprint"], device_of(r), *(r[name] for name in IDENTITY)])
 
 
 def _median(values: Iterable[float]) -> float | None:

@@ -34,10 +34,16 @@ BASELINES: dict[str, Callable[[Row, Row], bool]] = {
 }
 
 
+def device_of(row: Row) -> str:
+    """Where the policy ran; rows of older versions name none."""
+    return row.get("device", "cpu")
+
+
 def condition(row: Row) -> tuple[Any, ...]:
-    """Rows can stand in one table when these agree: policy, delay, seeds, and whether instructions are exchanged."""
+    """Rows can stand in one table when these agree: policy, device, delay, seeds, and whether instructions are
+    exchanged."""
     exchanged = row["instruction_of"] is not None
-    return row["policy"]["fingerprint"], row["delay"], row["first_seed"], row["episodes"], exchanged
+    return row["policy"]["fingerprint"], device_of(row), row["delay"], row["first_seed"], row["episodes"], exchanged
 
 
 def with_differences(rows: Sequence[Row]) -> list[Row]:
@@ -71,7 +77,8 @@ def mean_rows(rows: Sequence[Row]) -> list[Row]:
 
 def _mean_row(rows: Sequence[Row], group: list[Row]) -> Row:
     first = group[0]
-    copied = ("policy", "method", "keep_asked", "pruning", "tri_stage", "delay", "instruction_of", "first_seed")
+    copied = ["policy", "method", "keep_asked", "pruning", "tri_stage", "delay", "instruction_of", "first_seed"]
+    copied += ["device"] if "device" in first else []
     mean, low, high = mean_interval([r["successes"] for r in group], [r["episodes"] for r in group])
     result = {name: first[name] for name in copied} | {
         "episodes": first["episodes"],
@@ -96,7 +103,9 @@ def _baseline(rows: Sequence[Row], row: Row, name: str) -> list[bool] | None:
         same = all(other[k] == row[k] for k in ("task", "delay", "instruction_of"))
         start = row["first_seed"] - other["first_seed"]
         covered = 0 <= start <= other["episodes"] - row["episodes"]
-        same_policy = other["policy"]["fingerprint"] == row["policy"]["fingerprint"]
+        same_policy = other["policy"]["fingerprint"] == row["policy"]["fingerprint"] and device_of(other) == device_of(
+            row
+        )
         if same and same_policy and covered and BASELINES[name](row, other):
             return _successes(other)[start : start + row["episodes"]]
     return None

@@ -23,7 +23,7 @@ class Setting:
     Attributes:
         task: name. policy: folder. fingerprint: of that policy, see ``policy_fingerprint``.
         method, keep: pruning. pruning: of tri_stage. delay: steps.
-        swap: give the task the instruction of its partner.
+        swap: give the task the instruction of its partner. device: where the policy runs.
     """
 
     task: str
@@ -34,6 +34,7 @@ class Setting:
     pruning: TriStageConfig = field(default_factory=TriStageConfig)
     delay: int = 0
     swap: bool = False
+    device: str = "cpu"
 
     @property
     def tri_stage(self) -> dict[str, Any] | None:
@@ -50,6 +51,7 @@ class Setting:
             "tri_stage": self.tri_stage,
             "delay": self.delay,
             "swap": self.swap,
+            **({} if self.device == "cpu" else {"device": self.device}),  # logs of older versions name none
         }
 
 
@@ -57,7 +59,7 @@ class _Worker:
     """What a process keeps between episodes: its policies. (Robots are kept by ``robot_of``.)"""
 
     def __init__(self) -> None:
-        self.policies: dict[str, Any] = {}
+        self.policies: dict[tuple[str, str], Any] = {}
 
     def run(self, job: tuple[Setting, int]) -> tuple[Setting, Episode]:
         # Imported here: the parent needs no simulator, and environment variables are set by then.
@@ -68,11 +70,12 @@ class _Worker:
         from .rollout import run_episode
 
         setting, seed = job
-        if setting.policy not in self.policies:
-            self.policies[setting.policy] = load_policy(setting.policy)
+        key = setting.policy, setting.device
+        if key not in self.policies:
+            self.policies[key] = load_policy(*key)
             if policy_fingerprint(setting.policy) != setting.fingerprint:
                 raise ValueError(f"{setting.policy} is another policy than when the sweep began: start it again")
-        policy = self.policies[setting.policy]
+        policy = self.policies[key]
         # The pruner's own draws follow the episode: the same episode gives the same result in any order of work.
         pruner = make_pruner(setting.method, setting.keep, setting.pruning, seed)
         task = task_named(setting.task)

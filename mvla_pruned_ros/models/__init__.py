@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-SHIPPED = ("small", "medium")
+SHIPPED = tuple(sorted(path.parent.name for path in Path(__file__).parent.glob("*/config.json")))
 
 
 def policy_folder(name_or_path: str) -> Path:

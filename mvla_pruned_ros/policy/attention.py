@@ -94,7 +94,9 @@ def _causal_attention(
     if groups > 1:  # grouped-query attention
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     queries, keys = query.shape[2], key.shape[2]
-    if queries == keys:
+    if attention_mask is not None:
+        out = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, scale=scaling)
+    elif queries == keys:
         out = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
     else:  # the first keys come from the prefix cache
         assert prefix_cache is not None

@@ -66,6 +66,7 @@ def run_backbone(
     cache: PrefixCache | None = None,
     rule: InCallRule | None = None,
     call_view: Callable[[Prefix, Tensor], CallView] | None = None,
+    mask: Tensor | None = None,
 ) -> BackboneOutput:
     """One pass: prefix and action tokens through the layers.
 
@@ -80,6 +81,7 @@ def run_backbone(
             the same result within float tolerance; then there is no norm evidence.
         rule: drops visual tokens after its layer (batch 1); not with a filled cache, which holds the choice.
         call_view: what the rule is shown, of the prefix as it enters the backbone and (Q, N) attention.
+        mask: (T + Q, T + Q) bool, true where a token may look, instead of at all before it; not with a cache.
     """
     queries = action.shape[1]
     filled = cache is not None and cache.filled
@@ -91,7 +93,9 @@ def run_backbone(
         readers = [] if evidence is None else [evidence]
         if rule is not None and index + 1 == rule.layer:
             readers.append(rule_rows := AttentionRows((index,), queries, per_row=True))
-        hidden = layer(hidden, position_embeddings=rope, prefix_cache=cache, attention_rows=readers)
+        hidden = layer(
+            hidden, attention_mask=mask, position_embeddings=rope, prefix_cache=cache, attention_rows=readers
+        )
         if rule is not None and index + 1 == rule.layer:
             assert call_view is not None
             chosen = rule.choose(call_view(prefix, rule_rows.collected[0][0][:, prefix.visual]))

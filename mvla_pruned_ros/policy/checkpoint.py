@@ -1,21 +1,17 @@
-"""A policy on disk: config.json, model.safetensors, normalization.json, tokenizer.json. No pickle."""
+"""A policy on disk: config.json, weights, normalization.json, tokenizer.json. No pickle."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from .config import MVLAConfig
 from .instruction import InstructionTokenizer
 from .model import MVLAModel
 from .normalization import ActionNormalization
-
-
-class CheckpointError(ValueError):
-    """A policy folder is missing or malformed; the message names the file, the key and the remedy."""
+from .weight_files import INDEX, WEIGHTS, CheckpointError, open_weights
 
 
 def save_policy(
@@ -26,24 +22,21 @@ def save_policy(
     tokenizer.save(folder / "tokenizer.json")
     normalization.save(folder / "normalization.json")
     weights = {k: v.detach().float().cpu().contiguous() for k, v in model.state_dict().items()}
-    partial = folder / "model.safetensors.partial"
+    partial = folder / f"{WEIGHTS}.partial"
     save_file(weights, partial)
-    partial.rename(folder / "model.safetensors")
+    partial.rename(folder / WEIGHTS)
 
 
-def load_weights(model: MVLAModel, path: Path) -> None:
-    """Fill a model, strictly.
+def load_weights(model: MVLAModel, folder: Path) -> None:
+    """Fill a model, strictly; weights of a lower precision are widened.
 
     Raises:
-        CheckpointError: file missing, truncated or of another format; keys missing, unknown or of another
+        CheckpointError: a file missing, truncated or of another format; keys missing, unknown or of another
             shape; values not finite.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing: a policy folder needs its weights")
-    try:
-        weights = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is not a whole safetensors file ({error}): copy or convert it again") from error
+    weights = {}
+    for _, shard in open_weights(folder):
+        weights.update({name: shard.get_tensor(name) for name in shard.keys()})  # noqa: SIM118 (not a dict)
     wanted = model.state_dict()
     problems = [f"missing {k}" for k in sorted(wanted.keys() - weights.keys())]
     problems += [f"unknown {k}" for k in sorted(weights.keys() - wanted.keys())]
@@ -53,6 +46,7 @@ def load_weights(model: MVLAModel, path: Path) -> None:
         elif not torch.isfinite(weights[key]).all():
             problems.append(f"{key} has values that are not finite")
     if problems:
+        path = folder / (INDEX if (folder / INDEX).is_file() else WEIGHTS)
         raise CheckpointError(f"{path} does not fit its config.json: {'; '.join(problems)}")
     model.load_state_dict(weights)
 
@@ -90,5 +84,5 @@ def load_policy_parts(folder: Path) -> tuple[MVLAModel, InstructionTokenizer, Ac
             f"{folder / 'normalization.json'} is for {len(normalization.q01)} action values, "
             f"config.json says {config.action_dim}"
         )
-    load_weights(model, folder / "model.safetensors")
+    load_weights(model, folder)
     return model.eval().requires_grad_(False), tokenizer, normalization

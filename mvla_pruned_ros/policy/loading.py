@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeAlias
 
-from .checkpoint import CheckpointError, config_file
+from .checkpoint import config_file
 from .config import MVLAConfig, read_entries
 from .mla.config import ARCHITECTURE as MLA
 from .mla.config import MLAConfig
 from .mla.policy import MLAPolicy
 from .mvla import MVLAPolicy
+from .weight_files import CheckpointError
 
 LoadedPolicy: TypeAlias = MVLAPolicy | MLAPolicy
 

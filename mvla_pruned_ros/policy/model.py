@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,18 @@ class Batch:
     instruction: Tensor
     image_kept: Tensor | None = None
     points_kept: Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The same there, without waiting for copies from pinned memory."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """The same in pinned memory. By this name a DataLoader asks for it."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        values = (getattr(self, f.name) for f in fields(self))
+        return Batch(*(None if value is None else change(value) for value in values))  # type: ignore[arg-type]
 
 
 class MVLAModel(nn.Module):
@@ -186,14 +198,37 @@ class MVLAModel(nn.Module):
         time = self.time_embedder(timestep_features(timestep).to(dtype))[:, None]
         return torch.cat([time, self.action_embedder(sample.to(dtype)) + self.action_position], 1)
 
-    def loss(self, batch: Batch, target: Tensor) -> Tensor:
-        """Training loss. target: (B, chunk, A) normalised. l1: mean absolute error; ddim: error of the noise."""
+    def loss(self, batch: Batch, target: Tensor, draws: int = 1) -> Tensor:
+        """Training loss. l1: mean absolute error; ddim: error of the noise.
+
+        Args:
+            target: (B, chunk, A) normalised. draws: of the ddim head, noisy chunks for each sample. They stand one
+                behind the other at the same positions and do not see each other, and so share one run of the prefix.
+        """
         prefix = self.tokenize(batch)
         if self.config.head == "l1":
             return (self.decode(prefix)[0].float() - target).abs().mean()
+        target = target.repeat_interleave(draws, 0)  # (B draws, chunk, A)
         t = torch.randint(self.config.ddim_train_steps, (len(target),), device=target.device)
         noise = torch.randn_like(target)
         alpha = self.alphas[t][:, None, None]
-        noisy = alpha.sqrt() * target + (1 - alpha).sqrt() * noise
-        out = self.run_backbone(prefix, self._noisy_tokens(noisy, t))
-        return (self.action_head(out.hidden[:, 1:]).float() - noise).square().mean()
+        noisy = self._noisy_tokens(alpha.sqrt() * target + (1 - alpha).sqrt() * noise, t)
+        hidden = self._run_side_by_side(prefix, noisy.unflatten(0, (-1, draws)))
+        return (self.action_head(hidden[:, 1:]).float() - noise).square().mean()
+
+    def _run_side_by_side(self, prefix: Prefix, actions: Tensor) -> Tensor:
+        """(B, D, Q, width) action segments -> (B D, Q, width), each as if it stood alone behind the prefix."""
+        batch_size, draws, length, width = actions.shape
+        if draws == 1:
+            return self.run_backbone(prefix, actions[:, 0]).hidden
+        before = prefix.tokens.shape[1]
+        segment = (
+            torch.arange(before + draws * length, device=actions.device).sub(before).div(length, rounding_mode="floor")
+        )
+        segment = segment.clamp(min=-1)  # -1: the prefix, which everyone sees
+        visible = (segment[None] == segment[:, None]) | (segment[None] < 0)
+        positions = self.action_positions(batch_size, actions.device).repeat(1, draws)
+        out = run_backbone(
+            self.backbone, self.final_norm, prefix, actions.flatten(1, 2), positions, mask=visible.tril()
+        )
+        return out.hidden.reshape(batch_size * draws, length, width)

@@ -186,6 +186,7 @@ def make_report(session: DemoSession, logs: list[EpisodeLog]) -> dict[str, Any]:
         "keep_ratio_asked": options.keep_ratio,
         "keep_ratio": _keep_ratio(inferences),
         "inferences": len(inferences),
+        "calls_per_second": round(len(inferences) / max(session.status["running_s"], 1e-3), 1),
         "policy_ms_p50": _median([one["policy_ms"] for one in inferences]),
         "observation_age_ms_p50": _median([one["age_ms"] for one in inferences if one.get("age_ms") is not None]),
         "frames_sent": session.status["frames_sent"],
@@ -198,7 +199,8 @@ def make_report(session: DemoSession, logs: list[EpisodeLog]) -> dict[str, Any]:
 def _table(logs: list[EpisodeLog], report: dict[str, Any]) -> Table:
     lost = report["frames_sent"] - report["frames_received"]
     table = Table(
-        title=f"{lost} of {report['frames_sent']} frames lost; {report['real_time_factor']:.2f} x real time",
+        title=f"{lost} of {report['frames_sent']} frames lost; {report['real_time_factor']:.2f} x real time, "
+        f"{report['calls_per_second']:g} policy calls a second",
         title_justify="left",
     )
     for name in ("task", "success", "steps", "tokens kept", "policy ms"):

@@ -22,7 +22,7 @@ from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from ..policy_source import PolicySource
+from ..policy_source import PolicySource, default_policy
 from ..pruning.interface import check_keep_ratio
 from ..pruning.methods import check_method
 from ..sim.robot import MAX_SPEED, STEP_S
@@ -82,7 +82,7 @@ class DemoOptions:
             tasks=tuple(task_named(name) for name in args.tasks or DEMO_TASKS),
             keep_ratio=args.keep,
             method=args.method,
-            policy=args.policy,
+            policy=args.policy or default_policy(args.device),
             device=args.device,
             seed=args.seed,
             real_time_factor=DEFAULT_REAL_TIME_FACTOR if factor is None else factor,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ..policy.config import MVLAConfig
 from ..policy.presets import preset
 from ..sim.tasks import task_named
-from .loop import TrainingConfig
+from .config import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,22 @@ RECIPES: dict[str, Recipe] = {
             warmup_steps=100,
             ema_decay=0.995,
             emphasis=((task_named("push").instruction, 2.0),),
+            compile=True,
+        ),
+    ),
+    # The token counts of MLA, its head, all tasks, on all tokens. For a GPU.
+    "base": Recipe(
+        policy=preset("base"),
+        shards=_ELEVEN_TASKS,
+        training=TrainingConfig(
+            steps=12000,
+            batch_size=128,
+            learning_rate=6e-4,
+            keep_ratios=(1.0,),
+            keep_weights=(1.0,),
+            emphasis=_WEIGHTS,
+            noise_draws=4,
+            precision="bf16",
             compile=True,
         ),
     ),

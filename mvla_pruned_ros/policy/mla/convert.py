@@ -13,10 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checkpoint import CheckpointError
 from ..config import read_config, read_entries
+from ..weight_files import SHARD_BYTES, CheckpointError, write_shards
 from . import prompt, statistics
-from .checkpoint import SHARD_BYTES, write_shards
 from .config import MLAConfig
 from .model import MLAModel
 from .prompt import PromptTokenizer
