@@ -78,7 +78,8 @@ def voxel_grid(points: np.ndarray, voxel_size: float) -> np.ndarray:
     if voxel_size <= 0 or len(points) == 0:
         return np.asarray(points, np.float32)
     axes = np.asarray(points.T, np.float64, order="C")
-    cell = np.floor((axes - (axes.min(1) - voxel_size * 0.5)[:, None]) / voxel_size).astype(np.int64)
+    cell = (axes - (axes.min(1) - voxel_size * 0.5)[:, None]) / voxel_size
+    cell = cell.astype(np.int64)  # rounds down: they are positive
     size = cell.max(1) + 1
     if np.prod(size, dtype=np.float64) <= DENSE_CELLS:
         index = (cell[0] * size[1] + cell[1]) * size[2] + cell[2]
@@ -88,7 +89,18 @@ def voxel_grid(points: np.ndarray, voxel_size: float) -> np.ndarray:
     else:
         cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(axes.T))
         thin = np.asarray(cloud.voxel_down_sample(voxel_size).points).astype(np.float32)
-    return thin[np.lexsort(thin.T)]
+    return thin[_lexicographic(thin)]
+
+
+def _lexicographic(points: np.ndarray) -> np.ndarray:
+    """``np.lexsort(points.T)`` of (N, 3) finite float32, in a quarter of its time: sorts by z and y packed into one
+    number, and asks lexsort itself only where two points agree in both."""
+    bits = (points.T + np.float32(0)).view(np.int32).astype(np.int64)  # no -0.0, which equals 0.0
+    ordered = np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)  # as the floats are
+    key = (ordered[2] << 32) + ordered[1]
+    order = np.argsort(key, kind="stable")
+    key = key[order]
+    return np.lexsort(points.T) if (key[1:] == key[:-1]).any() else order
 
 
 def farthest_point_sample(points: np.ndarray, count: int) -> np.ndarray:
@@ -104,9 +116,14 @@ def farthest_point_sample(points: np.ndarray, count: int) -> np.ndarray:
     xyz = np.ascontiguousarray(points.T)
     picked[0] = ((points - points.mean(0)) ** 2).sum(1).argmax()
     nearest = np.full(len(points), np.inf, points.dtype)
+    apart = np.empty_like(xyz)
     for i in range(1, len(picked)):
-        x, y, z = points[picked[i - 1]]
-        np.minimum(nearest, (xyz[0] - x) ** 2 + (xyz[1] - y) ** 2 + (xyz[2] - z) ** 2, out=nearest)
+        # Few calls: each lets the interpreter go, and has to get it back from the other threads of a node.
+        np.subtract(xyz, points[picked[i - 1]][:, None], out=apart)
+        np.multiply(apart, apart, out=apart)
+        apart[0] += apart[1]
+        apart[0] += apart[2]
+        np.minimum(nearest, apart[0], out=nearest)
         picked[i] = nearest.argmax()
     return np.resize(picked, count)
 
@@ -121,5 +138,6 @@ def group_neighbours(points: np.ndarray, centres: np.ndarray, count: int) -> np.
         (G, count, 3) positions relative to the centre, nearest first; repeats when N < count.
     """
     take = min(count, len(points))
-    nearest = cKDTree(points).query(centres, take)[1].reshape(len(centres), take)
+    tree = cKDTree(points, balanced_tree=False, compact_nodes=False)  # for so few queries it is made sooner
+    nearest = tree.query(centres, take)[1].reshape(len(centres), take)
     return points[nearest[:, np.arange(count) % take]] - centres[:, None]

@@ -29,16 +29,22 @@ class _Stream:
     last_stamp_ns: int = 0
     heard_at: float | None = None  # steady clock
 
-    def next_is_closer(self, stamp: int) -> bool:
-        """Whether the next message is to be expected nearer to ``stamp`` than the last one is."""
-        last = self.last_stamp_ns
-        if last >= stamp:
-            return False
+    def period_ns(self) -> int | None:
+        """Median time between the newest stamps; None before the second message."""
         stamps = [s for s, _, _ in islice(reversed(self.messages), PERIODS + 1)]
-        if len(stamps) < 2:
-            return True
-        period = sorted(later - earlier for later, earlier in zip(stamps, stamps[1:]))[(len(stamps) - 1) // 2]
-        return abs(last + period - stamp) < stamp - last
+        gaps = sorted(later - earlier for later, earlier in zip(stamps, stamps[1:]))
+        return gaps[len(gaps) // 2] if gaps else None
+
+
+def _worth_waiting(stamp: int, images: _Stream, stream: _Stream) -> bool:
+    """Whether the next message of a stream will be a closer partner for an image, and there before a newer image is."""
+    last, period, image_period = stream.last_stamp_ns, stream.period_ns(), images.period_ns()
+    if last >= stamp:
+        return False
+    if period is None or image_period is None:
+        return True
+    until = last + period - stamp  # from the image to when the next message is due; negative: it is overdue
+    return abs(until) < stamp - last and until <= image_period / 2
 
 
 @dataclass(frozen=True)
@@ -135,8 +141,9 @@ class InputStore:
 
         The messages of one instant arrive one after another. So an image waits, for at most the tolerance, until no
         stream can bring a closer partner any more: otherwise it would be matched with the depth of the frame before.
-        It does not wait for a message that by the period of its stream will be farther off than the last one: the
-        clouds of a slow sensor serve several images, and each would be up to a cloud period older when it is used.
+        It does not wait for a message that by the period of its stream will be farther off than the last one, or that
+        comes when the next image nearly does: the clouds of a slow sensor serve several images, and each would be up to
+        a cloud period older when it is used.
         An image that found no partners before the next image did is counted as unmatched.
         """
         until = time.monotonic() + timeout_s
@@ -172,7 +179,7 @@ class InputStore:
                 if name in self._unstamped:
                     found[name] = stream.messages[-1][1]
                     continue
-                if patient and stream.next_is_closer(stamp):
+                if patient and _worth_waiting(stamp, self._streams["image"], stream):
                     continue
                 nearest, message = min(((s, m) for s, m, _ in stream.messages), key=lambda x: abs(x[0] - stamp))
                 if abs(nearest - stamp) <= tolerance_ns:

@@ -10,6 +10,7 @@ import pytest
 
 from mvla_pruned_ros.geometry import (
     DENSE_CELLS,
+    _lexicographic,
     crop,
     depth_to_points,
     farthest_point_sample,
@@ -171,3 +172,11 @@ def test_neighbours_repeat_when_there_are_too_few(available: int) -> None:
     groups = group_neighbours(points, np.zeros((1, 3), np.float32), 4)
     assert groups.shape == (1, 4, 3)
     assert groups[0, :, 0].tolist() == [[0, 0, 0, 0], [0, 1, 0, 1]][available - 1]
+
+
+@pytest.mark.parametrize("decimals", [7, 2, 1])
+def test_order_of_points_is_lexicographic_whatever_agrees(decimals: int) -> None:
+    """With few decimals many points agree in z, in z and y, or altogether; zeros of either sign are equal."""
+    points = np.random.default_rng(decimals).normal(0, 0.3, (2000, 3)).round(decimals).astype(np.float32)
+    points[::5] *= -0.0
+    np.testing.assert_array_equal(points[_lexicographic(points)], points[np.lexsort(points.T)])

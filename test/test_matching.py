@@ -48,18 +48,29 @@ def test_after_the_tolerance_the_nearest_depth_is_taken(store: InputStore) -> No
     assert 0.05 < time.monotonic() - start < 0.5
 
 
-def test_image_does_not_wait_for_a_slow_stream_whose_next_message_will_be_farther_off(store: InputStore) -> None:
+def matched_depth(store: InputStore) -> str | None:
+    """Of the image that is matched now, without patience; None: it waits."""
+    matched = store.wait(TOLERANCE, 0.002)
+    return None if matched is None else matched.messages["depth"].label
+
+
+def test_image_does_not_wait_for_a_slow_stream(store: InputStore) -> None:
+    """Depth every 100 ms, images every 30: only one that is nearly due is waited for."""
     put(store, "camera_info", 1)
+    for stamp in (945, 975):
+        put(store, "image", stamp)
     for stamp in (800, 900, 1000):
         put(store, "depth", stamp)
-    put(store, "image", 1033)
-    matched = store.wait(TOLERANCE, 0.005)
-    assert matched is not None and matched.messages["depth"].label == "1000"
-    put(store, "image", 1067)  # nearer to the one that is due at 1100
-    assert store.wait(TOLERANCE, 0.005) is None
-    put(store, "depth", 1101)
-    matched = store.wait(TOLERANCE, 0.005)
-    assert matched is not None and matched.messages["depth"].label == "1101"
+    assert matched_depth(store) == "1000"  # the image of 975
+    for stamp in (1005, 1035):  # both nearer to 1000 than to 1100
+        put(store, "image", stamp)
+        assert matched_depth(store) == "1000"
+    put(store, "image", 1065)  # nearer to 1100, but by then the next image is there
+    assert matched_depth(store) is None, "beyond the tolerance"
+    put(store, "image", 1095)
+    assert matched_depth(store) is None, "waits for that of 1100"
+    put(store, "depth", 1100)
+    assert matched_depth(store) == "1100"
 
 
 def test_an_image_waits_for_a_message_that_is_overdue(store: InputStore) -> None:
