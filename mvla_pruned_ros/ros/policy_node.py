@@ -26,8 +26,8 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
-from rclpy.exceptions import ParameterException
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -126,8 +126,8 @@ class PolicyNode(LifecycleNode):
     def create_publisher(self, *args: Any, **options: Any) -> Any:
         """Without rclpy's warning of QoS that does not match.
 
-        It is an object of its own for each topic, which the executor takes up at every message: a quarter of the executor's
-        time. ``link_problems`` says the same, in the diagnostics.
+        It is an object of its own for each topic, which the executor takes up at every message: a quarter of its time.
+        ``link_problems`` says the same, in the diagnostics.
         """
         options.setdefault("event_callbacks", PublisherEventCallbacks(use_default_callbacks=False))
         return super().create_publisher(*args, **options)
