@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Draw docs/overview.png: what the package does, on a real call of the shipped policy in the simulated robot.
 
-scripts/overview_picture.py [--task peg-unplug-side] [--seed 3] [--steps 40] [--keep 0.35] [--out docs/overview.png]
+scripts/overview_picture.py [--task peg-unplug-side] [--seed 3] [--steps 32] [--keep 0.35] [--out docs/overview.png]
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from mvla_pruned_ros.types import CameraModel, Observation
 SIDE, GAP, TOP, BOTTOM = 384, 76, 52, 96  # pixels
 INK, PALE = (30, 34, 42), (120, 126, 138)
 AXES = {"x": (50, 102, 173), "y": (217, 95, 2), "z": (27, 158, 119)}
-BESIDE = look_at(np.array([-0.75, 0.25, 0.75]), np.array([0.0, 0.68, 0.05]))  # where the cloud is looked at from
+BESIDE = look_at(np.array([-0.75, 0.25, 0.75]), np.array([-0.02, 0.66, 0.14]))  # where the cloud is looked at from
 
 
 def drive(task: str, seed: int, steps: int, keep: float) -> tuple[Observation, Inference]:
@@ -52,7 +52,7 @@ def draw_cloud(seen: Observation) -> Image.Image:
     """The cloud of the workspace and the centres of its groups, from beside the camera."""
     config = load_policy(policy_folder("small")).config
     cloud = group_points(seen.points, config)
-    camera = CameraModel(SIDE, SIDE, 1.05 * SIDE, 1.05 * SIDE, SIDE / 2, SIDE / 2, BESIDE)
+    camera = CameraModel(SIDE, SIDE, 1.75 * SIDE, 1.75 * SIDE, SIDE / 2, SIDE / 2, BESIDE)
     picture = Image.new("RGB", (SIDE, SIDE), (24, 27, 33))
     draw = ImageDraw.Draw(picture)
     for points, radius, bright in ((cloud.points, 1.6, 0.75), (cloud.centres, 4.0, 1.0)):
@@ -90,7 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", default="peg-unplug-side")
     parser.add_argument("--seed", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=40, help="into the episode")
+    parser.add_argument("--steps", type=int, default=32, help="into the episode")
     parser.add_argument("--keep", type=float, default=0.35)
     parser.add_argument("--out", type=Path, default=Path("docs/overview.png"))
     args = parser.parse_args()
