@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import open3d as o3d
 from scipy.spatial import cKDTree
 
 from .types import CameraModel
@@ -87,6 +86,10 @@ def voxel_grid(points: np.ndarray, voxel_size: float) -> np.ndarray:
         full = np.flatnonzero(count)
         thin = np.stack([np.bincount(index, axis)[full] / count[full] for axis in axes], 1).astype(np.float32)
     else:
+        # Here and not above: it takes a second and 170 MB, and few workspaces need it. The example that a policy is
+        # warmed up on fills its workspace, so this is not loaded while a robot moves.
+        import open3d as o3d
+
         cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(axes.T))
         thin = np.asarray(cloud.voxel_down_sample(voxel_size).points).astype(np.float32)
     return thin[_lexicographic(thin)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -180,3 +182,18 @@ def test_order_of_points_is_lexicographic_whatever_agrees(decimals: int) -> None
     points = np.random.default_rng(decimals).normal(0, 0.3, (2000, 3)).round(decimals).astype(np.float32)
     points[::5] *= -0.0
     np.testing.assert_array_equal(points[_lexicographic(points)], points[np.lexsort(points.T)])
+
+
+def test_open3d_is_loaded_only_for_grids_that_are_too_large_to_count() -> None:
+    """By the policy of a very large workspace already when it is warmed up, by the shipped ones never."""
+    script = (
+        "import sys; from dataclasses import replace; from mvla_pruned_ros.policy.config import MVLAConfig\n"
+        "from mvla_pruned_ros.policy.example import example_observation\n"
+        "from mvla_pruned_ros.policy.inputs import prepare\n"
+        "shipped = MVLAConfig(); large = replace(shipped, workspace_upper=(4.0, 4.0, 3.0))\n"
+        "for config in (shipped, large):\n"
+        "    prepare(example_observation(config, 'go'), config)\n"
+        "    print('open3d' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
