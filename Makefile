@@ -100,7 +100,7 @@ bench: $(INSTALLED)
 	$(BENCH_CPU) --sensor-to-command --seconds 30
 	$(BIN)/mvla bench --read $(BENCH_OUT)/latency.json --plot $(BENCH_OUT)/latency.html
 
-# Needs a CUDA build of torch: make bench-gpu TORCH="torch --index-url https://download.pytorch.org/whl/cu128"
+# Needs a CUDA build of torch: make bench-gpu VENV=.venv-gpu TORCH="torch --index-url https://download.pytorch.org/whl/cu128"
 BENCH_GPU = $(BIN)/mvla bench --device cuda --json $(BENCH_OUT)/gpu.json
 bench-gpu: $(INSTALLED)
 	$(BIN)/python -m pytest -q test/test_cuda.py

@@ -52,7 +52,7 @@ _EMPHASIS = {"push": 3.0, "pick-place": 3.0, "coffee-push": 2.5, "peg-unplug-sid
 _WEIGHTS = tuple((task_named(task).instruction, weight) for task, weight in _EMPHASIS.items())
 
 RECIPES: dict[str, Recipe] = {
-    # On all tokens, so that pruning it is training-free. Two CPU cores, about fifty minutes.
+    # On all tokens, so that pruning it is training-free. Two CPU cores, about an hour.
     "small": Recipe(
         shards=_ELEVEN_TASKS,
         training=TrainingConfig(
