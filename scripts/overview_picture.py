@@ -104,7 +104,7 @@ def main() -> None:
         (
             Image.fromarray(draw_overlay(image, selection, layout, camera, scale=1)),
             "pruned, before anything is encoded",
-            f"stay: {kept_image} patches (bright) and {kept_points} groups (dots:\nred robot, yellow object, green other)",
+            f"{kept_image} patches (bright) and {kept_points} groups (dots:\nred robot, yellow object, green rest)",
         ),
         (draw_chunk(inference), "commands", f"a chunk of {len(inference.chunk.actions)} actions for"
                                             f'\n"{seen.instruction}"'),
