@@ -194,6 +194,32 @@ def test_two_processes_learn_what_one_learns(data: Demonstrations, tmp_path: Pat
         torch.testing.assert_close(two[key], one[key], atol=2e-5, rtol=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:.*pin_memory.*")  # where there is no GPU nothing is pinned
+def test_batches_gathered_ahead_for_a_gpu_are_the_same(data: Demonstrations) -> None:
+    batches = batches_of(data, dataclasses.replace(FAST, device="cuda"))
+    steps = 0
+    for step, (batch, target) in enumerate(batches.loader(3), 3):
+        expected, expected_target = batches[step]
+        assert torch.equal(target, expected_target)
+        for field in dataclasses.fields(Batch):
+            got, wanted = getattr(batch, field.name), getattr(expected, field.name)
+            assert got is wanted or torch.equal(got, wanted)
+        steps += 1
+    assert steps == FAST.steps - 3
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here to train on")
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_ddim_head_learns_on_a_gpu_in_bf16(data: Demonstrations, tmp_path: Path, compiled: bool) -> None:
+    config = dataclasses.replace(SMALL, head="ddim")
+    training = dataclasses.replace(
+        FAST, steps=100, batch_size=16, device="cuda", precision="bf16", noise_draws=4, compile=compiled
+    )
+    train(data, config, training, tmp_path)
+    losses = [float(line.split(",")[1]) for line in (tmp_path / "log.csv").read_text().split()[1:]]
+    assert losses[1] < losses[0]
+
+
 def test_a_batch_that_cannot_be_shared_out_evenly_is_refused(data: Demonstrations) -> None:
     with pytest.raises(ValueError, match="a batch of 4 cannot be shared out evenly to 3"):
         batches_of(data, FAST, Ranks(0, 3))
