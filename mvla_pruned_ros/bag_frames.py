@@ -16,7 +16,8 @@ import numpy as np
 from .bag_reader import Bag
 from .bag_setup import TRANSFORMS, BagSetup
 from .matching import InputStore, MatchedMessages
-from .messages import ConversionError, gripper_opening, observation_of, stamp_ns
+from .messages import ConversionError, gripper_opening, stamp_ns
+from .observer import Observer
 from .sensors import TransformError, is_camera_info, is_cloud
 from .transforms import TransformTree
 from .types import Observation
@@ -79,7 +80,7 @@ class BagFrames:
             ValueError: topics or extrinsics are missing; see ``BagSetup``.
         """
         self._bag, self._setup, self._signals = bag, setup, signals
-        self._frames = setup.frames()
+        self._observer = Observer(setup.frames())
         self.roles = setup.resolve(bag)
         self.images = bag.counts[self.roles["image"]]
         self._names: dict[str, list[str]] = {}  # two cameras may share a camera info
@@ -109,7 +110,7 @@ class BagFrames:
 
     def _events(self) -> Iterator[BagFrame | BagSignal]:
         if self._setup.from_tf:  # first of all: the one that belongs to a picture is often recorded after it
-            self._frames = replace(self._frames, lookup=self._transforms().lookup)
+            self._observer = Observer(replace(self._setup.frames(), lookup=self._transforms().lookup))
         for raw in self._bag.messages(set(self._names)):
             self._now = raw.offset_ns * 1e-9
             yield from self._complete()  # pictures that have waited long enough by now
@@ -200,7 +201,7 @@ class BagFrames:
             self.drops["before the first instruction"] += 1
             return None
         try:
-            observation = observation_of(matched.stamp_ns, matched.messages, self._instruction, self._frames)
+            observation = self._observer.observe(matched, self._instruction)
         except ConversionError as error:
             self.drops["no transform" if isinstance(error, TransformError) else "malformed"] += 1
             self._refused = str(error)

@@ -38,9 +38,10 @@ class _Stream:
 
 def _worth_waiting(stamp: int, images: _Stream, stream: _Stream) -> bool:
     """Whether the next message of a stream will be a closer partner for an image, and there before a newer image is."""
-    last, period, image_period = stream.last_stamp_ns, stream.period_ns(), images.period_ns()
+    last = stream.last_stamp_ns
     if last >= stamp:
         return False
+    period, image_period = stream.period_ns(), images.period_ns()
     if period is None or image_period is None:
         return True
     until = last + period - stamp  # from the image to when the next message is due; negative: it is overdue

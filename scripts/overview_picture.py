@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from mvla_pruned_ros.evaluation.rollout import REPLAN_STEPS
 from mvla_pruned_ros.models import policy_folder
 from mvla_pruned_ros.overlay import draw_overlay
+from mvla_pruned_ros.policy.config import MVLAConfig
 from mvla_pruned_ros.policy.inputs import group_points, square_image
 from mvla_pruned_ros.policy.loading import load_policy
 from mvla_pruned_ros.pruning.config import TriStageConfig
@@ -50,8 +51,7 @@ def drive(task: str, seed: int, steps: int, keep: float) -> tuple[Observation, I
 
 def draw_cloud(seen: Observation) -> Image.Image:
     """The cloud of the workspace and the centres of its groups, from beside the camera."""
-    config = load_policy(policy_folder("small")).config
-    cloud = group_points(seen.points, config)
+    cloud = group_points(seen.points, MVLAConfig.load(policy_folder("small") / "config.json"))
     camera = CameraModel(SIDE, SIDE, 1.75 * SIDE, 1.75 * SIDE, SIDE / 2, SIDE / 2, BESIDE)
     picture = Image.new("RGB", (SIDE, SIDE), (24, 27, 33))
     draw = ImageDraw.Draw(picture)

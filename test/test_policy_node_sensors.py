@@ -31,9 +31,9 @@ from test_policy_node import BEST_EFFORT, FAILURE, SIZE, Graph, graph, refusal, 
 from mvla_pruned_ros.bag_writer import Messages
 from mvla_pruned_ros.matching import MatchedMessages
 from mvla_pruned_ros.messages import ConversionError
+from mvla_pruned_ros.observer import Observer
 from mvla_pruned_ros.ros.conversions import time_message
 from mvla_pruned_ros.ros.message_fallback import create_cloud
-from mvla_pruned_ros.ros.observations import Observer
 from mvla_pruned_ros.sensors import Frames
 from mvla_pruned_ros.types import CameraModel
 

@@ -222,10 +222,8 @@ class MVLAModel(nn.Module):
         if draws == 1:
             return self.run_backbone(prefix, actions[:, 0]).hidden
         before = prefix.tokens.shape[1]
-        segment = (
-            torch.arange(before + draws * length, device=actions.device).sub(before).div(length, rounding_mode="floor")
-        )
-        segment = segment.clamp(min=-1)  # -1: the prefix, which everyone sees
+        place = torch.arange(before + draws * length, device=actions.device)
+        segment = ((place - before) // length).clamp(min=-1)  # -1: the prefix, which everyone sees
         visible = (segment[None] == segment[:, None]) | (segment[None] < 0)
         positions = self.action_positions(batch_size, actions.device).repeat(1, draws)
         out = run_backbone(

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from .checkpoint import load_policy_parts
 from .config import MVLAConfig
-from .weight_files import INDEX, SHARD_BYTES, WEIGHTS, CheckpointError, write_shards
+from .weight_files import INDEX, SHARD_BYTES, WEIGHTS, CheckpointError, new_folder, refuse_existing, write_shards
 
 # Beside the weights; what is not there is left out.
 COPIED = ("config.json", "normalization.json", "tokenizer.json", "pruning.json", "train.json", "log.csv", "README.md")
@@ -39,30 +38,16 @@ def repack(
     Raises:
         CheckpointError: ``source`` is malformed, ``out`` exists, or a weight is too large for ``dtype``.
     """
-    if out.exists():
-        raise CheckpointError(f"{out} exists already: give a new folder, or remove it first")
+    refuse_existing(out)
     model = load_policy_parts(source)[0]
     weights = model.state_dict()
     large = sorted(name for name, value in weights.items() if not torch.isfinite(value.to(dtype)).all())
     if large:
         raise CheckpointError(f"{source} has weights too large for {dtype}: {', '.join(large)}; take bfloat16")
-    done = 0
-
-    def count() -> None:
-        nonlocal done
-        done += 1
-        on_tensor(done, len(weights))
-
-    def tensor(name: str) -> Tensor:
-        return weights[name]
-
-    partial = out.with_name(f"{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     shapes = {name: value.shape for name, value in weights.items()}
-    write_shards(partial, shapes, dtype, tensor, shard_bytes, count)
-    for name in COPIED:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, partial / name)
-    partial.rename(out)
+    with new_folder(out) as folder:
+        write_shards(folder, shapes, dtype, weights.__getitem__, shard_bytes, on_tensor)
+        for name in COPIED:
+            if (source / name).is_file():
+                shutil.copyfile(source / name, folder / name)
     return model.config

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,19 +23,36 @@ class CheckpointError(ValueError):
     """A policy folder is missing or malformed; the message names the file, the key and the remedy."""
 
 
+def refuse_existing(out: Path) -> None:
+    """Raises CheckpointError when there is something already where a policy folder is to be written."""
+    if out.exists():
+        raise CheckpointError(f"{out} exists already: give a new folder, or remove it first")
+
+
+@contextlib.contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder to write into, which becomes ``out`` when all went well."""
+    partial = out.with_name(f"{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
+    partial.rename(out)
+
+
 def write_shards(
     folder: Path,
     shapes: dict[str, torch.Size],
     dtype: torch.dtype,
     tensor: Callable[[str], Tensor],
     shard_bytes: int = SHARD_BYTES,
-    on_tensor: Callable[[], Any] = lambda: None,
+    on_tensor: Callable[[int, int], Any] = lambda done, total: None,
 ) -> None:
     """Write tensors as they come, one shard in memory at a time.
 
     Args:
         shapes: of all, by name, in the order of writing. tensor: gives one by name; it is cast to ``dtype``.
-        shard_bytes: of tensors in a file that holds more than one. on_tensor: called after each.
+        shard_bytes: of tensors in a file that holds more than one. on_tensor: told how many tensors of how many are
+            written.
     """
     plan: list[list[str]] = [[]]
     used = 0
@@ -51,7 +70,7 @@ def write_shards(
         for name in names:
             shard[name] = tensor(name).to(dtype).contiguous()
             where[name] = file
-            on_tensor()
+            on_tensor(len(where), len(shapes))
         save_file(shard, folder / file, metadata={"format": "pt"})
     total = sum(shape.numel() for shape in shapes.values()) * dtype.itemsize
     index = folder / INDEX

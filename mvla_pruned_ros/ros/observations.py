@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from operator import is_
-from typing import Any
 
 import numpy as np
 
-from ..matching import MatchedMessages
-from ..messages import observation_of, points_of
 from ..runtime import PolicyRuntime, WarmUp
-from ..sensors import Frames, Lookup, is_cloud, pose_of, sensor_poses
-from ..types import Observation
+from ..sensors import Frames, Lookup, pose_of, sensor_poses
 from .parameters import Settings
 
 
@@ -40,26 +35,6 @@ def frames_of(settings: Settings, tf_lookup: Callable[[], Lookup]) -> Frames:
         raise ValueError("depth_registered is false: name the frame of ~/depth in sensor_frames and give its pose in "
                          "sensor_extrinsics, or set extrinsics_source to tf")  # fmt: skip
     return Frames(base, camera, poses | {camera: pose_of(*extrinsics)})
-
-
-class Observer:
-    """Matched messages to observations. A cloud that serves several images is converted once, and so, because they hold
-    the same array, grouped once by the policy."""
-
-    def __init__(self, frames: Frames) -> None:
-        self._frames = frames
-        self._clouds: list[Any] = []
-        self._points = np.empty((0, 3), np.float32)
-
-    def observe(self, matched: MatchedMessages, instruction: str) -> Observation:
-        """Raises ConversionError and TransformError as ``observation_of`` does."""
-        messages = matched.messages
-        clouds = {name: message for name, message in messages.items() if is_cloud(name)}
-        if len(clouds) != len(self._clouds) or not all(map(is_, clouds.values(), self._clouds)):
-            self._points = points_of(messages, self._frames)
-            # What becomes of a depth image depends on its camera info too, and it is as new as the colour image.
-            self._clouds = list(clouds.values()) if all(name.startswith("points") for name in clouds) else []
-        return observation_of(matched.stamp_ns, messages, instruction, self._frames, self._points)
 
 
 def warm_up(runtime: PolicyRuntime, settings: Settings) -> WarmUp:

@@ -43,6 +43,7 @@ from ..chunks import ChunkBuffer
 from ..commands import CommandForm
 from ..matching import InputStore, MatchedMessages
 from ..memory import keep_freed_memory
+from ..observer import Observer
 from ..overlay import draw_overlay
 from ..policy.inputs import square_image
 from ..policy.interface import Policy
@@ -60,7 +61,7 @@ from .diagnostics import call_json, inference_status
 from .environment import prepare_environment
 from .inputs import input_topics
 from .links import link_problems
-from .observations import Observer, frames_of, warm_up
+from .observations import frames_of, warm_up
 from .parameters import SPECS, ParameterSet, Settings, joint_names_of
 from .robot_state import RobotStateReader
 from .transforms import Transforms

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..config import read_config, read_entries
-from ..weight_files import SHARD_BYTES, CheckpointError, write_shards
+from ..weight_files import SHARD_BYTES, CheckpointError, new_folder, refuse_existing, write_shards
 from . import prompt, statistics
 from .config import MLAConfig
 from .model import MLAModel
@@ -132,8 +132,7 @@ def convert(
         CheckpointError: the checkpoint or a file beside it is missing, malformed or does not fit; names everything.
     """
     run, file = find_checkpoint(source)
-    if out.exists():
-        raise CheckpointError(f"{out} exists already: give a new folder, or remove it first")
+    refuse_existing(out)
     config = replace(read_run_config(run, overrides), blank_before_proprio=blank_before_proprio)
     try:
         words = (tokenizer or run) / prompt.FILE
@@ -157,19 +156,9 @@ def convert(
         return wanted[name].build(*(tensors[key] for key in wanted[name].keys))
 
     shapes = {name: value.shape for name, value in MLAModel.empty(config, torch.device("cpu")).state_dict().items()}
-    done = 0
-
-    def count() -> None:
-        nonlocal done
-        done += 1
-        on_tensor(done, len(shapes))
-
-    partial = out.with_name(f"{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    write_shards(partial, shapes, dtype, tensor, shard_bytes, count)
-    config.save(partial / "config.json")
-    normalization.save(partial / statistics.FILE)
-    shutil.copyfile(words, partial / prompt.FILE)
-    partial.rename(out)
+    with new_folder(out) as folder:
+        write_shards(folder, shapes, dtype, tensor, shard_bytes, on_tensor)
+        config.save(folder / "config.json")
+        normalization.save(folder / statistics.FILE)
+        shutil.copyfile(words, folder / prompt.FILE)
     return config
