@@ -19,7 +19,7 @@ setup(
     maintainer_email="maintainers@mvla-pruned-ros.dev",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["py.typed", "models/*/*", "ros/fastdds.xml"]},
+    package_data={NAME: ["py.typed", "models/*/*", "node/fastdds.xml"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
@@ -69,8 +69,8 @@ setup(
     entry_points={
         "console_scripts": [
             f"mvla = {NAME}.cli.main:main",
-            f"policy_node = {NAME}.ros.policy_node:main",
-            f"simulator_node = {NAME}.ros.simulator_node:main",
+            f"policy_node = {NAME}.node.policy_node:main",
+            f"simulator_node = {NAME}.sim.node:main",
         ]
     },
 )

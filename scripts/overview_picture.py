@@ -15,15 +15,15 @@ os.environ.setdefault("MUJOCO_GL", "osmesa")
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from mvla_pruned_ros.evaluation.rollout import REPLAN_STEPS
+from mvla_pruned_ros.evaluation.success.rollout import REPLAN_STEPS
 from mvla_pruned_ros.models import policy_folder
-from mvla_pruned_ros.overlay import draw_overlay
-from mvla_pruned_ros.policy.config import MVLAConfig
-from mvla_pruned_ros.policy.inputs import group_points, square_image
 from mvla_pruned_ros.policy.loading import load_policy
-from mvla_pruned_ros.pruning.config import TriStageConfig
+from mvla_pruned_ros.policy.mvla.config import MVLAConfig
+from mvla_pruned_ros.policy.mvla.preprocess import group_points, square_image
+from mvla_pruned_ros.policy.runtime import Inference, PolicyRuntime
 from mvla_pruned_ros.pruning.methods import make_pruner
-from mvla_pruned_ros.runtime import Inference, PolicyRuntime
+from mvla_pruned_ros.pruning.tri_stage.config import TriStageConfig
+from mvla_pruned_ros.reports.overlay import draw_overlay
 from mvla_pruned_ros.sim.robot import robot_of
 from mvla_pruned_ros.sim.viewpoint import look_at
 from mvla_pruned_ros.types import CameraModel, Observation

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from mvla_pruned_ros.bag_setup import ROLES, TOPICS
-from mvla_pruned_ros.bag_writer import BagWriter
+from mvla_pruned_ros.bags.setup import ROLES, TOPICS
+from mvla_pruned_ros.bags.writer import BagWriter
 from mvla_pruned_ros.types import Observation
 
 BASE, CAMERA = "base", "camera_color_optical_frame"

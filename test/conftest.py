@@ -65,11 +65,11 @@ def tiny_policy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole policy folder: the shipped architecture and the vocabulary of the tasks, with random weights."""
     import torch
 
-    from mvla_pruned_ros.policy.checkpoint import save_policy
-    from mvla_pruned_ros.policy.config import MVLAConfig
-    from mvla_pruned_ros.policy.instruction import InstructionTokenizer
-    from mvla_pruned_ros.policy.model import MVLAModel
-    from mvla_pruned_ros.policy.normalization import ActionNormalization
+    from mvla_pruned_ros.policy.mvla.checkpoint import save_policy
+    from mvla_pruned_ros.policy.mvla.config import MVLAConfig
+    from mvla_pruned_ros.policy.mvla.instruction import InstructionTokenizer
+    from mvla_pruned_ros.policy.mvla.model import MVLAModel
+    from mvla_pruned_ros.policy.mvla.normalization import ActionNormalization
     from mvla_pruned_ros.sim.tasks import TASKS
 
     torch.manual_seed(0)

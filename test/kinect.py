@@ -13,8 +13,8 @@ from PIL import Image as Picture
 from rosbags.rosbag2 import StoragePlugin, Writer
 from scipy.spatial.transform import Rotation
 
-from mvla_pruned_ros.bag_setup import TOPICS
-from mvla_pruned_ros.bag_writer import BAG_VERSION, Messages
+from mvla_pruned_ros.bags.setup import TOPICS
+from mvla_pruned_ros.bags.writer import BAG_VERSION, Messages
 from mvla_pruned_ros.types import CameraModel
 
 FOLDER = Path(os.environ.get("KINECT_RGBD", Path(__file__).parents[2] / "shared" / "data" / "kinect_rgbd"))

@@ -22,12 +22,12 @@ from mvla_pruned_ros.analysis.recording import Call, RecordingRuntime
 from mvla_pruned_ros.analysis.report import SHARES, analyse, plain, sets_of
 from mvla_pruned_ros.analysis.salience import in_multiples_of_mean, share_of_sums, sums_by_set, unique_shares
 from mvla_pruned_ros.analysis.sources import bag_calls
-from mvla_pruned_ros.bag_frames import BagFrames
-from mvla_pruned_ros.bag_reader import Bag
-from mvla_pruned_ros.bag_setup import BagSetup
+from mvla_pruned_ros.bags.frames import BagFrames
+from mvla_pruned_ros.bags.reader import Bag
+from mvla_pruned_ros.bags.setup import BagSetup
 from mvla_pruned_ros.cli.main import main
-from mvla_pruned_ros.policy.mvla import MVLAPolicy
-from mvla_pruned_ros.pruning.config import TriStageConfig
+from mvla_pruned_ros.policy.mvla.policy import MVLAPolicy
+from mvla_pruned_ros.pruning.tri_stage.config import TriStageConfig
 from mvla_pruned_ros.pruning.types import SemanticSet, TokenLayout
 from mvla_pruned_ros.types import Observation
 
@@ -144,8 +144,8 @@ def test_recorded_call_holds_every_token_and_the_picture(calls: list[Call], poli
 
 
 def test_recording_leaves_the_policy_as_it_is(policy: MVLAPolicy, observation: Callable[..., Observation]) -> None:
+    from mvla_pruned_ros.policy.runtime import PolicyRuntime
     from mvla_pruned_ros.pruning.methods import make_pruner
-    from mvla_pruned_ros.runtime import PolicyRuntime
 
     recorded = RecordingRuntime(policy).infer(observation())
     plainly = PolicyRuntime(policy, make_pruner("none", 1.0)).infer(observation())

@@ -14,11 +14,11 @@ pytest.importorskip("metaworld", reason="the simulator (Meta-World) is not insta
 
 from rclpy.serialization import deserialize_message
 
-from mvla_pruned_ros.bag_reader import Bag
+from mvla_pruned_ros.bags.reader import Bag
 from mvla_pruned_ros.cli.main import main
-from mvla_pruned_ros.ros import conversions
-from mvla_pruned_ros.ros.bag import message_class
-from mvla_pruned_ros.ros.record_runner import TOPICS
+from mvla_pruned_ros.node import conversions
+from mvla_pruned_ros.rigs.bag_recorder import message_class
+from mvla_pruned_ros.rigs.demo.record import TOPICS
 
 DOMAIN = ["--domain-id", os.environ["ROS_DOMAIN_ID"]]
 

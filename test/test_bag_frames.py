@@ -16,10 +16,10 @@ from depth_codecs import compressed_metres, compressed_millimetres
 from PIL import Image as Picture
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from mvla_pruned_ros.bag_frames import BagFrame, BagFrames, BagSignal
-from mvla_pruned_ros.bag_reader import Bag
-from mvla_pruned_ros.bag_setup import ROLES, TOPICS, BagSetup
-from mvla_pruned_ros.bag_writer import BagWriter, Messages
+from mvla_pruned_ros.bags.frames import BagFrame, BagFrames, BagSignal
+from mvla_pruned_ros.bags.reader import Bag
+from mvla_pruned_ros.bags.setup import ROLES, TOPICS, BagSetup
+from mvla_pruned_ros.bags.writer import BagWriter, Messages
 from mvla_pruned_ros.cli.bag_options import add_bag_arguments, bag_setup
 from mvla_pruned_ros.sim.viewpoint import POSITION, TARGET, look_at
 from mvla_pruned_ros.types import CameraModel, Observation
@@ -261,10 +261,10 @@ def test_bag_and_live_node_see_the_same(tmp_path: Path, frames: list[Any], varia
     pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
     from rclpy.serialization import deserialize_message
 
-    from mvla_pruned_ros.matching import InputStore
-    from mvla_pruned_ros.messages import observation_of
-    from mvla_pruned_ros.ros import conversions  # noqa: F401  brings cv_bridge in where it is installed
-    from mvla_pruned_ros.ros.bag import message_class
+    from mvla_pruned_ros.messages.decode import observation_of
+    from mvla_pruned_ros.node import conversions  # noqa: F401  brings cv_bridge in where it is installed
+    from mvla_pruned_ros.observation.synchronizer import InputStore
+    from mvla_pruned_ros.rigs.bag_recorder import message_class
 
     make, seen = Messages(), frames[0]
     stamp = seen.stamp_ns
@@ -307,7 +307,7 @@ def test_bag_and_live_node_see_the_same(tmp_path: Path, frames: list[Any], varia
 def test_roles_and_topics_are_those_that_are_recorded() -> None:
     pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
     pytest.importorskip("metaworld", reason="the simulator (Meta-World) is not installed")
-    from mvla_pruned_ros.ros.record_runner import TOPICS as RECORDED
+    from mvla_pruned_ros.rigs.demo.record import TOPICS as RECORDED
 
     assert {TOPICS[role]: ROLES[role][0] for role in ROLES if role != "points"}.items() <= {
         name: topic.type for name, topic in RECORDED.items()

@@ -12,13 +12,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mvla_pruned_ros.cli.main import main
-from mvla_pruned_ros.evaluation.bench import Lengths, Variant, bench_row, measure, variants
-from mvla_pruned_ros.evaluation.bench_file import add_rows, read_rows, set_entry, write_page
-from mvla_pruned_ros.evaluation.bench_subject import Subject, resized
-from mvla_pruned_ros.evaluation.costs import Floor, Pass, backbone_passes, measure_floor
-from mvla_pruned_ros.policy.config import MVLAConfig
+from mvla_pruned_ros.evaluation.latency.bench import Lengths, Variant, bench_row, measure, variants
+from mvla_pruned_ros.evaluation.latency.costs import Floor, Pass, backbone_passes, measure_floor
+from mvla_pruned_ros.evaluation.latency.results_file import add_rows, read_rows, set_entry, write_page
+from mvla_pruned_ros.evaluation.latency.subject import Subject, resized
 from mvla_pruned_ros.policy.mla.presets import MLA_PRESETS
-from mvla_pruned_ros.policy.presets import PRESETS
+from mvla_pruned_ros.policy.mvla.config import MVLAConfig
+from mvla_pruned_ros.policy.mvla.presets import PRESETS
 
 TINY = MVLAConfig(
     image_size=64, num_groups=10, group_size=6, width=64, depth=4, heads=4, mlp_width=96, chunk_size=5, head="ddim",

@@ -13,11 +13,11 @@ import pytest
 os.environ.setdefault("MUJOCO_GL", "osmesa")
 pytest.importorskip("metaworld", reason="the simulator extra is not installed: pip install .[sim]")
 
-from mvla_pruned_ros.evaluation.fingerprint import policy_fingerprint
-from mvla_pruned_ros.evaluation.machine import machine
-from mvla_pruned_ros.evaluation.rows import row
-from mvla_pruned_ros.evaluation.sweep import Setting, run_sweep
-from mvla_pruned_ros.pruning.config import TriStageConfig
+from mvla_pruned_ros.evaluation.success.rows import row
+from mvla_pruned_ros.evaluation.success.sweep import Setting, run_sweep
+from mvla_pruned_ros.policy.engine.machine import machine
+from mvla_pruned_ros.policy.fingerprint import policy_fingerprint
+from mvla_pruned_ros.pruning.tri_stage.config import TriStageConfig
 
 ROOT = Path(__file__).parents[1]
 SMALL = ROOT / "mvla_pruned_ros" / "models" / "small"

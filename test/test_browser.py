@@ -17,7 +17,7 @@ from bags import write_bag
 from conftest import make_observation
 
 from mvla_pruned_ros.cli.main import main
-from mvla_pruned_ros.evaluation.bench_file import write_page
+from mvla_pruned_ros.evaluation.latency.results_file import write_page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 BROWSER = next((found for name in NAMES if (found := shutil.which(name))), None)

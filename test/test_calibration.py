@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mvla_pruned_ros.evaluation.calibration import GRID, HORIZON, Recording, action_error, descend, neighbours
-from mvla_pruned_ros.policy.mvla import MVLAPolicy
-from mvla_pruned_ros.policy.stage_timer import StageTimer
-from mvla_pruned_ros.pruning.config import TriStageConfig
+from mvla_pruned_ros.evaluation.calibration.descent import GRID, HORIZON, Recording, action_error, descend, neighbours
+from mvla_pruned_ros.policy.engine.stage_timer import StageTimer
+from mvla_pruned_ros.policy.mvla.policy import MVLAPolicy
 from mvla_pruned_ros.pruning.methods import make_pruner
+from mvla_pruned_ros.pruning.tri_stage.config import TriStageConfig
 from mvla_pruned_ros.pruning.types import Selection
 from mvla_pruned_ros.types import Observation
 

@@ -15,13 +15,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mvla_pruned_ros.cli.main import main
-from mvla_pruned_ros.evaluation.fingerprint import policy_fingerprint
 from mvla_pruned_ros.models import policy_folder
-from mvla_pruned_ros.policy.checkpoint import load_policy_parts, save_policy
-from mvla_pruned_ros.policy.mvla import MVLAPolicy
-from mvla_pruned_ros.policy.repack import is_policy_folder, repack
-from mvla_pruned_ros.policy.weight_files import INDEX, CheckpointError
-from mvla_pruned_ros.policy_source import default_policy
+from mvla_pruned_ros.policy.engine.weight_files import INDEX, CheckpointError
+from mvla_pruned_ros.policy.fingerprint import policy_fingerprint
+from mvla_pruned_ros.policy.mvla.checkpoint import load_policy_parts, save_policy
+from mvla_pruned_ros.policy.mvla.policy import MVLAPolicy
+from mvla_pruned_ros.policy.mvla.repack import is_policy_folder, repack
+from mvla_pruned_ros.policy.source import default_policy
 
 WEIGHTS = "model.safetensors"
 
@@ -278,7 +278,7 @@ def test_a_missing_shard_is_named(folder: Path, tmp_path: Path) -> None:
 
 def test_who_names_no_policy_gets_base_on_a_gpu_where_it_is_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_policy("cpu") == "small"
-    monkeypatch.setattr("mvla_pruned_ros.policy_source.SHIPPED", ("base", "small"))
+    monkeypatch.setattr("mvla_pruned_ros.policy.source.SHIPPED", ("base", "small"))
     assert default_policy("cpu") == "small"
-    monkeypatch.setattr("mvla_pruned_ros.policy_source.resolve_device", torch.device)
+    monkeypatch.setattr("mvla_pruned_ros.policy.source.resolve_device", torch.device)
     assert default_policy("cuda") == "base"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mvla_pruned_ros.chunks import LEAST_SHARE, ChunkBuffer, OwnSteps, Splicer, step_towards
+from mvla_pruned_ros.control.chunk_buffer import LEAST_SHARE, ChunkBuffer, OwnSteps, Splicer, step_towards
 from mvla_pruned_ros.types import ActionChunk
 
 MS = 1_000_000

@@ -25,15 +25,15 @@ from std_msgs.msg import Empty, Float64MultiArray, String
 from std_srvs.srv import SetBool
 from test_policy_node import BEST_EFFORT, INSTRUCTION, SIZE, SUCCESS, Graph, refusal, ros, wait_for  # noqa: F401
 
-from mvla_pruned_ros.chunks import LEAST_SHARE
-from mvla_pruned_ros.commands import Limits
-from mvla_pruned_ros.policy.checkpoint import save_policy
-from mvla_pruned_ros.policy.config import MVLAConfig
-from mvla_pruned_ros.policy.instruction import InstructionTokenizer
-from mvla_pruned_ros.policy.model import MVLAModel
-from mvla_pruned_ros.policy.normalization import ActionNormalization
-from mvla_pruned_ros.ros import policy_node
-from mvla_pruned_ros.runtime import PolicyRuntime
+from mvla_pruned_ros.control.chunk_buffer import LEAST_SHARE
+from mvla_pruned_ros.control.commands import Limits
+from mvla_pruned_ros.node import policy_node
+from mvla_pruned_ros.policy.mvla.checkpoint import save_policy
+from mvla_pruned_ros.policy.mvla.config import MVLAConfig
+from mvla_pruned_ros.policy.mvla.instruction import InstructionTokenizer
+from mvla_pruned_ros.policy.mvla.model import MVLAModel
+from mvla_pruned_ros.policy.mvla.normalization import ActionNormalization
+from mvla_pruned_ros.policy.runtime import PolicyRuntime
 from mvla_pruned_ros.types import ActionChunk, CameraModel
 
 LOOKAHEAD_S = 0.1
@@ -308,7 +308,7 @@ def test_silent_heartbeat_stops_the_arm_while_the_policy_hangs(graph: Graph, mon
     assert arm.drive(arm.moving_command, beat=True)
     hanging: list[int] = []
     monkeypatch.setattr(
-        "mvla_pruned_ros.runtime.PolicyRuntime.infer", lambda *_: hanging.append(1) or time.sleep(4) or None
+        "mvla_pruned_ros.policy.runtime.PolicyRuntime.infer", lambda *_: hanging.append(1) or time.sleep(4) or None
     )
     assert arm.drive(lambda: hanging, beat=True)
     assert wait_for(lambda: arm.stopped() and "no heartbeat" in arm.sent[-1]["reason"], 3.0), arm.sent[-1]

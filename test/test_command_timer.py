@@ -14,7 +14,7 @@ import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.time import Time
 
-from mvla_pruned_ros.ros.command_timer import CommandTimer
+from mvla_pruned_ros.node.command_timer import CommandTimer
 
 PERIOD_NS = 12_500_000
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from mvla_pruned_ros.commands import (
+from mvla_pruned_ros.control.commands import (
     BORDER_S,
     INTERFACES,
     CommandForm,

@@ -12,7 +12,7 @@ from depth_codecs import compressed_metres, compressed_millimetres, png16, rvl
 from kinect import needs_kinect, views
 from PIL import Image as Picture
 
-from mvla_pruned_ros.messages import ConversionError, depth_to_metres
+from mvla_pruned_ros.messages.decode import ConversionError, depth_to_metres
 
 HEADER = struct.pack("<iff", 0, 0.0, 0.0)
 CODECS = ("png", "rvl")

@@ -16,10 +16,10 @@ from PIL import Image as Picture
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from mvla_pruned_ros import messages
-from mvla_pruned_ros.ros import conversions, message_fallback
-from mvla_pruned_ros.ros.conversions import ConversionError
-from mvla_pruned_ros.sensors import Frames
+from mvla_pruned_ros.messages.decode import decode as messages
+from mvla_pruned_ros.node import conversions, message_fallback
+from mvla_pruned_ros.node.conversions import ConversionError
+from mvla_pruned_ros.observation.streams import Frames
 
 BASE, CAMERA = "base", "camera"
 RGB = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)  # red, green, blue of pixel p are 3p, 3p + 1, 3p + 2

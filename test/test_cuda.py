@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from mvla_pruned_ros import geometry_torch
-from mvla_pruned_ros.evaluation.bench import Variant, measure
-from mvla_pruned_ros.evaluation.bench_subject import Subject
-from mvla_pruned_ros.policy.config import MVLAConfig
+from mvla_pruned_ros.evaluation.latency.bench import Variant, measure
+from mvla_pruned_ros.evaluation.latency.subject import Subject
+from mvla_pruned_ros.policy.engine.stage_timer import StageTimer
+from mvla_pruned_ros.policy.engine.torch_policy import GRAPH_BUCKET
+from mvla_pruned_ros.policy.mla import point_sampling as geometry_torch
 from mvla_pruned_ros.policy.mla.presets import MLA_PRESETS
-from mvla_pruned_ros.policy.stage_timer import StageTimer
-from mvla_pruned_ros.policy.torch_policy import GRAPH_BUCKET
+from mvla_pruned_ros.policy.mvla.config import MVLAConfig
+from mvla_pruned_ros.policy.runtime import PolicyRuntime
 from mvla_pruned_ros.pruning.methods import make_pruner
 from mvla_pruned_ros.pruning.types import Selection
-from mvla_pruned_ros.runtime import PolicyRuntime
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="no GPU here: CUDA graphs, events and bf16 kernels need one"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from mvla_pruned_ros.evaluation.episode_log import EpisodeLog
-from mvla_pruned_ros.evaluation.fingerprint import FILES, policy_fingerprint
-from mvla_pruned_ros.evaluation.rollout import Episode
-from mvla_pruned_ros.evaluation.sweep import Setting
-from mvla_pruned_ros.pruning.config import TriStageConfig
+from mvla_pruned_ros.evaluation.success.episode_log import EpisodeLog
+from mvla_pruned_ros.evaluation.success.rollout import Episode
+from mvla_pruned_ros.evaluation.success.sweep import Setting
+from mvla_pruned_ros.policy.fingerprint import FILES, policy_fingerprint
+from mvla_pruned_ros.pruning.tri_stage.config import TriStageConfig
 
 SETTING = Setting("push", "somewhere", "abc", "tri_stage", 0.5)
 

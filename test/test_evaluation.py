@@ -16,14 +16,14 @@ os.environ.setdefault("MUJOCO_GL", "osmesa")
 pytest.importorskip("metaworld", reason="the simulator extra is not installed: pip install .[sim]")
 
 from mvla_pruned_ros.cli.main import main
-from mvla_pruned_ros.evaluation.fingerprint import policy_fingerprint
-from mvla_pruned_ros.evaluation.rollout import DelayedControl, run_episode
-from mvla_pruned_ros.evaluation.sweep import Setting, run_sweep
+from mvla_pruned_ros.evaluation.success.rollout import DelayedControl, run_episode
+from mvla_pruned_ros.evaluation.success.sweep import Setting, run_sweep
+from mvla_pruned_ros.policy.fingerprint import policy_fingerprint
 from mvla_pruned_ros.policy.mla.presets import MLA_PRESETS
 from mvla_pruned_ros.policy.mla.random_weights import random_mla_policy
-from mvla_pruned_ros.policy.mvla import MVLAPolicy
+from mvla_pruned_ros.policy.mvla.policy import MVLAPolicy
+from mvla_pruned_ros.policy.runtime import PolicyRuntime
 from mvla_pruned_ros.pruning.methods import make_pruner
-from mvla_pruned_ros.runtime import PolicyRuntime
 from mvla_pruned_ros.sim.robot import SimulatedRobot
 from mvla_pruned_ros.types import ActionChunk
 

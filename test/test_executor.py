@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from mvla_pruned_ros.policy.checkpoint import load_policy_parts
-from mvla_pruned_ros.policy.device import cast_parameters, resolve_precision
-from mvla_pruned_ros.policy.model import MVLAModel
-from mvla_pruned_ros.policy.mvla import MVLAPolicy
-from mvla_pruned_ros.policy.stage_timer import StageTimer
-from mvla_pruned_ros.pruning.interface import token_budget
+from mvla_pruned_ros.policy.engine.device import cast_parameters, resolve_precision
+from mvla_pruned_ros.policy.engine.stage_timer import StageTimer
+from mvla_pruned_ros.policy.mvla.checkpoint import load_policy_parts
+from mvla_pruned_ros.policy.mvla.model import MVLAModel
+from mvla_pruned_ros.policy.mvla.policy import MVLAPolicy
+from mvla_pruned_ros.policy.runtime import PolicyRuntime, WarmUp
+from mvla_pruned_ros.pruning.base import token_budget
 from mvla_pruned_ros.pruning.methods import make_pruner
-from mvla_pruned_ros.pruning.tri_stage import TriStagePruner
+from mvla_pruned_ros.pruning.tri_stage.pruner import TriStagePruner
 from mvla_pruned_ros.pruning.types import Selection, TokenLayout
-from mvla_pruned_ros.runtime import PolicyRuntime, WarmUp
 from mvla_pruned_ros.types import Observation
 
 MakeObservation = Callable[..., Observation]

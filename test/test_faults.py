@@ -16,12 +16,12 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
 
 from mvla_pruned_ros.cli.main import main
-from mvla_pruned_ros.ros.faults.faulty_policy_node import spoilt
-from mvla_pruned_ros.ros.faults.fuzz import run_fuzz
-from mvla_pruned_ros.ros.faults.malformed import STREAMS
-from mvla_pruned_ros.ros.faults.matrix import FAULTS
-from mvla_pruned_ros.ros.faults.run import Row, chosen, run_matrix
-from mvla_pruned_ros.ros.faults.stop_trials import LIMIT_MS, StopRun, StopTrial, summary
+from mvla_pruned_ros.rigs.faults.faulty_policy_node import spoilt
+from mvla_pruned_ros.rigs.faults.fuzz import run_fuzz
+from mvla_pruned_ros.rigs.faults.malformed import STREAMS
+from mvla_pruned_ros.rigs.faults.matrix import FAULTS
+from mvla_pruned_ros.rigs.faults.run import Row, chosen, run_matrix
+from mvla_pruned_ros.rigs.faults.stop_trials import LIMIT_MS, StopRun, StopTrial, summary
 
 DOMAIN = 1 + (int(os.environ["ROS_DOMAIN_ID"]) + 2) % 100
 MATRIX_ROWS = 15  # of the fault table, without tf
@@ -115,7 +115,7 @@ def test_list_names_every_fault(capsys: pytest.CaptureFixture[str]) -> None:
 def test_exit_code_and_file_tell_of_a_fault_that_was_not_survived(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mvla_pruned_ros.ros.faults import tool
+    from mvla_pruned_ros.rigs.faults import tool
 
     rows = [Row("a", "r", "stops", "stopped after 3 ms", True, 1.0), Row("b", "r", "stops", "NOT: stopped", False, 1.0)]
     monkeypatch.setattr(tool, "run_matrix", lambda *_: rows)

@@ -13,11 +13,11 @@ import pytest
 from bags import write_bag
 from conftest import make_observation
 
-from mvla_pruned_ros.bag_reader import Bag
-from mvla_pruned_ros.bag_setup import TOPICS
-from mvla_pruned_ros.bag_writer import BagWriter
-from mvla_pruned_ros.call_record import CallRecord
+from mvla_pruned_ros.bags.reader import Bag
+from mvla_pruned_ros.bags.setup import TOPICS
+from mvla_pruned_ros.bags.writer import BagWriter
 from mvla_pruned_ros.cli.main import main
+from mvla_pruned_ros.policy.call_record import CallRecord
 
 PUSH, CLOSE = "push the puck to the goal", "close the faucet"
 STEP_NS = 50_000_000
@@ -39,16 +39,16 @@ def records(sensors: Path, tiny_policy_folder: Path) -> list[CallRecord]:
     The worker is the node's own; its parameters and its messages come from here instead of from a graph.
     """
     pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
-    from mvla_pruned_ros.chunks import ChunkBuffer
-    from mvla_pruned_ros.evaluation.fingerprint import policy_fingerprint
-    from mvla_pruned_ros.matching import InputStore
-    from mvla_pruned_ros.messages import Frames, observation_of, stamp_ns
-    from mvla_pruned_ros.policy.mvla import MVLAPolicy
+    from mvla_pruned_ros.control.chunk_buffer import ChunkBuffer
+    from mvla_pruned_ros.messages.decode import Frames, observation_of, stamp_ns
+    from mvla_pruned_ros.node.call_report import record_of
+    from mvla_pruned_ros.node.parameters import SPECS, Settings
+    from mvla_pruned_ros.node.worker import Result, Worker
+    from mvla_pruned_ros.observation.synchronizer import InputStore
+    from mvla_pruned_ros.policy.fingerprint import policy_fingerprint
+    from mvla_pruned_ros.policy.mvla.policy import MVLAPolicy
+    from mvla_pruned_ros.policy.runtime import PolicyRuntime
     from mvla_pruned_ros.pruning.methods import make_pruner
-    from mvla_pruned_ros.ros.call_report import record_of
-    from mvla_pruned_ros.ros.parameters import SPECS, Settings
-    from mvla_pruned_ros.ros.worker import Result, Worker
-    from mvla_pruned_ros.runtime import PolicyRuntime
 
     values = {name: spec.default for name, spec in SPECS.items()} | {"instruction": PUSH}
     # Frame: what changes before it.
@@ -89,7 +89,7 @@ def records(sensors: Path, tiny_policy_folder: Path) -> list[CallRecord]:
 
 def write(folder: Path, sensors: Path, records: list[CallRecord], lost: set[tuple[str, int]] = frozenset()) -> Path:  # type: ignore[assignment]
     """The bag of sensors with the calls after the frames they belong to. lost: topic and stamp of what is left out."""
-    from mvla_pruned_ros.messages import stamp_ns
+    from mvla_pruned_ros.messages.decode import stamp_ns
 
     calls = {record.stamp_ns: record for record in records}
     with Bag(sensors) as bag, BagWriter(folder, {**bag.types, CALL: "std_msgs/msg/String"}) as writer:

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from bags import write_bag
 
-from mvla_pruned_ros.commands import CommandForm
+from mvla_pruned_ros.control.commands import CommandForm
+from mvla_pruned_ros.policy.base import Policy
 from mvla_pruned_ros.policy.conformance import METHODS, check_policy
-from mvla_pruned_ros.policy.interface import Policy
-from mvla_pruned_ros.policy_source import PolicySource
-from mvla_pruned_ros.pruning.config import TriStageConfig
+from mvla_pruned_ros.policy.runtime import PolicyRuntime
+from mvla_pruned_ros.policy.source import PolicySource
 from mvla_pruned_ros.pruning.methods import METHODS as PRUNING_METHODS
 from mvla_pruned_ros.pruning.methods import make_pruner
-from mvla_pruned_ros.runtime import PolicyRuntime
+from mvla_pruned_ros.pruning.tri_stage.config import TriStageConfig
 from mvla_pruned_ros.types import CameraModel, Observation
 
 PAGE = Path(__file__).parent.parent / "docs/your_own_policy.md"
@@ -202,7 +202,7 @@ def test_node_runs_it_pruned_over_the_real_graph(
     from sensor_msgs.msg import Image
     from test_policy_node import BEST_EFFORT, FAILURE, SIZE, Graph, wait_for
 
-    from mvla_pruned_ros.ros.environment import prepare_environment
+    from mvla_pruned_ros.node.environment import prepare_environment
 
     prepare_environment()
     rclpy.init()

@@ -10,7 +10,7 @@ import numpy as np
 import open3d as o3d
 import pytest
 
-from mvla_pruned_ros.geometry import (
+from mvla_pruned_ros.geometry.clouds import (
     DENSE_CELLS,
     _lexicographic,
     crop,
@@ -187,9 +187,9 @@ def test_order_of_points_is_lexicographic_whatever_agrees(decimals: int) -> None
 def test_open3d_is_loaded_only_for_grids_that_are_too_large_to_count() -> None:
     """By the policy of a very large workspace already when it is warmed up, by the shipped ones never."""
     script = (
-        "import sys; from dataclasses import replace; from mvla_pruned_ros.policy.config import MVLAConfig\n"
+        "import sys; from dataclasses import replace; from mvla_pruned_ros.policy.mvla.config import MVLAConfig\n"
         "from mvla_pruned_ros.policy.example import example_observation\n"
-        "from mvla_pruned_ros.policy.inputs import prepare\n"
+        "from mvla_pruned_ros.policy.mvla.preprocess import prepare\n"
         "shipped = MVLAConfig(); large = replace(shipped, workspace_upper=(4.0, 4.0, 3.0))\n"
         "for config in (shipped, large):\n"
         "    prepare(example_observation(config, 'go'), config)\n"

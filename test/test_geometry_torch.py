@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from mvla_pruned_ros import geometry, geometry_torch
-from mvla_pruned_ros.static_call import StaticCall
+from mvla_pruned_ros.geometry.clouds import clouds as geometry
+from mvla_pruned_ros.policy.engine.cuda_graph import StaticCall
+from mvla_pruned_ros.policy.mla import point_sampling as geometry_torch
 
 
 def clouds(batch: int = 3, count: int = 400) -> torch.Tensor:

@@ -11,18 +11,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from mvla_pruned_ros.policy.config import MVLAConfig
-from mvla_pruned_ros.policy.model import Batch, MVLAModel
-from mvla_pruned_ros.policy.mvla import MVLAPolicy
-from mvla_pruned_ros.pruning.dart import LeastDuplicated
-from mvla_pruned_ros.pruning.divprune import most_diverse
-from mvla_pruned_ros.pruning.fastv import AttentionOfLastToken
+from mvla_pruned_ros.policy.mvla.config import MVLAConfig
+from mvla_pruned_ros.policy.mvla.model import Batch, MVLAModel
+from mvla_pruned_ros.policy.mvla.policy import MVLAPolicy
+from mvla_pruned_ros.policy.runtime import PolicyRuntime
+from mvla_pruned_ros.pruning.baselines.dart import LeastDuplicated
+from mvla_pruned_ros.pruning.baselines.divprune import most_diverse
+from mvla_pruned_ros.pruning.baselines.fastv import AttentionOfLastToken
+from mvla_pruned_ros.pruning.baselines.in_call_pruner import RunningBudget
+from mvla_pruned_ros.pruning.baselines.vla_adp import RelevanceToText, VlaAdpPruner
+from mvla_pruned_ros.pruning.baselines.vla_pruner import PrefillAndAction
 from mvla_pruned_ros.pruning.in_call import CallView
-from mvla_pruned_ros.pruning.in_call_pruner import RunningBudget
 from mvla_pruned_ros.pruning.methods import make_pruner
-from mvla_pruned_ros.pruning.vla_adp import RelevanceToText, VlaAdpPruner
-from mvla_pruned_ros.pruning.vla_pruner import PrefillAndAction
-from mvla_pruned_ros.runtime import PolicyRuntime
 from mvla_pruned_ros.types import Observation
 
 IN_CALL = ("fastv", "divprune", "dart", "vla_pruner", "vla_adp")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mvla_pruned_ros.policy.instruction import InstructionTokenizer
+from mvla_pruned_ros.policy.mvla.instruction import InstructionTokenizer
 
 TEXTS = ["Open the faucet", "push the puck to the goal"]
 

@@ -10,9 +10,9 @@ import pytest
 from kinect import BASE, CAMERA, WORKSPACE, View, camera_model, needs_kinect, write_kinect_bag
 from rosbags.rosbag2 import StoragePlugin
 
-from mvla_pruned_ros.bag_frames import BagFrame, BagFrames
-from mvla_pruned_ros.bag_reader import Bag
-from mvla_pruned_ros.bag_setup import BagSetup
+from mvla_pruned_ros.bags.frames import BagFrame, BagFrames
+from mvla_pruned_ros.bags.reader import Bag
+from mvla_pruned_ros.bags.setup import BagSetup
 from mvla_pruned_ros.cli.main import main
 from mvla_pruned_ros.types import Observation
 
@@ -34,11 +34,11 @@ def room_policy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A policy with random weights that looks at a room instead of a table top."""
     import torch
 
-    from mvla_pruned_ros.policy.checkpoint import save_policy
-    from mvla_pruned_ros.policy.config import MVLAConfig
-    from mvla_pruned_ros.policy.instruction import InstructionTokenizer
-    from mvla_pruned_ros.policy.model import MVLAModel
-    from mvla_pruned_ros.policy.normalization import ActionNormalization
+    from mvla_pruned_ros.policy.mvla.checkpoint import save_policy
+    from mvla_pruned_ros.policy.mvla.config import MVLAConfig
+    from mvla_pruned_ros.policy.mvla.instruction import InstructionTokenizer
+    from mvla_pruned_ros.policy.mvla.model import MVLAModel
+    from mvla_pruned_ros.policy.mvla.normalization import ActionNormalization
     from mvla_pruned_ros.sim.tasks import TASKS
 
     torch.manual_seed(0)

@@ -1,10 +1,11 @@
-"""Imports point one way: the core knows neither ROS nor the simulator, pruning knows no policy."""
+"""Imports point one way, and a file is where its name says: docs/architecture.md is the picture of what is held here."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,80 +16,55 @@ import mvla_pruned_ros
 PACKAGE = Path(mvla_pruned_ros.__file__).parent
 NAME = "mvla_pruned_ros"
 
-# What each part may import of the package; a part that is not listed may import everything.
-ALLOWED = {
-    "types": set(),
-    "geometry": {"types"},
-    "static_call": set(),
-    "geometry_torch": {"static_call"},
-    "chunks": {"types"},
-    "pruning": {"pruning"},
-    "policy": {"policy", "pruning", "geometry", "geometry_torch", "static_call", "types"},
-    "runtime": {"policy", "pruning", "types"},
-    "overlay": {"pruning", "types"},
-    "message_bytes": set(),
-    "compressed_depth": {"message_bytes"},
-    "sensors": {"message_bytes"},
-    "transforms": {"sensors"},
-    "messages": {"message_bytes", "compressed_depth", "sensors", "geometry", "types"},
-    "matching": {"messages"},
-    "observer": {"matching", "messages", "sensors", "types"},
-    "bag_reader": set(),
-    "call_record": set(),
-    "bag_writer": {"bag_reader", "types"},
-    "bag_setup": {"bag_reader", "sensors", "sim"},
-    "bag_frames": {"bag_reader", "bag_setup", "matching", "messages", "observer", "sensors", "transforms", "types"},
-    "action_labels": {"bag_frames"},
-    "models": {"models"},
-    "sim": {"sim", "geometry", "types"},
-    "evaluation": {"evaluation", "sim", "runtime", "chunks", "policy", "pruning", "geometry", "types", "models"},
-    "analysis": {
-        "analysis",
-        "bag_frames",
-        "evaluation",
-        "overlay",
-        "runtime",
-        "policy",
-        "pruning",
-        "geometry",
-        "types",
-    },
-    "replay": {
-        "replay",
-        "analysis",
-        "call_record",
-        "messages",
-        "sensors",
-        "bag_frames",
-        "bag_reader",
-        "bag_setup",
-        "bag_writer",
-        "action_labels",
-        "evaluation",
-        "overlay",
-        "runtime",
-        "policy",
-        "pruning",
-        "types",
-    },
-    "training": {
-        "training",
-        "action_labels",
-        "bag_frames",
-        "bag_reader",
-        "bag_setup",
-        "bag_writer",
-        "evaluation",
-        "sim",
-        "runtime",
-        "policy",
-        "pruning",
-        "geometry",
-        "types",
-        "models",
-    },
-}
+# A part imports from lines above its own, never from its neighbours in the same line or from below.
+LAYERS = (
+    ("types", "models"),
+    ("geometry",),
+    ("messages",),
+    ("observation", "control", "pruning"),
+    ("reports",),
+    ("policy",),
+    ("bags",),
+    ("node",),
+    ("sim",),
+    ("evaluation",),
+    ("analysis",),
+    ("replay", "training"),
+    ("rigs",),
+    ("cli",),
+)
+LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
+
+# Where each library may be imported; a prefix stands for all below it.
 ROS_PACKAGES = {"rclpy", "launch", "launch_ros", "cv_bridge", "sensor_msgs_py", "tf2_ros", "message_filters"}
+HOMES = {
+    "ros": ("node", "sim/node.py", "sim/episodes.py", "rigs"),
+    "torch": ("policy", "training", "evaluation", "pruning/baselines", "pruning/in_call.py", "node/worker.py",
+              "node/call_report.py", "node/setup.py"),
+    "metaworld": ("sim",),
+    "mujoco": ("sim",),
+}  # fmt: skip
+
+# The same file name in two folders must mean the same part of each.
+SHARED_NAMES = {
+    "__init__",
+    "base",  # the interface of what the folder holds
+    "camera",
+    "checkpoint",  # weights and what lies beside them, in and out
+    "config",  # one description as a dataclass
+    "memory",
+    "model",  # the network
+    "page",  # HTML of a report
+    "policy",  # the network behind the ``Policy`` interface
+    "preprocess",  # an observation to the arrays of a policy
+    "presets",  # named configurations
+    "report",  # figures of a run, as they are written to JSON
+    "run",
+    "runner",  # what a subcommand runs
+    "session",  # processes of one run
+    "statistics",
+    "types",
+}
 
 
 def modules() -> list[Path]:
@@ -113,44 +89,69 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
                 yield node.lineno, f"{module}.{alias.name}"
 
 
-def test_every_part_of_the_package_is_seen() -> None:
-    parts = {part_of(path) for path in modules()}
-    assert {"pruning", "policy", "sim", "ros", "cli", "training", "evaluation", "runtime", "types"} <= parts
-    assert {name for _, name in imports(PACKAGE / "policy" / "inputs.py")} >= {
-        f"{NAME}.geometry.crop",
-        f"{NAME}.policy.config.MVLAConfig",
+def test_every_part_is_in_the_order_of_layers() -> None:
+    parts = {part_of(path) for path in modules()} - {"__init__"}
+    assert parts == set(LEVEL), "a new folder needs a place in LAYERS and in docs/architecture.md"
+    assert {name for _, name in imports(PACKAGE / "policy" / "mvla" / "preprocess.py")} >= {
+        f"{NAME}.geometry.clouds.crop",
+        f"{NAME}.policy.mvla.config.MVLAConfig",
         "numpy",
         "PIL.Image",
     }
 
 
-@pytest.mark.parametrize("part", sorted(ALLOWED))
+def test_only_types_lies_beside_the_folders() -> None:
+    assert {path.name for path in PACKAGE.iterdir() if path.is_file()} == {"__init__.py", "types.py", "py.typed"}
+
+
+@pytest.mark.parametrize("part", sorted(LEVEL))
 def test_part_imports_only_what_lies_below_it(part: str) -> None:
     wrong = [
         f"{path.relative_to(PACKAGE)}:{line} imports {name}"
         for path in modules()
         if part_of(path) == part
         for line, name in imports(path)
-        if name.startswith(f"{NAME}.") and name.split(".")[1] not in ALLOWED[part]
+        if name.startswith(f"{NAME}.") and (other := name.split(".")[1]) != part and LEVEL[other] >= LEVEL[part]
     ]
     assert not wrong, "\n".join(wrong)
 
 
-def test_ros_is_imported_only_by_the_ros_layer() -> None:
-    def is_ros(name: str) -> bool:
+@pytest.mark.parametrize("library", sorted(HOMES))
+def test_library_is_imported_only_where_it_belongs(library: str) -> None:
+    def counts(name: str) -> bool:
         root = name.split(".")[0]
-        return root in ROS_PACKAGES or root.endswith(("_msgs", "_srvs", "_interfaces"))
+        if library == "ros":
+            return root in ROS_PACKAGES or root.endswith(("_msgs", "_srvs", "_interfaces"))
+        return root == library
 
-    found = {path for path in modules() for _, name in imports(path) if is_ros(name)}
-    assert found, "the ROS layer imports ROS"
-    outside = sorted(str(path.relative_to(PACKAGE)) for path in found if part_of(path) != "ros")
+    found = {path.relative_to(PACKAGE).as_posix() for path in modules() for _, name in imports(path) if counts(name)}
+    assert found, f"nothing imports {library}"
+    outside = {path for path in found if not any(path == home or path.startswith(f"{home}/") for home in HOMES[library])}
     assert not outside
+
+
+def test_the_node_that_runs_on_a_robot_needs_no_simulator_no_rig_and_no_report() -> None:
+    """All that it imports, also indirectly."""
+    pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
+    code = f"import sys, {NAME}.node.policy_node\nprint(*sorted(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = result.stdout.split()
+    ours = {name.split(".")[1] for name in loaded if name.startswith(f"{NAME}.")}
+    assert ours <= {"types", "models", *(p for parts in LAYERS[1:8] for p in parts)} - {"bags"}
+    assert not {"mujoco", "metaworld", "plotly", "jinja2.environment", "rich", "rosbags"} & set(loaded) - {
+        "jinja2.environment"  # torch loads it
+    }
+
+
+def test_a_name_that_occurs_twice_plays_the_same_part() -> None:
+    count = Counter(path.stem for path in modules())
+    assert {name for name, times in count.items() if times > 1} <= SHARED_NAMES
 
 
 def test_running_a_policy_loads_neither_ros_nor_the_simulator() -> None:
     """The same for what is imported indirectly."""
     code = (
-        f"import sys, {NAME}.runtime, {NAME}.policy.mvla, {NAME}.pruning.methods\n"
+        f"import sys, {NAME}.policy.runtime, {NAME}.policy.mvla.policy, {NAME}.pruning.methods\n"
         "print(sorted({'rclpy', 'mujoco', 'metaworld', 'rich', 'rosbags'} & set(sys.modules)))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mvla_pruned_ros.matching import InputStore
+from mvla_pruned_ros.observation.synchronizer import InputStore
 
 MS = 1_000_000
 TOLERANCE = 60 * MS

@@ -28,12 +28,12 @@ import pytest
 import torch
 from mla_checkpoint import recorded, write_run
 
-from mvla_pruned_ros.policy.inputs import token_layout
 from mvla_pruned_ros.policy.mla.checkpoint import load_mla_parts
 from mvla_pruned_ros.policy.mla.convert import convert
-from mvla_pruned_ros.policy.mla.inputs import clip_image
 from mvla_pruned_ros.policy.mla.model import MLABatch, MLAModel
 from mvla_pruned_ros.policy.mla.point_tower import sample_groups
+from mvla_pruned_ros.policy.mla.preprocess import clip_image
+from mvla_pruned_ros.policy.mvla.preprocess import token_layout
 from mvla_pruned_ros.types import CameraModel
 
 TOLERANCE = 1e-4

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mvla_pruned_ros.policy.normalization import ActionNormalization
+from mvla_pruned_ros.policy.mvla.normalization import ActionNormalization
 
 UNIT = ActionNormalization(np.array([0.0, -2.0], np.float32), np.array([1.0, 2.0], np.float32))
 

@@ -154,7 +154,7 @@ def test_tests_are_declared_so_that_colcon_runs_them(setup_arguments: dict[str, 
 def test_command_leads_to_a_function(setup_arguments: dict[str, Any], command: str) -> None:
     scripts = dict(re.split(r"\s*=\s*", s) for s in setup_arguments["entry_points"]["console_scripts"])
     module, function = scripts[command].split(":")
-    if ".ros." in module:
+    if "cli" not in module:
         pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
     assert callable(getattr(importlib.import_module(module), function))
 

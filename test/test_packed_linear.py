@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from mvla_pruned_ros.policy.config import MVLAConfig
-from mvla_pruned_ros.policy.executor import Executor
-from mvla_pruned_ros.policy.model import MVLAModel
-from mvla_pruned_ros.policy.packed_linear import PackedLinear, pack_linears
+from mvla_pruned_ros.policy.engine.executor import Executor
+from mvla_pruned_ros.policy.engine.packed_linear import PackedLinear, pack_linears
+from mvla_pruned_ros.policy.mvla.config import MVLAConfig
+from mvla_pruned_ros.policy.mvla.model import MVLAModel
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
 

@@ -22,12 +22,12 @@ from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from mvla_pruned_ros.ros import policy_node
-from mvla_pruned_ros.ros.environment import prepare_environment
-from mvla_pruned_ros.ros.faults.peer import Peer
-from mvla_pruned_ros.ros.faults.session import INSTRUCTION
-from mvla_pruned_ros.ros.made_up_camera import EXTRINSICS
-from mvla_pruned_ros.ros.parameters import SPECS, Spec
+from mvla_pruned_ros.node import policy_node
+from mvla_pruned_ros.node.environment import prepare_environment
+from mvla_pruned_ros.node.parameters import SPECS, Spec
+from mvla_pruned_ros.rigs.faults.peer import Peer
+from mvla_pruned_ros.rigs.faults.session import INSTRUCTION
+from mvla_pruned_ros.rigs.synthetic_camera import EXTRINSICS
 
 LIVE = {name: spec for name, spec in SPECS.items() if not spec.fixed}
 OTHER_TYPE = {float: 1, int: 0.5, bool: 1, str: 1.0, list: "here"}
@@ -219,8 +219,8 @@ def test_every_change_in_mid_inference_waits_for_the_end_of_the_call(
     live: LiveNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While a call is held, each live parameter is changed; the call must not see it, the next must."""
-    from mvla_pruned_ros.ros.demo_session import Graph
-    from mvla_pruned_ros.runtime import PolicyRuntime
+    from mvla_pruned_ros.policy.runtime import PolicyRuntime
+    from mvla_pruned_ros.rigs.demo.session import Graph
 
     infer = PolicyRuntime.infer
     inside, release, pruners = threading.Event(), threading.Event(), []

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mvla_pruned_ros.geometry import crop, voxel_grid
-from mvla_pruned_ros.policy.config import MVLAConfig
-from mvla_pruned_ros.policy.inputs import (
+from mvla_pruned_ros.geometry.clouds import crop, voxel_grid
+from mvla_pruned_ros.policy.mvla.config import MVLAConfig
+from mvla_pruned_ros.policy.mvla.policy import MVLAPolicy
+from mvla_pruned_ros.policy.mvla.preprocess import (
     NotReadyError,
     PointGroups,
     group_points,
@@ -19,7 +20,6 @@ from mvla_pruned_ros.policy.inputs import (
     square_image,
     token_layout,
 )
-from mvla_pruned_ros.policy.mvla import MVLAPolicy
 from mvla_pruned_ros.types import CameraModel, Observation
 
 MakeObservation = Callable[..., Observation]
@@ -158,7 +158,7 @@ def test_a_cloud_that_serves_several_images_is_grouped_once_and_the_same(
         grouped.append(len(points))
         return group_points(points, config)
 
-    monkeypatch.setattr("mvla_pruned_ros.policy.mvla.group_points", count)
+    monkeypatch.setattr("mvla_pruned_ros.policy.mvla.policy.group_points", count)
     first = observation(0)
     second = dataclasses.replace(observation(1), points=first.points)  # another image and pose
     other = observation(2)

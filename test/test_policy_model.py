@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaModel
 
-from mvla_pruned_ros.policy.backbone import Prefix
-from mvla_pruned_ros.policy.config import MVLAConfig
-from mvla_pruned_ros.policy.device import resolve_device
-from mvla_pruned_ros.policy.diffusion import cosine_alphas, ddim_timesteps
-from mvla_pruned_ros.policy.model import Batch, MVLAModel
-from mvla_pruned_ros.policy.mvla import MVLAPolicy
+from mvla_pruned_ros.policy.engine.backbone import Prefix
+from mvla_pruned_ros.policy.engine.device import resolve_device
+from mvla_pruned_ros.policy.engine.diffusion import cosine_alphas, ddim_timesteps
+from mvla_pruned_ros.policy.mvla.config import MVLAConfig
+from mvla_pruned_ros.policy.mvla.model import Batch, MVLAModel
+from mvla_pruned_ros.policy.mvla.policy import MVLAPolicy
+from mvla_pruned_ros.policy.runtime import NonFiniteActionError, PolicyRuntime
 from mvla_pruned_ros.pruning.methods import make_pruner
-from mvla_pruned_ros.runtime import NonFiniteActionError, PolicyRuntime
 from mvla_pruned_ros.types import Observation
 
 ORDERS = [

@@ -37,12 +37,12 @@ from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2
 from std_msgs.msg import Float64, Header, String
 from std_srvs.srv import Trigger
 
+from mvla_pruned_ros.node import policy_node
+from mvla_pruned_ros.node.conversions import stamp_ns, time_message
+from mvla_pruned_ros.node.environment import prepare_environment
+from mvla_pruned_ros.node.message_fallback import cv2_to_imgmsg
 from mvla_pruned_ros.policy.mla.convert import convert
-from mvla_pruned_ros.ros import policy_node
-from mvla_pruned_ros.ros.conversions import stamp_ns, time_message
-from mvla_pruned_ros.ros.environment import prepare_environment
-from mvla_pruned_ros.ros.message_fallback import cv2_to_imgmsg
-from mvla_pruned_ros.runtime import WarmUp
+from mvla_pruned_ros.policy.runtime import WarmUp
 from mvla_pruned_ros.types import CameraModel
 
 INSTRUCTION = "push the puck to the goal"
@@ -388,7 +388,7 @@ def test_failing_policy_is_retried_a_bounded_number_of_times_until_reset(
         raise RuntimeError("kernel broke")
 
     with monkeypatch.context() as patch:
-        patch.setattr("mvla_pruned_ros.runtime.PolicyRuntime.infer", fail)
+        patch.setattr("mvla_pruned_ros.policy.runtime.PolicyRuntime.infer", fail)
         assert robot.drive(
             lambda: (
                 robot.status and robot.status.level == DiagnosticStatus.ERROR and "kernel broke" in robot.status.message
@@ -409,7 +409,7 @@ def test_out_of_device_memory_is_tried_once_more_with_fewer_tokens(
 ) -> None:
     import torch
 
-    from mvla_pruned_ros.runtime import Inference, PolicyRuntime
+    from mvla_pruned_ros.policy.runtime import Inference, PolicyRuntime
 
     graph.active(keep_ratio=0.5)
     robot = graph.robot
@@ -434,7 +434,7 @@ def test_hung_policy_call_stops_the_arm_and_deactivation_is_bounded(
     robot = graph.robot
     assert robot.drive(lambda: robot.moving)
     release = threading.Event()
-    monkeypatch.setattr("mvla_pruned_ros.runtime.PolicyRuntime.infer", lambda *_: release.wait(10))
+    monkeypatch.setattr("mvla_pruned_ros.policy.runtime.PolicyRuntime.infer", lambda *_: release.wait(10))
     robot.drive(lambda: False, timeout_s=0.8)
     assert not any(robot.speeds[-10:])
     start = time.monotonic()
@@ -647,7 +647,7 @@ def process(folder: Path, camera: CameraModel, **parameters: str) -> subprocess.
     } | parameters
     arguments = [part for name, value in values.items() for part in ("-p", f"{name}:={value}")]
     return subprocess.Popen(
-        [sys.executable, "-m", "mvla_pruned_ros.ros.policy_node", "--ros-args", *arguments],
+        [sys.executable, "-m", "mvla_pruned_ros.node.policy_node", "--ros-args", *arguments],
         stderr=subprocess.PIPE,
         text=True,
         env=dict(os.environ),

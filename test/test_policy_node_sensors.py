@@ -28,13 +28,13 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2, PointField
 from std_msgs.msg import Header
 from test_policy_node import BEST_EFFORT, FAILURE, SIZE, Graph, graph, refusal, ros  # noqa: F401
 
-from mvla_pruned_ros.bag_writer import Messages
-from mvla_pruned_ros.matching import MatchedMessages
-from mvla_pruned_ros.messages import ConversionError
-from mvla_pruned_ros.observer import Observer
-from mvla_pruned_ros.ros.conversions import time_message
-from mvla_pruned_ros.ros.message_fallback import create_cloud
-from mvla_pruned_ros.sensors import Frames
+from mvla_pruned_ros.bags.writer import Messages
+from mvla_pruned_ros.messages.decode import ConversionError
+from mvla_pruned_ros.node.conversions import time_message
+from mvla_pruned_ros.node.message_fallback import create_cloud
+from mvla_pruned_ros.observation.builder import Observer
+from mvla_pruned_ros.observation.streams import Frames
+from mvla_pruned_ros.observation.synchronizer import MatchedMessages
 from mvla_pruned_ros.types import CameraModel
 
 CAMERA, DEPTH = "camera_color_optical_frame", "camera_depth_optical_frame"

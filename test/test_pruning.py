@@ -7,15 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from mvla_pruned_ros.pruning.baselines import RandomPruning
-from mvla_pruned_ros.pruning.config import TriStageConfig
-from mvla_pruned_ros.pruning.dynamics import SalienceMemory, carry, longest_unseen, update
-from mvla_pruned_ros.pruning.interface import token_budget
+from mvla_pruned_ros.pruning.base import token_budget
+from mvla_pruned_ros.pruning.baselines.schedule import NUM_KINDS, SalienceSchedule, SchedulePruner, kinds_of
+from mvla_pruned_ros.pruning.baselines.simple import RandomPruning
 from mvla_pruned_ros.pruning.methods import METHODS, make_pruner
-from mvla_pruned_ros.pruning.salience import modality_share, split_budget
-from mvla_pruned_ros.pruning.schedule import NUM_KINDS, SalienceSchedule, SchedulePruner, kinds_of
-from mvla_pruned_ros.pruning.semantic import semantic_sets, unique_points
-from mvla_pruned_ros.pruning.tri_stage import TriStagePruner
+from mvla_pruned_ros.pruning.tri_stage.config import TriStageConfig
+from mvla_pruned_ros.pruning.tri_stage.modality import modality_share, split_budget
+from mvla_pruned_ros.pruning.tri_stage.pruner import TriStagePruner
+from mvla_pruned_ros.pruning.tri_stage.semantic import semantic_sets, unique_points
+from mvla_pruned_ros.pruning.tri_stage.temporal import SalienceMemory, carry, longest_unseen, update
 from mvla_pruned_ros.pruning.types import Evidence, PruningStats, Reason, Selection, SemanticSet, TokenLayout
 
 GRID = 8

@@ -12,10 +12,10 @@ os.environ.setdefault("MUJOCO_GL", "osmesa")
 pytest.importorskip("metaworld", reason="the simulator extra is not installed: pip install .[sim]")
 
 from mvla_pruned_ros.cli.main import main
-from mvla_pruned_ros.evaluation.fingerprint import policy_fingerprint
-from mvla_pruned_ros.evaluation.rows import row
-from mvla_pruned_ros.evaluation.sweep import Setting, run_sweep
-from mvla_pruned_ros.pruning.config import TriStageConfig
+from mvla_pruned_ros.evaluation.success.rows import row
+from mvla_pruned_ros.evaluation.success.sweep import Setting, run_sweep
+from mvla_pruned_ros.policy.fingerprint import policy_fingerprint
+from mvla_pruned_ros.pruning.tri_stage.config import TriStageConfig
 
 SMALL = Path(__file__).parents[1] / "mvla_pruned_ros" / "models" / "small"
 SETTINGS = [

@@ -17,14 +17,8 @@ pytest.importorskip("metaworld", reason="the simulator (Meta-World) is not insta
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TwistStamped
 
-from mvla_pruned_ros.ros.child_process import ChildNode, end_all
-from mvla_pruned_ros.ros.demo_session import (
-    COMMAND_REMAPS,
-    SENSOR_REMAPS,
-    DemoOptions,
-    Graph,
-    start_policy,
-)
+from mvla_pruned_ros.rigs.child_process import ChildNode, end_all
+from mvla_pruned_ros.rigs.demo.session import COMMAND_REMAPS, SENSOR_REMAPS, DemoOptions, Graph, start_policy
 
 AGE_LIMIT_S = 0.5  # default of max_observation_age_ms
 SLACK_S = 1.0  # a busy computer
@@ -33,7 +27,7 @@ SLACK_S = 1.0  # a busy computer
 def start_simulator(graph: Graph, folder: Path) -> ChildNode:
     return ChildNode(
         "simulator",
-        "mvla_pruned_ros.ros.simulator_node",
+        "mvla_pruned_ros.sim.node",
         folder / "simulator.log",
         {"task": "push", "real_time_factor": 0.5},
         {**COMMAND_REMAPS, "~/instruction": "/policy/instruction"},

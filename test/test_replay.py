@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from bags import write_bag
 
-from mvla_pruned_ros.action_labels import labelled
-from mvla_pruned_ros.bag_frames import BagFrame, BagFrames
-from mvla_pruned_ros.bag_reader import Bag
-from mvla_pruned_ros.bag_setup import BagSetup
+from mvla_pruned_ros.bags.frames import BagFrame, BagFrames
+from mvla_pruned_ros.bags.labels import labelled
+from mvla_pruned_ros.bags.reader import Bag
+from mvla_pruned_ros.bags.setup import BagSetup
 from mvla_pruned_ros.cli.main import main
 from mvla_pruned_ros.types import Observation
 
@@ -87,10 +87,10 @@ def test_figures_are_the_same_bytes_when_run_again(replayed: list[Path]) -> None
 
 
 def test_figures_are_those_of_the_core(replayed: list[Path], bag_folder: Path, tiny_policy_folder: Path) -> None:
-    from mvla_pruned_ros.policy.mvla import MVLAPolicy
-    from mvla_pruned_ros.pruning.config import TriStageConfig
+    from mvla_pruned_ros.policy.mvla.policy import MVLAPolicy
+    from mvla_pruned_ros.policy.runtime import PolicyRuntime
     from mvla_pruned_ros.pruning.methods import make_pruner
-    from mvla_pruned_ros.runtime import PolicyRuntime
+    from mvla_pruned_ros.pruning.tri_stage.config import TriStageConfig
 
     policy = MVLAPolicy.load(tiny_policy_folder)
     config = TriStageConfig.of_policy(tiny_policy_folder)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mvla_pruned_ros.bag_reader import STORE
+from mvla_pruned_ros.bags.reader import STORE
 from mvla_pruned_ros.replay.annotated import TOPICS as ANNOTATED
 
 ROOT = Path(__file__).parent.parent
@@ -27,7 +27,7 @@ def topics() -> dict[str, str]:
     from rclpy.context import Context
     from rclpy.parameter import Parameter
 
-    from mvla_pruned_ros.ros.policy_node import PolicyNode
+    from mvla_pruned_ros.node.policy_node import PolicyNode
 
     found: dict[str, str] = {}
     context = Context()
@@ -151,8 +151,8 @@ def test_franka_launch_file_connects_topics_of_the_node(topics: dict[str, str]) 
 def test_franka_parameters_are_the_node_s_and_refused_until_they_are_filled_in() -> None:
     pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
     from mvla_pruned_ros.models import policy_folder
-    from mvla_pruned_ros.ros.parameters import SPECS, Settings
-    from mvla_pruned_ros.sensors import pose_of
+    from mvla_pruned_ros.node.parameters import SPECS, Settings
+    from mvla_pruned_ros.observation.streams import pose_of
 
     path = ROOT / "config" / "realsense_franka.yaml"
     given = yaml.safe_load(path.read_text())["/**/policy"]["ros__parameters"]

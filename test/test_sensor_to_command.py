@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="no ROS here: transport needs a graph")
 
-from mvla_pruned_ros.ros.sensor_to_command import measure_sensor_to_command, summarise
+from mvla_pruned_ros.rigs.latency import measure_sensor_to_command, summarise
 
 
 def test_outside_is_what_neither_policy_nor_waiting_took() -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from bags import BASE, CAMERA, numbers_of
 
-from mvla_pruned_ros.bag_writer import Messages
-from mvla_pruned_ros.messages import ConversionError, observation_of
-from mvla_pruned_ros.sensors import Frames, TransformError, cloud_streams, sensor_poses
+from mvla_pruned_ros.bags.writer import Messages
+from mvla_pruned_ros.messages.decode import ConversionError, observation_of
+from mvla_pruned_ros.observation.streams import Frames, TransformError, cloud_streams, sensor_poses
 from mvla_pruned_ros.sim.viewpoint import look_at
 from mvla_pruned_ros.types import CameraModel
 

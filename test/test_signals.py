@@ -24,17 +24,17 @@ from geometry_msgs.msg import TwistStamped
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 
-from mvla_pruned_ros.ros.child_process import parameter_arguments
-from mvla_pruned_ros.ros.demo_session import Graph
-from mvla_pruned_ros.ros.faults.session import INSTRUCTION
-from mvla_pruned_ros.ros.made_up_camera import EXTRINSICS
+from mvla_pruned_ros.rigs.child_process import parameter_arguments
+from mvla_pruned_ros.rigs.demo.session import Graph
+from mvla_pruned_ros.rigs.faults.session import INSTRUCTION
+from mvla_pruned_ros.rigs.synthetic_camera import EXTRINSICS
 
 EXIT_S = 2.0
 BUSY_S = 1.0  # a busy computer
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 # Forked from one server that has loaded the libraries: a node is there at once, and is a process as any other.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["mvla_pruned_ros.ros.policy_node"])
+PROCESSES.set_forkserver_preload(["mvla_pruned_ros.node.policy_node"])
 
 
 def node_process(arguments: list[str], domain: str, log: str, hold: str) -> None:
@@ -43,7 +43,7 @@ def node_process(arguments: list[str], domain: str, log: str, hold: str) -> None
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-    from mvla_pruned_ros.ros import policy_node
+    from mvla_pruned_ros.node import policy_node
 
     if hold:
         owner = policy_node.PolicySource if hold == "load" else policy_node

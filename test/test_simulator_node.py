@@ -27,18 +27,19 @@ from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Float64, String
 from std_srvs.srv import Trigger
 
-from mvla_pruned_ros.geometry import depth_to_points
-from mvla_pruned_ros.pruning.config import TriStageConfig
-from mvla_pruned_ros.ros import conversions, simulator_messages
-from mvla_pruned_ros.ros.child_process import ChildNode, end_all
-from mvla_pruned_ros.ros.demo_session import Graph
-from mvla_pruned_ros.ros.parameters import PRUNING, SPECS, Settings
-from mvla_pruned_ros.ros.simulator_node import LATCHED, PARAMETERS
-from mvla_pruned_ros.sensors import Frames
+from mvla_pruned_ros.geometry.clouds import depth_to_points
+from mvla_pruned_ros.node import conversions
+from mvla_pruned_ros.node.parameters import PRUNING, SPECS, Settings
+from mvla_pruned_ros.observation.streams import Frames
+from mvla_pruned_ros.pruning.tri_stage.config import TriStageConfig
+from mvla_pruned_ros.rigs.child_process import ChildNode, end_all
+from mvla_pruned_ros.rigs.demo.session import Graph
+from mvla_pruned_ros.sim import messages as simulator_messages
+from mvla_pruned_ros.sim.node import LATCHED, PARAMETERS
 from mvla_pruned_ros.types import CameraModel
 
 ROOT = Path(__file__).parent.parent
-MODULE = "mvla_pruned_ros.ros.simulator_node"
+MODULE = "mvla_pruned_ros.sim.node"
 
 
 def parameters_of(file: str, node: str) -> dict[str, Any]:

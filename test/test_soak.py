@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mvla_pruned_ros.soak.deadlines import Stalls, judge_deadlines, judge_stops
-from mvla_pruned_ros.soak.memory import ProcessRecord, growth
+from mvla_pruned_ros.rigs.soak.deadlines import Stalls, judge_deadlines, judge_stops
+from mvla_pruned_ros.rigs.soak.memory import ProcessRecord, growth
 
 PERIOD_S = 0.0125
 
@@ -133,7 +133,7 @@ def test_recorder_notices_that_it_could_not_run(tmp_path: Path) -> None:
     import signal
 
     path = tmp_path / "stalls.txt"
-    with subprocess.Popen([sys.executable, "-m", "mvla_pruned_ros.soak.stall_recorder", str(path)]) as recorder:
+    with subprocess.Popen([sys.executable, "-m", "mvla_pruned_ros.rigs.soak.stall_recorder", str(path)]) as recorder:
         while not path.exists():
             time.sleep(0.01)
         time.sleep(0.3)
@@ -153,7 +153,8 @@ def test_recorder_notices_that_it_could_not_run(tmp_path: Path) -> None:
 def test_recorder_imports_nothing_heavy() -> None:
     """What it shares with the nodes may be the machine alone."""
     code = (
-        "import sys, mvla_pruned_ros.soak.stall_recorder; print(sorted(set(sys.modules) & {'numpy', 'torch', 'rclpy'}))"
+        "import sys, mvla_pruned_ros.rigs.soak.stall_recorder\n"
+        "print(sorted(set(sys.modules) & {'numpy', 'torch', 'rclpy'}))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 

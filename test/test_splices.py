@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mvla_pruned_ros.chunks import OwnSteps
 from mvla_pruned_ros.cli.main import main
-from mvla_pruned_ros.evaluation.splice_plot import splice_svg
-from mvla_pruned_ros.evaluation.splices import SplicedEpisode, summary
+from mvla_pruned_ros.control.chunk_buffer import OwnSteps
+from mvla_pruned_ros.evaluation.splices.measure import SplicedEpisode, summary
+from mvla_pruned_ros.evaluation.splices.plot import splice_svg
 
 
 def episode(mode: str = "switch", jump: float = 0.3) -> SplicedEpisode:

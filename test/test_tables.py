@@ -9,10 +9,15 @@ from typing import Any
 import pytest
 
 from mvla_pruned_ros.cli.main import main
-from mvla_pruned_ros.evaluation.rows import merge, read_rows, write_rows
-from mvla_pruned_ros.evaluation.statistics import mean_interval, mean_paired_interval, paired_interval, wilson_interval
-from mvla_pruned_ros.evaluation.summary import mean_rows, with_differences
-from mvla_pruned_ros.evaluation.tables import Table, document, markdown, overview
+from mvla_pruned_ros.evaluation.success.rows import merge, read_rows, write_rows
+from mvla_pruned_ros.evaluation.success.statistics import (
+    mean_interval,
+    mean_paired_interval,
+    paired_interval,
+    wilson_interval,
+)
+from mvla_pruned_ros.evaluation.success.summary import mean_rows, with_differences
+from mvla_pruned_ros.evaluation.success.tables import Table, document, markdown, overview
 
 
 def row(task: str, method: str, keep: float, successes: str, **changes: Any) -> dict[str, Any]:

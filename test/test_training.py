@@ -16,12 +16,12 @@ from safetensors.torch import load_file
 
 pytest.importorskip("metaworld", reason="the simulator extra is not installed: pip install .[train]")
 
-from mvla_pruned_ros.policy.checkpoint import load_policy_parts
-from mvla_pruned_ros.policy.config import MVLAConfig
-from mvla_pruned_ros.policy.inputs import prepare
-from mvla_pruned_ros.policy.instruction import InstructionTokenizer
-from mvla_pruned_ros.policy.model import Batch, MVLAModel
-from mvla_pruned_ros.policy.normalization import ActionNormalization
+from mvla_pruned_ros.policy.mvla.checkpoint import load_policy_parts
+from mvla_pruned_ros.policy.mvla.config import MVLAConfig
+from mvla_pruned_ros.policy.mvla.instruction import InstructionTokenizer
+from mvla_pruned_ros.policy.mvla.model import Batch, MVLAModel
+from mvla_pruned_ros.policy.mvla.normalization import ActionNormalization
+from mvla_pruned_ros.policy.mvla.preprocess import prepare
 from mvla_pruned_ros.training import loop
 from mvla_pruned_ros.training.batches import Batches
 from mvla_pruned_ros.training.config import TrainingConfig

@@ -14,12 +14,12 @@ from kinect import camera_model, needs_kinect, views
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from mvla_pruned_ros.bag_frames import BagFrame, BagFrames
-from mvla_pruned_ros.bag_reader import Bag
-from mvla_pruned_ros.bag_setup import BagSetup
-from mvla_pruned_ros.geometry import depth_to_points
-from mvla_pruned_ros.sensors import TransformError
-from mvla_pruned_ros.transforms import TransformTree
+from mvla_pruned_ros.bags.frames import BagFrame, BagFrames
+from mvla_pruned_ros.bags.reader import Bag
+from mvla_pruned_ros.bags.setup import BagSetup
+from mvla_pruned_ros.bags.tf_tree import TransformTree
+from mvla_pruned_ros.geometry.clouds import depth_to_points
+from mvla_pruned_ros.observation.streams import TransformError
 from mvla_pruned_ros.types import Observation
 
 S = 10**9

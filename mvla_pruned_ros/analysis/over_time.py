@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..pruning.config import TriStageConfig
-from ..pruning.dynamics import SalienceMemory, carry, update
+from ..pruning.tri_stage.config import TriStageConfig
+from ..pruning.tri_stage.temporal import SalienceMemory, carry, update
 from ..pruning.types import TokenLayout
 
 

@@ -8,8 +8,8 @@ import io
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..overlay import DOTS
 from ..pruning.types import SemanticSet
+from ..reports.overlay import DOTS
 from .recording import Call
 from .salience import in_multiples_of_mean
 

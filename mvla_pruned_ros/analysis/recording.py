@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..policy.inputs import square_image
-from ..policy.interface import Policy
-from ..pruning.baselines import NoPruning
+from ..policy.base import Policy
+from ..policy.mvla.preprocess import square_image
+from ..policy.runtime import Inference, PolicyRuntime
+from ..pruning.baselines.simple import NoPruning
 from ..pruning.types import Evidence, Selection, TokenLayout
-from ..runtime import Inference, PolicyRuntime
 from ..types import CameraModel, Observation
 
 PICTURE_PX = 288  # about this many pixels along an edge of a kept picture

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..pruning.config import TriStageConfig
-from ..pruning.salience import modality_share
-from ..pruning.semantic import semantic_sets
+from ..pruning.tri_stage.config import TriStageConfig
+from ..pruning.tri_stage.modality import modality_share
+from ..pruning.tri_stage.semantic import semantic_sets
 from ..pruning.types import SemanticSet
 from .over_time import cosine, segments, similarity
 from .recording import Call

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..pruning.semantic import unique_points
+from ..pruning.tri_stage.semantic import unique_points
 from ..pruning.types import SemanticSet, TokenLayout
 
 # 2D / 3D salience in percent that the paper reports of MLA on RLBench. It has 256 tokens of each modality, so that

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..bag_frames import BagFrame, BagFrames
-from ..policy.inputs import NotReadyError
-from ..policy.interface import Policy
+from ..bags.frames import BagFrame, BagFrames
+from ..policy.base import Policy
+from ..policy.mvla.preprocess import NotReadyError
 from .recording import Call, RecordingRuntime
 
 
@@ -17,7 +17,7 @@ def simulated_calls(robot: Any, policy: Policy, seed: int) -> Iterator[Call]:
     Args:
         robot: a ``SimulatedRobot``, reset here. seed: of the scene.
     """
-    from ..evaluation.rollout import DelayedControl  # needs the simulator, which a bag does not
+    from ..evaluation.success.rollout import DelayedControl  # needs the simulator, which a bag does not
 
     runtime = RecordingRuntime(policy)
     robot.reset(seed)

@@ -19,7 +19,7 @@ from .bag_options import add_bag_arguments, bag_setup
 
 if TYPE_CHECKING:
     from ..analysis.recording import Call
-    from ..policy.interface import Policy
+    from ..policy.base import Policy
 
 EXAMPLES = """examples:
   mvla analyze --task push --seed 3                     the shipped policy drives the simulated robot
@@ -66,8 +66,8 @@ def run(args: argparse.Namespace) -> int:
 
     from ..analysis.page import draw_page
     from ..analysis.report import analyse, sets_of
-    from ..bag_reader import Bag
-    from ..policy_source import PolicySource
+    from ..bags.reader import Bag
+    from ..policy.source import PolicySource
 
     model, console = PolicySource.of(args.policy), Console()
     config = model.pruning()
@@ -114,7 +114,7 @@ def _check(args: argparse.Namespace) -> None:
 def _bag(args: argparse.Namespace, bag: Any, policy: Policy) -> tuple[str, int, Iterator[Call]]:
     """What it is called, at most how many calls come, and the calls."""
     from ..analysis.sources import bag_calls
-    from ..bag_frames import BagFrames
+    from ..bags.frames import BagFrames
 
     frames = BagFrames(bag, bag_setup(args))
     return str(bag.folder), frames.images, bag_calls(frames, policy)
@@ -122,7 +122,7 @@ def _bag(args: argparse.Namespace, bag: Any, policy: Policy) -> tuple[str, int, 
 
 def _episode(args: argparse.Namespace, policy: Policy) -> tuple[str, int, Iterator[Call]]:
     from ..analysis.sources import simulated_calls
-    from ..evaluation.rollout import REPLAN_STEPS
+    from ..evaluation.success.rollout import REPLAN_STEPS
     from ..sim.robot import robot_of
 
     robot, seed = robot_of(args.task), args.seed or 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..bag_setup import BagSetup
+    from ..bags.setup import BagSetup
 
 ROLES = (
     "image, depth, points, camera_info, ee_pose, gripper, instruction, twist, gripper_command; depth_camera_info of "
@@ -67,8 +67,8 @@ def bag_setup(args: argparse.Namespace) -> BagSetup:
     Raises:
         ValueError: names the argument or the key of the file.
     """
-    from ..bag_setup import BagSetup
-    from ..sensors import pose_of
+    from ..bags.setup import BagSetup
+    from ..observation.streams import pose_of
 
     setup = BagSetup.load(args.bag_config) if args.bag_config else BagSetup()
     names = ("base_frame", "camera_frame", "extrinsics_source", "sync_tolerance_ms", "instruction", "split")

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ..policy.mla.presets import MLA_PRESETS
-from ..policy.presets import PRESETS
-from ..pruning.interface import check_keep_ratio
+from ..policy.mvla.presets import PRESETS
+from ..pruning.base import check_keep_ratio
 from ..pruning.methods import METHODS, check_method
 
 EXAMPLES = """examples:
@@ -68,14 +68,14 @@ def run(args: argparse.Namespace) -> int:
     if args.sensor_to_command:
         return _sensor_to_command(args)
     if args.read is not None:
-        from ..evaluation.bench_file import read_rows
+        from ..evaluation.latency.results_file import read_rows
 
         if args.plot is None:
             raise ValueError("--read needs --plot: where the plots go")
         return _plot(read_rows(args.read)["rows"], args.plot)
     rows = _measure(args)
     if args.json:
-        from ..evaluation.bench_file import add_rows
+        from ..evaluation.latency.results_file import add_rows
 
         add_rows(args.json, rows, _command())
         print(f"rows written to {args.json}")
@@ -87,11 +87,11 @@ def _measure(args: argparse.Namespace) -> list[dict[str, Any]]:
     from rich.console import Console
     from rich.progress import Progress
 
-    from ..evaluation.bench import Lengths, bench_row, measure, total_rounds, variants
-    from ..evaluation.bench_subject import Subject, resized
-    from ..evaluation.costs import measure_floor
+    from ..evaluation.latency.bench import Lengths, bench_row, measure, total_rounds, variants
+    from ..evaluation.latency.costs import measure_floor
+    from ..evaluation.latency.subject import Subject, resized
     from ..models import policy_folder
-    from ..policy.presets import preset
+    from ..policy.mvla.presets import preset
 
     for method in args.method:
         check_method(method)
@@ -127,8 +127,8 @@ def _measure(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _sensor_to_command(args: argparse.Namespace) -> int:
-    from ..evaluation.bench_file import set_entry
-    from ..ros.sensor_to_command import measure_sensor_to_command
+    from ..evaluation.latency.results_file import set_entry
+    from ..rigs.latency import measure_sensor_to_command
 
     entry = measure_sensor_to_command(args.seconds)
     for name, value in entry.items():
@@ -140,7 +140,7 @@ def _sensor_to_command(args: argparse.Namespace) -> int:
 
 
 def _plot(rows: list[dict[str, Any]], path: Path) -> int:
-    from ..evaluation.bench_file import write_page
+    from ..evaluation.latency.results_file import write_page
 
     if not rows:
         raise ValueError("there are no rows to plot")

@@ -13,8 +13,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..pruning.config import CALIBRATION_FILE, TriStageConfig
-from ..pruning.interface import check_keep_ratio
+from ..pruning.base import check_keep_ratio
+from ..pruning.tri_stage.config import CALIBRATION_FILE, TriStageConfig
 from ..sim.tasks import CALIBRATION_TASKS, TASKS, task_named
 
 EXAMPLES = f"""examples:
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     """Fit, print the steps, write the file."""
     from rich.console import Console
 
-    from ..evaluation.calibration_sweep import CalibrationSweep
+    from ..evaluation.calibration.sweep import CalibrationSweep
     from ..models import policy_folder
 
     for task in [*args.tasks, *args.held_out]:

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..policy.config import MVLAConfig
     from ..policy.mla.config import MLAConfig
+    from ..policy.mvla.config import MVLAConfig
 
 EXAMPLES = """examples:
   mvla convert exp/rlbench policies/mla                                   bfloat16, as upstream computes
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ..policy.mla.convert import convert
-    from ..policy.repack import is_policy_folder, repack
+    from ..policy.mvla.repack import is_policy_folder, repack
 
     if not args.shard_mb >= 1:
         raise ValueError(f"--shard-mb must be at least 1, got {args.shard_mb}")

@@ -40,7 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo; returns the exit code."""
-    from ..ros.demo_runner import run_demo
-    from ..ros.demo_session import DemoOptions
+    from ..rigs.demo.runner import run_demo
+    from ..rigs.demo.session import DemoOptions
 
     return run_demo(DemoOptions.of(args), episodes=args.episodes, gif=not args.no_gif)

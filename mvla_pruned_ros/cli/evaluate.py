@@ -16,14 +16,14 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..pruning.config import TriStageConfig
-from ..pruning.interface import check_keep_ratio
+from ..pruning.base import check_keep_ratio
 from ..pruning.methods import METHODS, check_method
+from ..pruning.tri_stage.config import TriStageConfig
 from ..sim.tasks import TASKS, task_named
 from .options import pruning_config
 
 if TYPE_CHECKING:
-    from ..evaluation.tables import Table
+    from ..evaluation.success.tables import Table
 
 EXAMPLES = """examples:
   mvla evaluate --tasks push --episodes 20 --keep 1.0
@@ -92,15 +92,15 @@ def run(args: argparse.Namespace) -> int:
         TimeRemainingColumn,
     )
 
-    from ..evaluation.episode_log import EpisodeLog
-    from ..evaluation.fingerprint import policy_fingerprint
-    from ..evaluation.machine import machine
-    from ..evaluation.rows import identity, merge, read_rows, row, write_rows
-    from ..evaluation.summary import condition, mean_rows, with_differences
-    from ..evaluation.sweep import Setting, run_sweep
-    from ..evaluation.tables import overview
+    from ..evaluation.success.episode_log import EpisodeLog
+    from ..evaluation.success.rows import identity, merge, read_rows, row, write_rows
+    from ..evaluation.success.summary import condition, mean_rows, with_differences
+    from ..evaluation.success.sweep import Setting, run_sweep
+    from ..evaluation.success.tables import overview
     from ..models import policy_folder
-    from ..policy.device import resolve_device
+    from ..policy.engine.device import resolve_device
+    from ..policy.engine.machine import machine
+    from ..policy.fingerprint import policy_fingerprint
 
     for task in args.tasks:
         task_named(task)

@@ -47,7 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run what was asked for; returns the exit code."""
-    from ..ros.faults import tool
+    from ..rigs.faults import tool
 
     if args.list:
         return tool.list_faults()

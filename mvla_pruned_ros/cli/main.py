@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from ..memory import keep_freed_memory
+from ..node.malloc import keep_freed_memory
 
 # Each is a module of this package with add_parser(subparsers), and run(args) that returns the exit code.
 COMMANDS = (

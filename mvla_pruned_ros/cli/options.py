@@ -7,8 +7,8 @@ import dataclasses
 import json
 from typing import Any
 
-from ..pruning.config import TriStageConfig
 from ..pruning.methods import METHODS
+from ..pruning.tri_stage.config import TriStageConfig
 from ..sim.tasks import DEMO_TASKS, TASKS
 
 

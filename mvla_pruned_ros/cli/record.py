@@ -56,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
         return _record_experts(args)
     if args.episodes is not None or args.noisy or args.remap:
         raise ValueError("--episodes, --noisy and --remap are for --expert, which was not given")
-    from ..ros.demo_session import DemoOptions
-    from ..ros.record_runner import run_record
+    from ..rigs.demo.record import run_record
+    from ..rigs.demo.session import DemoOptions
 
     return run_record(DemoOptions.of(args), 20.0 if args.seconds is None else args.seconds)
 
@@ -66,7 +66,7 @@ def _record_experts(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from ..bag_setup import BagSetup
+    from ..bags.setup import BagSetup
     from ..sim.tasks import DEMO_TASKS, task_named
     from ..training.expert import record_bag
 

@@ -98,10 +98,10 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from ..bag_reader import Bag
-    from ..evaluation.fingerprint import policy_fingerprint
-    from ..policy_source import PolicySource
-    from ..pruning.interface import check_keep_ratio
+    from ..bags.reader import Bag
+    from ..policy.fingerprint import policy_fingerprint
+    from ..policy.source import PolicySource
+    from ..pruning.base import check_keep_ratio
     from ..pruning.methods import make_pruner
     from ..replay.run import replay
 
@@ -169,8 +169,8 @@ def _table(numbers: dict, timings: dict) -> object:
 
 
 def _live(args: argparse.Namespace) -> int:
-    from ..ros.demo_session import DemoOptions
-    from ..ros.replay_runner import run_replay
+    from ..rigs.demo.live_replay import run_replay
+    from ..rigs.demo.session import DemoOptions
 
     _refuse_offline(args, "--live, which plays bags of `mvla record`")
     options = DemoOptions(

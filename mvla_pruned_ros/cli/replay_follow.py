@@ -22,9 +22,9 @@ def run_follow(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from ..bag_reader import Bag
-    from ..evaluation.fingerprint import policy_fingerprint
+    from ..bags.reader import Bag
     from ..models import policy_folder
+    from ..policy.fingerprint import policy_fingerprint
     from ..policy.loading import load_policy
     from ..replay.follow import RecordedCalls
     from ..replay.follow_report import VERDICTS, follow_bag, machine_here

@@ -53,7 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Soak; returns the exit code."""
-    from ..ros.soak_runner import SoakOptions, run_soak
+    from ..rigs.soak.runner import SoakOptions, run_soak
 
     return run_soak(
         SoakOptions(

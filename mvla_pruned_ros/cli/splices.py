@@ -56,14 +56,14 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
-    from ..evaluation.machine import machine
-    from ..evaluation.splice_plot import splice_svg
-    from ..evaluation.splices import MODES, spliced_episode, summary
+    from ..evaluation.splices.measure import MODES, spliced_episode, summary
+    from ..evaluation.splices.plot import splice_svg
     from ..models import policy_folder
+    from ..policy.engine.machine import machine
     from ..policy.loading import load_policy
-    from ..pruning.config import TriStageConfig
+    from ..policy.runtime import PolicyRuntime
     from ..pruning.methods import make_pruner
-    from ..runtime import PolicyRuntime
+    from ..pruning.tri_stage.config import TriStageConfig
     from ..sim.robot import robot_of
 
     folder = policy_folder(args.policy or "small")

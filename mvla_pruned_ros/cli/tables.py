@@ -28,8 +28,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, select, print."""
-    from ..evaluation.rows import merge, read_rows
-    from ..evaluation.tables import document
+    from ..evaluation.success.rows import merge, read_rows
+    from ..evaluation.success.tables import document
 
     rows: list[dict[str, Any]] = []
     for path in args.files:

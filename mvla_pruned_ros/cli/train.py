@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from ..models import policy_folder
-    from ..policy.device import resolve_device
+    from ..policy.engine.device import resolve_device
     from ..training.collect import collect
     from ..training.demonstrations import Demonstrations
     from ..training.from_bags import convert_bags

@@ -7,8 +7,8 @@ from typing import Any, cast
 import numpy as np
 
 from ..pruning.types import Reason, Selection, TokenLayout
-from .interface import Policy, PolicyOutput
-from .stage_timer import StageTimer
+from .base import Policy, PolicyOutput
+from .engine.stage_timer import StageTimer
 
 NUMBERS = ("chunk_size", "action_dim", "step_s", "token_bucket")
 METHODS = ("reset", "check_instruction", "example", "prepare", "act", "seal", "memory_mb")

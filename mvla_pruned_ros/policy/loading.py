@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeAlias
 
-from .checkpoint import config_file
-from .config import MVLAConfig, read_entries
+from .engine.weight_files import CheckpointError
 from .mla.config import ARCHITECTURE as MLA
 from .mla.config import MLAConfig
 from .mla.policy import MLAPolicy
-from .mvla import MVLAPolicy
-from .weight_files import CheckpointError
+from .mvla.checkpoint import config_file
+from .mvla.config import MVLAConfig, read_entries
+from .mvla.policy import MVLAPolicy
 
 LoadedPolicy: TypeAlias = MVLAPolicy | MLAPolicy
 

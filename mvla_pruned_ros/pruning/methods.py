@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .config import TriStageConfig
+from .tri_stage.config import TriStageConfig
 
 if TYPE_CHECKING:
-    from .interface import Pruner
+    from .base import Pruner
 
 METHODS = ("none", "random", "uniform", "fastv", "divprune", "dart", "vla_pruner", "vla_adp", "tri_stage")
 
@@ -34,13 +34,13 @@ def make_pruner(method: str, keep_ratio: float, config: TriStageConfig | None = 
         ValueError: unknown method or keep ratio outside (0, 1].
     """
     # Imported here: names are wanted where numpy, scipy and torch are not, for help on the command line.
-    from .baselines import NoPruning, RandomPruning, UniformPruning
-    from .dart import DartPruner
-    from .divprune import DivPrunePruner
-    from .fastv import FastVPruner
-    from .tri_stage import TriStagePruner
-    from .vla_adp import VlaAdpPruner
-    from .vla_pruner import VlaPrunerPruner
+    from .baselines.dart import DartPruner
+    from .baselines.divprune import DivPrunePruner
+    from .baselines.fastv import FastVPruner
+    from .baselines.simple import NoPruning, RandomPruning, UniformPruning
+    from .baselines.vla_adp import VlaAdpPruner
+    from .baselines.vla_pruner import VlaPrunerPruner
+    from .tri_stage.pruner import TriStagePruner
 
     match check_method(method):
         case "none":

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..bag_writer import BagWriter
-from ..overlay import draw_overlay
-from ..policy.inputs import square_image
+from ..bags.writer import BagWriter
+from ..policy.mvla.preprocess import square_image
+from ..reports.overlay import draw_overlay
 from .compare import Comparison
 
 TOPICS = {

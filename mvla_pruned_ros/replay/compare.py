@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from ..analysis.recording import KeepEvidence
-from ..bag_frames import BagFrame
-from ..policy.inputs import NotReadyError
-from ..policy.interface import Policy
-from ..pruning.interface import Pruner
-from ..pruning.salience import modality_share
-from ..runtime import Inference, NonFiniteActionError, PolicyRuntime
+from ..bags.frames import BagFrame
+from ..policy.base import Policy
+from ..policy.mvla.preprocess import NotReadyError
+from ..policy.runtime import Inference, NonFiniteActionError, PolicyRuntime
+from ..pruning.base import Pruner
+from ..pruning.tri_stage.modality import modality_share
 from ..types import Observation
 
 # Velocity and gripper of the simulated robot and of the node; other policies have numbers.

@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from ..bag_frames import with_own_image
-from ..bag_reader import Bag
-from ..call_record import CallRecord
-from ..messages import ConversionError, Frames, observation_of, stamp_ns
-from ..policy.inputs import NotReadyError
-from ..policy.interface import Policy
-from ..pruning.config import TriStageConfig
+from ..bags.frames import with_own_image
+from ..bags.reader import Bag
+from ..messages.decode import ConversionError, Frames, observation_of, stamp_ns
+from ..observation.streams import is_camera_info
+from ..policy.base import Policy
+from ..policy.call_record import CallRecord
+from ..policy.mvla.preprocess import NotReadyError
+from ..policy.runtime import PolicyRuntime
 from ..pruning.methods import make_pruner
-from ..pruning.tri_stage import TriStagePruner
-from ..runtime import PolicyRuntime
-from ..sensors import is_camera_info
+from ..pruning.tri_stage.config import TriStageConfig
+from ..pruning.tri_stage.pruner import TriStagePruner
 from ..types import Observation
 
 TOPIC_END = "/call"

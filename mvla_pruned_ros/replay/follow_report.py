@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..evaluation.machine import machine
-from ..policy.interface import Policy
+from ..policy.base import Policy
+from ..policy.engine.machine import machine
 from .compare import named
 from .follow import FollowedCall, RecordedCalls, follow
 

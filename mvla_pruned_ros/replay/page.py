@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 from ..analysis.figures import IMAGE, POINTS, styled
 from ..analysis.page import POLICY, STYLE, section
 from ..analysis.pictures import as_data_url
-from ..overlay import DOTS, TINTS
+from ..reports.overlay import DOTS, TINTS
 from .compare import DIMENSIONS, Totals
 
 MOST_POINTS = 4000  # of a curve; more are thinned evenly

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ..action_labels import labelled
-from ..bag_frames import BagFrame, BagFrames
-from ..bag_reader import Bag
-from ..bag_setup import BagSetup
-from ..evaluation.machine import machine
-from ..policy.interface import Policy
-from ..pruning.interface import Pruner
+from ..bags.frames import BagFrame, BagFrames
+from ..bags.labels import labelled
+from ..bags.reader import Bag
+from ..bags.setup import BagSetup
+from ..policy.base import Policy
+from ..policy.engine.machine import machine
+from ..pruning.base import Pruner
 from .annotated import Annotations, overlay_of
 from .compare import Totals, compare
 from .page import draw_page

@@ -10,7 +10,7 @@ import functools
 
 import numpy as np
 
-from ..geometry import depth_to_points
+from ..geometry.clouds import depth_to_points
 from ..types import CameraModel, Observation
 from .camera import RgbdCamera, mujoco
 from .experts import OWN_EXPERTS

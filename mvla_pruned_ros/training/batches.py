@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..policy.config import MVLAConfig
-from ..policy.instruction import InstructionTokenizer
-from ..policy.model import Batch
-from ..policy.normalization import ActionNormalization
+from ..policy.mvla.config import MVLAConfig
+from ..policy.mvla.instruction import InstructionTokenizer
+from ..policy.mvla.model import Batch
+from ..policy.mvla.normalization import ActionNormalization
 from .config import TrainingConfig
 from .demonstrations import Demonstrations
 from .ranks import ALONE, Ranks

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ..evaluation.sweep import run_jobs
-from ..policy.config import MVLAConfig
+from ..evaluation.success.sweep import run_jobs
+from ..policy.mvla.config import MVLAConfig
 from .demonstrations import Demonstrations
 from .recipes import Shard
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..policy.inputs import PolicyInput
+from ..policy.mvla.preprocess import PolicyInput
 
 
 @dataclass

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..bag_setup import ROLES, TOPICS
-from ..bag_writer import BagWriter
-from ..policy.config import MVLAConfig
-from ..policy.inputs import prepare
+from ..bags.setup import ROLES, TOPICS
+from ..bags.writer import BagWriter
+from ..policy.mvla.config import MVLAConfig
+from ..policy.mvla.preprocess import prepare
 from ..sim.robot import MAX_SPEED, SimulatedRobot, robot_of
 from .demonstrations import Demonstrations
 

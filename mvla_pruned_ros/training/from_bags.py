@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..action_labels import labelled
-from ..bag_frames import BagFrames
-from ..bag_reader import Bag
-from ..bag_setup import BagSetup
-from ..policy.config import MVLAConfig
-from ..policy.inputs import NotReadyError, PolicyInput, prepare
+from ..bags.frames import BagFrames
+from ..bags.labels import labelled
+from ..bags.reader import Bag
+from ..bags.setup import BagSetup
+from ..policy.mvla.config import MVLAConfig
+from ..policy.mvla.preprocess import NotReadyError, PolicyInput, prepare
 from .demonstrations import Demonstrations
 
 FRAMES_PER_FILE = 2000

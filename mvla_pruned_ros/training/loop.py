@@ -18,11 +18,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..policy.checkpoint import load_policy_parts, save_policy
-from ..policy.config import MVLAConfig
-from ..policy.instruction import InstructionTokenizer
-from ..policy.model import Batch, MVLAModel
-from ..policy.normalization import ActionNormalization
+from ..policy.mvla.checkpoint import load_policy_parts, save_policy
+from ..policy.mvla.config import MVLAConfig
+from ..policy.mvla.instruction import InstructionTokenizer
+from ..policy.mvla.model import Batch, MVLAModel
+from ..policy.mvla.normalization import ActionNormalization
 from .batches import Batches
 from .config import TrainingConfig
 from .demonstrations import Demonstrations

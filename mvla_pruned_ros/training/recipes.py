@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..policy.config import MVLAConfig
-from ..policy.presets import preset
+from ..policy.mvla.config import MVLAConfig
+from ..policy.mvla.presets import preset
 from ..sim.tasks import task_named
 from .config import TrainingConfig
 

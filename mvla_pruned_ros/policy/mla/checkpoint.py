@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoint import config_file
-from ..weight_files import CheckpointError, open_weights
+from ..engine.weight_files import CheckpointError, open_weights
+from ..mvla.checkpoint import config_file
 from . import prompt, statistics
 from .config import MLAConfig
 from .model import MLAModel

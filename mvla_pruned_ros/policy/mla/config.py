@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...types import ActionSpace
-from ..config import read_config
+from ..mvla.config import read_config
 
 ARCHITECTURE = "mla"
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..config import read_config, read_entries
-from ..weight_files import SHARD_BYTES, CheckpointError, new_folder, refuse_existing, write_shards
+from ..engine.weight_files import SHARD_BYTES, CheckpointError, new_folder, refuse_existing, write_shards
+from ..mvla.config import read_config, read_entries
 from . import prompt, statistics
 from .config import MLAConfig
 from .model import MLAModel

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..diffusion import timestep_features
+from ..engine.diffusion import timestep_features
 
 
 def projector(width: int, out: int) -> nn.Sequential:

@@ -11,7 +11,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from ..tokenizers import gather_tokens
+from ..mvla.tokenizers import gather_tokens
 
 # Of CLIP's preprocessing.
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)

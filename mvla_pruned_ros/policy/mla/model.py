@@ -16,9 +16,9 @@ from transformers import LlamaConfig, LlamaModel
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from ...pruning.in_call import CallView, InCallRule
-from ..attention import NAME, AttentionRows, PrefixCache
-from ..backbone import BackboneOutput, DenoisingPasses, Prefix, run_backbone, text_scores
-from ..diffusion import cosine_alphas, ddim_timesteps
+from ..engine.attention import NAME, AttentionRows, PrefixCache
+from ..engine.backbone import BackboneOutput, DenoisingPasses, Prefix, run_backbone, text_scores
+from ..engine.diffusion import cosine_alphas, ddim_timesteps
 from .config import MLAConfig
 from .heads import NoiseHead, TimeEmbedder, embedder, projector
 from .image_tower import ImageTower

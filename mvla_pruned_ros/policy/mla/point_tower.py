@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ...geometry_torch import farthest_point_sample
-from ..tokenizers import gather_tokens
+from ..mvla.tokenizers import gather_tokens
 from .point_neighbours import nearest, squared_distances, take
+from .point_sampling import farthest_point_sample
 
 ALPHA, BETA = 1000.0, 100.0  # span of wavelengths and scale of the position encoding
 BLOCKS = (2, 1)  # residual blocks of each stage

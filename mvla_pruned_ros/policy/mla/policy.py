@@ -8,12 +8,12 @@ import numpy as np
 
 from ...pruning.types import Selection
 from ...types import Observation
-from ..device import cast_parameters, resolve_device, resolve_precision
+from ..engine.device import cast_parameters, resolve_device, resolve_precision
+from ..engine.torch_policy import TorchPolicy
 from ..example import example_observation
-from ..torch_policy import TorchPolicy
 from .checkpoint import load_mla_parts
-from .inputs import MLAInput, prepare
 from .model import MLABatch, MLAModel
+from .preprocess import MLAInput, prepare
 from .prompt import PromptTokenizer
 from .statistics import MLANormalization
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..device import resolve_device
+from ..engine.device import resolve_device
 from .config import MLAConfig
 from .model import MLAModel
 from .policy import MLAPolicy

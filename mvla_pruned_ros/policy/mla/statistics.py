@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config import read_entries
+from ..mvla.config import read_entries
 
 FILE = "normalization.json"
 GRIPPER = 6  # of every 7 values of an action: x, y, z, Euler x, y, z, gripper

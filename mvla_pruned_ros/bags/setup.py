@@ -1,0 +1,230 @@
+"""What the topics of a bag mean: names by role, frames, extrinsics, instruction. From words of a command or a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..observation.streams import EXTRA_CLOUD, INFO, Frames, cloud_streams, pose_of, sensor_poses
+from ..sim.viewpoint import POSITION, TARGET, look_at
+from .reader import Bag
+
+IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+# Role: the types it may have.
+ROLES: dict[str, tuple[str, ...]] = {
+    "image": IMAGES,
+    "depth": IMAGES,  # compressed: the transport compressedDepth
+    "points": ("sensor_msgs/msg/PointCloud2",),
+    "camera_info": ("sensor_msgs/msg/CameraInfo",),
+    "ee_pose": ("geometry_msgs/msg/PoseStamped",),
+    "gripper": ("sensor_msgs/msg/JointState",),
+    "instruction": ("std_msgs/msg/String",),
+    "twist": ("geometry_msgs/msg/TwistStamped", "geometry_msgs/msg/Twist"),
+    "gripper_command": ("std_msgs/msg/Float64",),
+}
+# Read only where the setup says so.
+TRANSFORMS = {"tf": "/tf", "tf_static": "/tf_static"}
+TRANSFORM_TYPES = ("tf2_msgs/msg/TFMessage",)
+EXTRINSICS_SOURCES = ("parameters", "tf")
+SENSORS = ("image", "depth", "points", "camera_info", "ee_pose", "gripper")
+# Those of `mvla record`.
+TOPICS = {
+    **{role: f"/simulator/{role}" for role in SENSORS},
+    "instruction": "/policy/instruction",
+    "twist": "/policy/command/twist",
+    "gripper_command": "/policy/command/gripper",
+}
+SPLITS = ("instruction", "bag")
+FILE_KEYS = (
+    "topics", "base_frame", "camera_frame", "extrinsics_source", "extrinsics", "depth_registered", "extra_clouds",
+    "sensor_frames", "sensor_extrinsics", "sync_tolerance_ms", "instruction", "split",
+)  # fmt: skip
+
+
+def types_of(role: str) -> tuple[str, ...]:
+    """Message types that a role may have; raises ValueError for a role there is not."""
+    if role in TRANSFORMS:
+        return TRANSFORM_TYPES
+    name = role.removesuffix(INFO)
+    if EXTRA_CLOUD.fullmatch(name) or name == "depth":
+        return ROLES[name.split("_")[0] if name == role else "camera_info"]
+    if role not in ROLES:
+        more = f"depth{INFO}, depth_1, depth_1{INFO}, points_1, ..."
+        raise ValueError(f"unknown topic role {role!r}: choose from {', '.join((*ROLES, *TRANSFORMS))}, {more}")
+    return ROLES[role]
+
+
+@dataclass(frozen=True)
+class BagSetup:
+    """How to read a bag. The defaults are those of the policy node and of `mvla record`.
+
+    Attributes:
+        topics: role -> topic, for the roles whose topics have other names than in ``TOPICS``.
+        base_frame, camera_frame: frame of pose and commands; optical frame of the colour image and what is registered
+            to it.
+        base_from_camera: (4, 4) pose of the optical frame in the base frame. None: of the simulated camera, which is
+            taken for bags of `mvla record` only.
+        extrinsics_source: ``parameters``: the poses given here. ``tf``: those of the bag's tf, at each stamp.
+        depth_registered: depth has frame and camera info of the colour image. Naming a topic for depth_camera_info says
+            that it has not.
+        extra_clouds: roles of more clouds, depth_1, points_2, ...; those that ``topics`` names are read anyway.
+        sensor_frames, sensor_extrinsics: frames of other depth images and clouds; x y z qx qy qz qw of each.
+        sync_tolerance_ms: largest difference of header stamps between an image and what belongs to it.
+        instruction: words for the whole bag, in place of the topic; "" reads the topic.
+        split: ``instruction``: each message of the topic begins an episode. ``bag``: only other words do.
+    """
+
+    topics: Mapping[str, str] = field(default_factory=dict)
+    base_frame: str = "base"
+    camera_frame: str = "camera_color_optical_frame"
+    base_from_camera: np.ndarray | None = None
+    extrinsics_source: str = "parameters"
+    depth_registered: bool = True
+    extra_clouds: Sequence[str] = ()
+    sensor_frames: Sequence[str] = ()
+    sensor_extrinsics: Sequence[float] = ()
+    sync_tolerance_ms: float = 60.0
+    instruction: str = ""
+    split: str = "instruction"
+
+    def __post_init__(self) -> None:
+        for role in sorted(self.topics):
+            types_of(role)
+        if self.extrinsics_source not in EXTRINSICS_SOURCES:
+            raise ValueError(
+                f"extrinsics_source is {self.extrinsics_source!r}: choose from {', '.join(EXTRINSICS_SOURCES)}"
+            )
+        if self.from_tf and self.base_from_camera is not None:
+            raise ValueError("extrinsics are given, but extrinsics_source is tf: give one of the two")
+        sensor_poses(self.sensor_frames, self.sensor_extrinsics)
+        self._clouds("depth")
+        if self.split not in SPLITS:
+            raise ValueError(f"split is {self.split!r}: choose from {', '.join(SPLITS)}")
+        if not 0 <= self.sync_tolerance_ms <= 1000:
+            raise ValueError(f"sync_tolerance_ms is {self.sync_tolerance_ms}, must lie in [0, 1000]")
+
+    def with_remaps(self, words: Iterable[str]) -> BagSetup:
+        """This setup with more topics, from words ``role:=topic`` as ROS writes remaps."""
+        topics = dict(self.topics)
+        for word in words:
+            role, mark, topic = word.partition(":=")
+            if not mark or not topic:
+                raise ValueError(f"{word!r} is no remap: write role:=/topic, role one of {', '.join(ROLES)}")
+            topics[role.removeprefix("~/")] = topic
+        return replace(self, topics=topics)
+
+    @property
+    def from_tf(self) -> bool:
+        return self.extrinsics_source == "tf"
+
+    def frames(self) -> Frames:
+        """Frame names with the poses of the sensors that are given; tf is not asked yet.
+
+        Raises:
+            ValueError: no extrinsics for a bag that is not of `mvla record`.
+        """
+        poses = sensor_poses(self.sensor_frames, self.sensor_extrinsics)
+        pose = self.base_from_camera
+        if pose is None and not self.from_tf:
+            if any(self.topics.get(role, TOPICS[role]) != TOPICS[role] for role in SENSORS):
+                raise ValueError(
+                    "the pose of the camera is not given, and identity would be a guess: give the pose of its optical "
+                    "frame in the base frame with --extrinsics X Y Z QX QY QZ QW (metres; quaternion x y z w) or in "
+                    "the file of --bag-config, or take it from the bag's tf with --extrinsics-source tf"
+                )
+            pose = look_at(POSITION, TARGET)
+        return Frames(self.base_frame, self.camera_frame, poses if pose is None else poses | {self.camera_frame: pose})
+
+    def _clouds(self, source: str) -> list[str]:
+        """Roles that points come from, with camera infos of their own."""
+        named = [role for role in self.topics if EXTRA_CLOUD.fullmatch(role) and role not in self.extra_clouds]
+        registered = self.depth_registered and "depth" + INFO not in self.topics
+        return cloud_streams(source, registered, [*self.extra_clouds, *sorted(named)])
+
+    def resolve(self, bag: Bag) -> dict[str, str]:
+        """Role -> topic of what is in a bag and will be read; of depth and points only one.
+
+        Raises:
+            ValueError: a topic that is needed or was named is missing or has a type that cannot be used; the message
+                lists the bag's topics and types.
+        """
+        found = {role: self.topics.get(role, TOPICS[role]) for role in ROLES}
+        cloud = "points" if "depth" not in self.topics and "points" in self.topics else "depth"
+        if cloud == "depth" and "depth" not in self.topics and found["depth"] not in bag.types:
+            cloud = "points" if found["points"] in bag.types else "depth"
+        del found["depth" if cloud == "points" else "points"]
+        streams = self._clouds(cloud)
+        found |= {role: self.topics.get(role, f"/simulator/{role}") for role in streams}
+        if self.instruction:
+            del found["instruction"]
+        needed = {*SENSORS, *streams, "instruction", *self.topics} & set(found)
+        missing = [f"{role} ({found[role]})" for role in found if role in needed and found[role] not in bag.types]
+        if self.from_tf:
+            transforms = {role: self.topics.get(role, topic) for role, topic in TRANSFORMS.items()}
+            found |= {role: topic for role, topic in transforms.items() if topic in bag.types}
+            missing += [f"{role} ({topic})" for role, topic in transforms.items() if role in self.topics
+                        and role not in found]  # fmt: skip
+            if not found.keys() & TRANSFORMS:
+                missing.append(f"tf ({', '.join(transforms.values())})")
+        if missing:
+            has = "".join(f"\n  {topic}  {kind}" for topic, kind in sorted(bag.types.items()))
+            words = " or give --instruction" if missing == [f"instruction ({found.get('instruction')})"] else ""
+            raise ValueError(
+                f"{bag.folder} has no topic for {', '.join(missing)}: name it with --remap ROLE:=TOPIC{words}; "
+                f"it has:{has or ' no topic at all'}"
+            )
+        roles = {role: topic for role, topic in found.items() if topic in bag.types}
+        for role, topic in roles.items():
+            if bag.types[topic] not in types_of(role):
+                raise ValueError(
+                    f"{topic} in {bag.folder} has type {bag.types[topic]}, but {role} takes "
+                    f"{' or '.join(types_of(role))}"
+                )
+        return roles
+
+    @classmethod
+    def load(cls, path: Path) -> BagSetup:
+        """Read a YAML file: either with keys of ``FILE_KEYS``, or the policy node's parameters (config/robot.yaml).
+
+        Of the node's parameters those that concern messages are taken; topics come from remaps.
+
+        Raises:
+            ValueError: not such a file; names the file and the key.
+        """
+        import yaml
+
+        try:
+            entries = yaml.safe_load(path.read_text())
+        except (OSError, yaml.YAMLError) as error:
+            raise ValueError(f"cannot read {path}: {error}") from error
+        parameters = _node_parameters(entries)
+        if parameters is not None:
+            entries = {name: parameters[name] for name in FILE_KEYS if parameters.get(name) not in (None, "")}
+        if not isinstance(entries, dict):
+            raise ValueError(f"{path} holds no mapping: write keys of {', '.join(FILE_KEYS)}")
+        unknown = sorted(str(key) for key in set(entries) - set(FILE_KEYS))
+        if unknown:
+            raise ValueError(f"{path} has unknown key {unknown[0]!r}: choose from {', '.join(FILE_KEYS)}")
+        values: dict[str, Any] = dict(entries)
+        extrinsics = values.pop("extrinsics", None)
+        try:
+            if extrinsics is not None and not (parameters and values.get("extrinsics_source") == "tf"):
+                values["base_from_camera"] = pose_of(extrinsics["translation"], extrinsics["rotation_xyzw"])
+            return cls(**values)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}: {error}") from error
+
+
+def _node_parameters(entries: Any) -> dict[str, Any] | None:
+    """What stands under ``ros__parameters``, however deep, or None."""
+    while isinstance(entries, dict):
+        if "ros__parameters" in entries:
+            return dict(entries["ros__parameters"])
+        if len(entries) != 1:
+            return None
+        entries = next(iter(entries.values()))
+    return None

@@ -1,0 +1,114 @@
+"""Calibration over tasks on several processes, each of which records its tasks and keeps what it recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...pruning.baselines.schedule import SalienceSchedule, SchedulePruner
+from ...pruning.methods import make_pruner
+from ...pruning.tri_stage.config import TriStageConfig
+from ..success.workers import worker_pool
+from .descent import Recording, action_error, descend, record_unpruned
+
+_policy: Any = None
+_recordings: dict[tuple[str, int], Recording] = {}
+
+
+def _start(folder: Path) -> None:
+    global _policy
+    import torch
+
+    from ...policy.loading import load_policy
+
+    torch.set_num_threads(1)
+    _policy = load_policy(folder)
+
+
+def _recording(task: str, seed: int) -> Recording:
+    """Recorded when first asked for: the policy is deterministic, so every process records the same."""
+    from ...sim.robot import robot_of
+
+    if (task, seed) not in _recordings:
+        _recordings[task, seed] = record_unpruned(robot_of(task, _policy.config.image_size), _policy, seed)
+    return _recordings[task, seed]
+
+
+def _calls(job: tuple[str, int]) -> tuple[np.ndarray, SalienceSchedule]:
+    recording = _recording(*job)
+    layouts = [prepared.layout for prepared in recording.prepared]
+    return recording.actions, SalienceSchedule.of_calls(zip(layouts, recording.attention))
+
+
+def _error(job: tuple[str, int, str, float, Any, np.ndarray]) -> float:
+    task, seed, method, keep, setting, scale = job
+    if method == SchedulePruner.name:
+        return action_error(_policy, _recording(task, seed), SchedulePruner(keep, setting, seed), scale)
+    return action_error(_policy, _recording(task, seed), make_pruner(method, keep, setting, seed), scale)
+
+
+class CalibrationSweep(AbstractContextManager):
+    """Errors of settings over all tasks, episodes and keep ratios; use it as a context manager."""
+
+    def __init__(
+        self, policy: Path, tasks: Sequence[str], first_seed: int, episodes: int, keep_ratios: tuple[float, ...],
+        workers: int,
+    ) -> None:  # fmt: skip
+        self._jobs = [(task, seed) for task in tasks for seed in range(first_seed, first_seed + episodes)]
+        self._tasks, self._episodes, self._keep = list(tasks), episodes, keep_ratios
+        self._pool = worker_pool(workers, _start, (policy,))
+
+    def __enter__(self) -> CalibrationSweep:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.terminate()
+
+    def record(self) -> None:
+        """Let the unpruned policy drive; fixes the scale of actions and the error of random pruning."""
+        calls = self._pool.map(_calls, self._jobs, chunksize=self._episodes)
+        flat = np.concatenate([actions.reshape(-1, actions.shape[-1]) for actions, _ in calls])
+        self._scale = flat.std(0) + 1e-6
+        # Every episode weighs alike, however long it took.
+        self.schedule = SalienceSchedule(np.mean([schedule.salience for _, schedule in calls], 0))
+        self._random = self._errors("random", [None])[0]
+
+    def relative_errors(self, method: str, setting: TriStageConfig | SalienceSchedule | None) -> dict[str, float]:
+        """``task@keep`` -> action error over that of random pruning there.
+
+        Args:
+            method: one of ``METHODS``, or ``schedule``. setting: of tri_stage, or the schedule.
+        """
+        relative = self._errors(method, [setting])[0] / self._random
+        return {
+            f"{task}@{keep:g}": round(float(relative[i, j]), 4)
+            for i, task in enumerate(self._tasks)
+            for j, keep in enumerate(self._keep)
+        }
+
+    def fit(
+        self, start: TriStageConfig, rounds: int, on_better: Callable[[str, TriStageConfig, float], None]
+    ) -> tuple[TriStageConfig, float]:
+        """See ``calibration.descend``; tasks and keep ratios weigh alike."""
+
+        def evaluate(configs: list[TriStageConfig]) -> Iterator[float]:
+            for errors in self._errors("tri_stage", configs):
+                yield float((errors / self._random).mean())
+
+        return descend(evaluate, start, rounds, on_better)
+
+    def _errors(self, method: str, configs: Sequence[Any]) -> list[np.ndarray]:
+        """(tasks, keep ratios) mean action error of each setting."""
+        jobs = [
+            (task, seed, method, keep, config, self._scale)
+            for config in configs
+            for keep in self._keep
+            for task, seed in self._jobs
+        ]
+        values = np.array(self._pool.map(_error, jobs, chunksize=self._episodes))
+        shaped = values.reshape(len(configs), len(self._keep), len(self._tasks), self._episodes)
+        return [block.mean(-1).T for block in shaped]

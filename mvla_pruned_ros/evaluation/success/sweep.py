@@ -1,0 +1,155 @@
+"""Many episodes on several processes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...policy.fingerprint import policy_fingerprint
+from ...pruning.tri_stage.config import TriStageConfig
+from ...sim.tasks import TASKS, task_named
+from .episode_log import EpisodeLog
+from .ray_pool import ray_pool
+from .rollout import Episode
+from .workers import worker_pool
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an episode is run with, its seed apart.
+
+    Attributes:
+        task: name. policy: folder. fingerprint: of that policy, see ``policy_fingerprint``.
+        method, keep: pruning. pruning: of tri_stage. delay: steps.
+        swap: give the task the instruction of its partner. device: where the policy runs.
+    """
+
+    task: str
+    policy: str
+    fingerprint: str
+    method: str
+    keep: float
+    pruning: TriStageConfig = field(default_factory=TriStageConfig)
+    delay: int = 0
+    swap: bool = False
+    device: str = "cpu"
+
+    @property
+    def tri_stage(self) -> dict[str, Any] | None:
+        """All parameters of the pruner, None for methods that have none."""
+        return dataclasses.asdict(self.pruning) if self.method == "tri_stage" else None
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides the outcome of a seed, for JSON. Where the policy lies does not."""
+        return {
+            "policy": self.fingerprint,
+            "task": self.task,
+            "method": self.method,
+            "keep": self.keep,
+            "tri_stage": self.tri_stage,
+            "delay": self.delay,
+            "swap": self.swap,
+            **({} if self.device == "cpu" else {"device": self.device}),  # logs of older versions name none
+        }
+
+
+class _Worker:
+    """What a process keeps between episodes: its policies. (Robots are kept by ``robot_of``.)"""
+
+    def __init__(self) -> None:
+        self.policies: dict[tuple[str, str], Any] = {}
+
+    def run(self, job: tuple[Setting, int]) -> tuple[Setting, Episode]:
+        # Imported here: the parent needs no simulator, and environment variables are set by then.
+        from ...policy.loading import load_policy
+        from ...policy.runtime import PolicyRuntime
+        from ...pruning.methods import make_pruner
+        from ...sim.robot import robot_of
+        from .rollout import run_episode
+
+        setting, seed = job
+        key = setting.policy, setting.device
+        if key not in self.policies:
+            self.policies[key] = load_policy(*key)
+            if policy_fingerprint(setting.policy) != setting.fingerprint:
+                raise ValueError(f"{setting.policy} is another policy than when the sweep began: start it again")
+        policy = self.policies[key]
+        # The pruner's own draws follow the episode: the same episode gives the same result in any order of work.
+        pruner = make_pruner(setting.method, setting.keep, setting.pruning, seed)
+        task = task_named(setting.task)
+        instruction = TASKS[task.partner].instruction if setting.swap and task.partner else None
+        robot = robot_of(setting.task, policy.config.image_size)
+        runtime = PolicyRuntime(policy, pruner)
+        return setting, run_episode(robot, runtime, seed, delay=setting.delay, instruction=instruction)
+
+
+_worker: _Worker | None = None
+
+
+def _start_worker() -> None:
+    global _worker
+    import torch
+
+    torch.set_num_threads(1)
+    _worker = _Worker()
+
+
+def _run_in_worker(job: tuple[Setting, int]) -> tuple[Setting, Episode]:
+    assert _worker is not None
+    return _worker.run(job)
+
+
+def run_jobs(jobs: Iterable[Any], function: Callable[[Any], Any], start: Callable[[], None], workers: int) -> Iterator:
+    """Results of ``function`` over jobs, in order, on ``workers`` spawned processes of one thread each."""
+    with worker_pool(workers, start) as pool:
+        yield from pool.imap(function, jobs)
+
+
+def run_sweep(
+    settings: list[Setting],
+    seeds: Sequence[int],
+    workers: int,
+    on_episode: Callable[[Setting, Episode], None],
+    log: EpisodeLog | None = None,
+    ray: str | None = None,
+) -> dict[Setting, list[Episode]]:
+    """Every setting on every seed.
+
+    Args:
+        settings: rows to be. seeds: the same for every setting, so that rows are paired. workers: processes.
+        on_episode: called after each episode, for a progress bar.
+        log: episodes in it are not run again; every finished one is written to it at once.
+        ray: run on the Ray cluster at this address, see ``ray_pool``; None: on this machine.
+
+    Returns:
+        Episodes of each setting in the order of the seeds.
+    """
+    for setting in settings:
+        task = task_named(setting.task)
+        if setting.swap and task.partner is None:
+            raise ValueError(f"task {task.name!r} has no partner whose instruction it could be given")
+    done: dict[tuple[Setting, int], Episode] = {}
+
+    def finished(setting: Setting, episode: Episode) -> None:
+        done[setting, episode.seed] = episode
+        on_episode(setting, episode)
+
+    jobs = []
+    for setting in settings:
+        for seed in seeds:
+            known = log.find(setting.identity(), seed) if log else None
+            if known is None:
+                jobs.append((setting, seed))
+            else:
+                finished(setting, known)
+    if jobs:
+        workers = min(workers, len(jobs))
+        with ray_pool(ray, workers, _start_worker) if ray else worker_pool(workers, _start_worker) as pool:
+            # Unordered: an episode is on disk when it is over, not when those before it are.
+            for setting, episode in pool.imap_unordered(_run_in_worker, jobs):
+                if log:
+                    log.add(setting.identity(), episode)
+                finished(setting, episode)
+    return {setting: [done[setting, seed] for seed in seeds] for setting in settings}

@@ -1,0 +1,290 @@
+"""Messages to arrays. What does not make sense is refused, and the message says what was wrong.
+
+No message class is named here: anything with the fields of the ROS message will do, be it from the wire (``ros/``) or
+from a bag (``bag_frames``), and both see the same observation. Where cv_bridge and sensor_msgs_py are installed the ROS
+layer brings them in (``use_installed``). They ignore row padding and byte order (some releases of them), so messages
+with either go through ``message_bytes``, as all do without them.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image as Picture
+
+from ..geometry.clouds import depth_to_points
+from ..observation.streams import INFO, Frames, is_cloud
+from ..types import CameraModel, Observation
+from . import layouts as message_bytes
+from .compressed_depth import compressed_depth_values
+from .layouts import LAYOUTS, POINT_TYPES, ConversionError
+
+_installed_imgmsg_to_cv2: Callable[..., np.ndarray] | None = None
+_installed_read_points: Callable[..., np.ndarray] | None = None
+
+COLOUR_ENCODINGS = ("rgb8", "bgr8", "rgba8", "bgra8", "mono8")
+DEPTH_ENCODINGS = ("32FC1", "16UC1")
+MILLIMETRE = np.float32(0.001)  # REP-118: 16UC1 depth is in millimetres
+ASPECT_TOLERANCE = 0.01
+FLOATS = (7, 8)  # PointField.FLOAT32 and FLOAT64
+FARTHEST_M = np.float32(1e6)  # finite numbers beyond it are no readings, and would overflow in what follows
+FOCAL_PX = (0.1, 1e6)
+GRIPPER_SLACK = 0.1  # how far beyond 0..1 an opening may lie by calibration
+
+
+def use_installed(
+    imgmsg_to_cv2: Callable[..., np.ndarray] | None, read_points: Callable[..., np.ndarray] | None
+) -> None:
+    """Read plain messages with these from now on; None: with ``message_bytes``. The results are the same."""
+    global _installed_imgmsg_to_cv2, _installed_read_points
+    _installed_imgmsg_to_cv2, _installed_read_points = imgmsg_to_cv2, read_points
+
+
+def stamp_ns(header: Any) -> int:
+    """Nanoseconds of a header's stamp."""
+    return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
+
+
+def image_to_rgb(message: Any) -> np.ndarray:
+    """(H, W, 3) uint8 RGB; may share memory with the message.
+
+    Raises:
+        ConversionError: encoding other than ``COLOUR_ENCODINGS``, or size, step and length do not agree.
+    """
+    return _unpack_image(message, COLOUR_ENCODINGS, "rgb8", "colour image")
+
+
+def depth_to_metres(message: Any) -> np.ndarray:
+    """(H, W) float32 metres along the optical axis, 0 where there is no reading.
+
+    Args:
+        message: an Image of ``DEPTH_ENCODINGS``, or a CompressedImage of the transport ``compressedDepth``.
+
+    Raises:
+        ConversionError: another encoding, size, step and length do not agree, or data that cannot be decoded.
+    """
+    if hasattr(message, "format"):
+        values, a, b = compressed_depth_values(message)
+        if a is None:
+            return values.astype(np.float32) * MILLIMETRE
+        with np.errstate(divide="ignore", over="ignore"):
+            depth = np.float32(a) / np.where(values > 0, values - np.float32(b), np.float32(np.nan))
+    else:
+        depth = _unpack_image(message, DEPTH_ENCODINGS, "passthrough", "depth image")
+        if message.encoding == "16UC1":
+            return depth.astype(np.float32) * MILLIMETRE
+    return np.where((depth > 0) & (depth < FARTHEST_M), depth, np.float32(0))  # false for NaN
+
+
+def compressed_to_rgb(message: Any) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a JPEG or PNG.
+
+    Raises:
+        ConversionError: another format, a depth picture, or data that cannot be decoded.
+    """
+    name = message.format
+    if "compressedDepth" in name or "16UC1" in name or "32FC1" in name:
+        raise ConversionError(f"compressed image has format {name!r}, which is depth: a colour image is expected")
+    try:
+        with Picture.open(io.BytesIO(bytes(message.data)), formats=("JPEG", "PNG")) as picture:
+            if picture.mode not in ("RGB", "RGBA", "L", "LA", "P"):
+                raise ConversionError(f"compressed image has pixels of mode {picture.mode}, 8 bits a channel expected")
+            return np.asarray(picture.convert("RGB"))
+    except ConversionError:
+        raise
+    except (OSError, ValueError, SyntaxError, Picture.DecompressionBombError) as error:
+        raise ConversionError(
+            f"compressed image of format {name!r} with {len(message.data)} bytes is no readable JPEG or PNG: {error}"
+        ) from error
+
+
+def cloud_to_points(message: Any, frames: Frames) -> np.ndarray:
+    """(N, 3) float32 finite points in the base frame, metres; rows of an organised cloud one after the other.
+
+    Plane by plane, each axis contiguous in memory: a third of the time of a matrix product, which moreover has numpy's
+    BLAS start threads that go on turning, and take a core from the commands of the same machine.
+
+    Raises:
+        ConversionError: a frame that ``frames`` does not know, fields x, y, z missing or not floats, or size, steps and
+            length disagree.
+    """
+    frame, pose = message.header.frame_id, None
+    if frame != frames.base:
+        pose = frames.pose(frame, stamp_ns(message.header), "point cloud")
+    planes = _unpack_cloud(message)
+    valid = np.ones(planes.shape[1], bool)
+    for plane in planes:
+        valid &= np.abs(plane) < FARTHEST_M  # false for NaN
+    if not valid.all():
+        planes = planes.compress(valid, 1)
+    if pose is None:
+        return planes.T
+    x, y, z = planes
+    moved = np.empty_like(planes)
+    for axis, (right, down, ahead, origin) in zip(moved, pose.astype(np.float32)):
+        np.multiply(x, right, out=axis)
+        axis += y * down
+        axis += z * ahead
+        axis += origin
+    return moved.T
+
+
+def camera_model(message: Any, width: int, height: int, base_from_camera: np.ndarray) -> CameraModel:
+    """Model of the camera for its image of ``width`` x ``height`` pixels, rescaled when the info is for another size.
+
+    The image must be rectified or free of distortion: with distortion coefficients the rectified intrinsics (P) are
+    taken, without them K. CameraInfo puts the centre of a pixel at whole numbers, CameraModel at + 0.5.
+
+    Raises:
+        ConversionError: no intrinsics, or the two sizes differ in shape (a cropped image).
+    """
+    if message.width < 1 or message.height < 1:
+        raise ConversionError(f"camera info has size {message.width} x {message.height}: the camera is not calibrated")
+    p = message.p
+    if any(abs(d) > 1e-9 for d in message.d) and p[0] > 0 and p[5] > 0:
+        fx, fy, cx, cy = p[0], p[5], p[2], p[6]
+    else:
+        fx, fy, cx, cy = message.k[0], message.k[4], message.k[2], message.k[5]
+    if not all(FOCAL_PX[0] <= f <= FOCAL_PX[1] for f in (fx, fy)) or not all(abs(c) < FOCAL_PX[1] for c in (cx, cy)):
+        raise ConversionError(
+            f"camera info has focal lengths {fx:g}, {fy:g} and centre {cx:g}, {cy:g} in pixels: the camera is not "
+            "calibrated"
+        )
+    roi, size = message.roi, (message.width, message.height)
+    if roi.width and roi.height and (roi.width, roi.height) != size:
+        cx, cy, size = cx - roi.x_offset, cy - roi.y_offset, (roi.width, roi.height)
+    if abs(width / height * size[1] / size[0] - 1) > ASPECT_TOLERANCE:
+        raise ConversionError(
+            f"image is {width} x {height}, camera info is for {size[0]} x {size[1]}: sizes of another shape cannot be "
+            "matched by rescaling; publish the camera info of this image"
+        )
+    try:
+        model = CameraModel(size[0], size[1], fx, fy, cx + 0.5, cy + 0.5, base_from_camera)
+    except ValueError as error:
+        raise ConversionError(f"camera info: {error}; the camera is not calibrated") from error
+    return model if size == (width, height) else model.resized(width, height)
+
+
+def pose_to_position(message: Any, base_frame: str) -> np.ndarray:
+    """(3,) float32 metres. Raises ConversionError when it is in another frame or not finite."""
+    if message.header.frame_id != base_frame:
+        raise ConversionError(
+            f"end-effector pose is in frame {message.header.frame_id!r}: publish it in {base_frame!r} or set base_frame"
+        )
+    p = message.pose.position
+    position = np.array([p.x, p.y, p.z])
+    if not (np.abs(position) < FARTHEST_M).all():  # false for NaN
+        raise ConversionError(f"end-effector position is not finite or beyond all reach: {position.tolist()}")
+    return position.astype(np.float32)
+
+
+def gripper_opening(message: Any) -> float:
+    """Opening, 0 closed to 1 open. Raises ConversionError without a position or far outside that range."""
+    if len(message.position) < 1:
+        raise ConversionError("gripper state has no position: position[0] must be the opening, 0 to 1")
+    opening = float(message.position[0])
+    if not -GRIPPER_SLACK <= opening <= 1 + GRIPPER_SLACK:
+        raise ConversionError(f"gripper opening is {opening}: position[0] must be scaled to 0 (closed) to 1 (open)")
+    return opening
+
+
+def observation_of(
+    stamp: int, messages: Mapping[str, Any], instruction: str, frames: Frames, points: np.ndarray | None = None
+) -> Observation:
+    """Messages that belong to one image as an observation, with the points of all clouds.
+
+    Args:
+        stamp: of the image, nanoseconds. messages: ``image`` (raw or compressed), ``camera_info``, ``ee_pose``,
+            ``gripper``, and clouds: ``depth`` or ``points``, and ``depth_1``, ``points_2``, ... of more cameras. Depth
+            that is not registered to the colour image has its own camera info, ``depth_camera_info``.
+        points: what ``points_of`` made of these messages, where that was done before.
+
+    Raises:
+        ConversionError: a message that cannot be used, or in a frame of which nothing is known.
+        TransformError: where the camera or a cloud was at its stamp is not known.
+    """
+    compressed = hasattr(messages["image"], "format")
+    image = (compressed_to_rgb if compressed else image_to_rgb)(messages["image"])
+    pose = frames.pose(frames.camera, stamp, "colour image")
+    camera = camera_model(messages["camera_info"], image.shape[1], image.shape[0], pose)
+    points = points_of(messages, frames) if points is None else points
+    position = pose_to_position(messages["ee_pose"], frames.base)
+    proprio = np.append(position, np.float32(gripper_opening(messages["gripper"])))
+    return Observation(stamp, image, points, camera, proprio, instruction)
+
+
+def points_of(messages: Mapping[str, Any], frames: Frames) -> np.ndarray:
+    """(N, 3) float32 points of all clouds of some messages, base frame, metres; see ``observation_of``."""
+    clouds = [_cloud_points(name, messages, frames) for name in messages if is_cloud(name)]
+    return clouds[0] if len(clouds) == 1 else np.concatenate(clouds)
+
+
+def _cloud_points(name: str, messages: Mapping[str, Any], frames: Frames) -> np.ndarray:
+    """(N, 3) float32 of one stream, base frame."""
+    message = messages[name]
+    if name.startswith("points"):
+        return cloud_to_points(message, frames)
+    frame, info = message.header.frame_id, messages.get(name + INFO)
+    if info is None:
+        if frame != frames.camera:
+            raise ConversionError(
+                f"depth image is in frame {frame!r}, not {frames.camera!r}: register it to the colour camera, set "
+                "camera_frame and extrinsics.*, or depth_registered to false"
+            )
+        info = messages["camera_info"]
+    depth = depth_to_metres(message)
+    height, width = depth.shape
+    pose = frames.pose(frame, stamp_ns(message.header), "depth image")
+    return depth_to_points(depth, camera_model(info, width, height, pose))
+
+
+def _unpack_image(message: Any, encodings: tuple[str, ...], desired: str, what: str) -> np.ndarray:
+    if message.encoding not in encodings:
+        raise ConversionError(f"{what} has encoding {message.encoding!r}: {', '.join(encodings)} can be used")
+    kind, channels, _ = LAYOUTS[message.encoding]
+    row = message.width * channels * np.dtype(kind).itemsize
+    if message.width < 1 or message.height < 1:
+        raise ConversionError(f"{what} has size {message.width} x {message.height}")
+    if message.step < row:
+        raise ConversionError(f"{what} has step {message.step}, a row of {message.width} pixels takes {row} bytes")
+    if len(message.data) != message.step * message.height:
+        raise ConversionError(
+            f"{what} has {len(message.data)} bytes, {message.height} rows of step {message.step} make "
+            f"{message.step * message.height}"
+        )
+    plain = message.step == row and bool(message.is_bigendian) == (sys.byteorder == "big")
+    if _installed_imgmsg_to_cv2 is not None and plain:
+        return np.ascontiguousarray(_installed_imgmsg_to_cv2(message, desired_encoding=desired))
+    return message_bytes.imgmsg_to_cv2(message, desired)
+
+
+def _unpack_cloud(message: Any) -> np.ndarray:
+    """(height * width, 3) float32, as they are."""
+    fields: dict[str, Any] = {field.name: field for field in message.fields}
+    missing = [name for name in "xyz" if name not in fields]
+    if missing:
+        raise ConversionError(f"point cloud has fields {', '.join(fields) or '(none)'}: {', '.join(missing)} missing")
+    end = 0
+    for name in "xyz":
+        if fields[name].datatype not in FLOATS:
+            raise ConversionError(f"point cloud field {name} has datatype {fields[name].datatype}: floats expected")
+        end = max(end, fields[name].offset + np.dtype(POINT_TYPES[fields[name].datatype]).itemsize)
+    width, height, step, row = message.width, message.height, message.point_step, message.row_step
+    if step < end or row < width * step:
+        raise ConversionError(
+            f"point cloud has point_step {step} and row_step {row}: x, y, z need {end} bytes a point, "
+            f"{width} points a row"
+        )
+    if len(message.data) != row * height:
+        raise ConversionError(f"point cloud has {len(message.data)} bytes, {height} rows of {row} make {row * height}")
+    if width * height == 0:
+        return np.empty((3, 0), np.float32)
+    packed = sum(np.dtype(POINT_TYPES.get(f.datatype, "V99")).itemsize * max(1, f.count) for f in message.fields)
+    plain = row == width * step and packed == step and not message.is_bigendian and sys.byteorder == "little"
+    read = _installed_read_points if _installed_read_points is not None and plain else message_bytes.read_points
+    points = read(message, field_names=["x", "y", "z"])
+    return np.stack([points[name] for name in "xyz"], dtype=np.float32, casting="same_kind")

@@ -1,0 +1,214 @@
+"""Decides what is sent to the robot, and sends it: the action that is due, or the safe command.
+
+Threads: ``_tick`` has the command timer's, ``watch`` runs on the watchdog's thread and needs neither executor nor
+worker, services and lifecycle call the rest. One lock covers each decision together with what is published, so that
+nothing follows the last safe command.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.node import Node
+
+from ..control.chunk_buffer import ChunkBuffer, Splicer
+from ..control.commands import Command, CommandForm, MotionRefusedError, command_of, leash
+from .command_publisher import CommandOutput, Decision
+from .command_timer import CommandTimer
+from .motion_gate import Enabling
+from .parameters import Settings
+from .robot_state import RobotStateReader
+from .worker import Worker
+
+CLOCK_STOPPED_S = 0.5  # steady time without a tick of the command timer
+
+
+class Commander:
+    """Commands at a fixed rate while active, whatever inference does.
+
+    Attributes:
+        lock: held over each decision. counts: of commands, for diagnostics. active: whether anything is sent at all.
+        refused: why the robot's state allows no motion now, else None.
+    """
+
+    def __init__(
+        self, node: Node, settings: Callable[[], Settings], chunks: ChunkBuffer, state: RobotStateReader,
+        failed: Callable[[Exception], None],
+    ) -> None:  # fmt: skip
+        """Args: settings: newest snapshot. chunks: written by the worker. failed: told what a tick raised."""
+        self._node, self._settings, self._chunks, self._state = node, settings, chunks, state
+        self._failed = failed
+        self._output = CommandOutput(node, settings())
+        self._splicer = Splicer()
+        self._form: CommandForm | None = None
+        self.lock = threading.RLock()
+        self._worker: Worker | None = None
+        self.enabling = Enabling(node, settings, self.watch)
+        self.active = False
+        self.refused: str | None = None
+        self.counts = {
+            "commands_sent": 0,
+            "commands_clamped": 0,
+            "commands_spliced": 0,
+            "safe_commands": 0,
+            "safe_stops": 0,
+        }
+        self._gripper: float | None = None  # none sent yet, hence none to hold
+        self._held: np.ndarray | None = None  # what the safe command holds since the last motion
+        self._stopped = True  # the last command was a safe one
+        self._parked = False  # motion is not allowed, and the one safe command for it was sent
+        self._ticked_at = 0.0
+        self._stopped_at = 0.0  # steady seconds of the first of them
+        self._timer: CommandTimer | None = None
+
+    @property
+    def publishers(self) -> list[Any]:
+        """Of commands."""
+        return self._output.publishers
+
+    def start(self, form: CommandForm, worker: Worker) -> None:
+        """Begin to send what the worker's chunks make due."""
+        with self.lock:
+            self._form, self._worker = form, worker
+            self.enabling.restart()
+            self._ticked_at = self._stopped_at = time.monotonic()
+            self._stopped, self._parked, self.active = True, False, True
+            self._held, self.refused = None, None
+            self._splicer.rest()
+            clock = self._node.get_clock()
+            self._timer = CommandTimer(clock, lambda: self._settings()["command_rate_hz"], self._tick, self._failed)
+
+    def stop(self) -> bool:
+        """One safe command and nothing after it; False when nothing was active."""
+        with self.lock:  # what is being sent is sent first
+            if not self.active:
+                return False
+            self.active = False
+            self._chunks.flush()
+            self._safe_command("deactivated")
+        if self._timer is not None:
+            self._timer.cancel()
+        return True
+
+    def stopped_s(self) -> float:
+        """For how long commands have been safe ones because no action was due; 0 where motion is not allowed at all."""
+        if not self._stopped or self._parked or self.refused is not None:
+            return 0.0
+        return time.monotonic() - self._stopped_at
+
+    def clock_stopped(self) -> bool:
+        """Whether the node's clock stands still, so that the timer does not tick."""
+        return self.active and time.monotonic() - self._ticked_at > CLOCK_STOPPED_S
+
+    def findings(self) -> list[tuple[bytes, str]]:
+        """Why the arm may not be moved, for diagnostics: level and text."""
+        objection, refused = self.enabling.objection(), self.refused
+        found = []
+        if objection is not None:
+            level = DiagnosticStatus.ERROR if self.enabling.heartbeat_lost else DiagnosticStatus.WARN
+            found.append((level, f"{objection}: the arm is stopped"))
+        elif refused is not None:
+            found.append((DiagnosticStatus.ERROR, f"{refused}: the arm is stopped"))
+        return found
+
+    def watch(self) -> None:
+        """Stop the arm when nobody lets it move, or when worker, executor or the node's clock is dead."""
+        with self.lock:
+            if not self.active or self._park() or self._stopped:
+                return
+            limit_s = self._settings()["max_observation_age_ms"] / 1e3
+            if self.clock_stopped():
+                reason = "the clock stands still"
+            elif self._worker is None or not self._worker.alive:
+                reason = "the inference thread has ended"
+            elif time.monotonic() - self._worker.used_at > limit_s:
+                reason = "no policy call was finished in time"
+            else:
+                return
+            self._chunks.flush()
+            self._safe_command(reason)
+
+    def _tick(self) -> None:
+        """One command at the fixed rate, on the node's clock."""
+        if not self.active:
+            return
+        settings = self._settings()
+        self._ticked_at = time.monotonic()
+        with self.lock:
+            if self.active and not self._park():
+                self._command(settings)
+
+    def _park(self) -> bool:
+        """Whether motion is not allowed; says so to the robot once, and leaves it to others from then on."""
+        objection = self.enabling.objection()
+        if objection is not None and not self._parked:
+            self._safe_command(objection)
+        self._parked = objection is not None
+        return self._parked
+
+    def _command(self, settings: Settings) -> None:
+        assert self._form is not None
+        self.refused, now_ns = None, self._now_ns()
+        chunk, worker = self._chunks.chunk, self._worker
+        due = self._chunks.due(now_ns)
+        if chunk is None or due is None or worker is None:
+            self._safe_command("no chunk yet" if chunk is None else "the chunk is exhausted")
+            return
+        if now_ns - worker.seen_ns > settings["max_observation_age_ms"] * 1e6:
+            self._safe_command("the observation is too old")
+            return
+        asked = due[0].actions[due[1]]
+        where = {"action": asked, "chunk_stamp_ns": due[0].stamp_ns, "index": due[1]}
+        action, spliced = self._splicer.follow(*due, blend=settings["splice"] == "blend")
+        state = self._state.current(settings["max_observation_age_ms"] / 1e3)
+        try:
+            command = command_of(action, self._form, settings.limits, state)
+        except MotionRefusedError as error:
+            self.refused = self._with_topic(str(error))
+            self._safe_command(self.refused, **where)
+            return
+        self._stopped, self._held = False, None
+        self.counts["commands_clamped"] += command.clamped
+        self.counts["commands_spliced"] += spliced
+        self._send(Decision(command, spliced=spliced, **where))
+
+    def _with_topic(self, error: str) -> str:
+        if self._state.joints_silent(self._settings()["max_observation_age_ms"] / 1e3):
+            return f"{error}: nothing on {self._state.joint_topic} with all of joint_names"
+        return error
+
+    def _safe_command(self, reason: str, **where: Any) -> None:
+        """Velocity zero, or hold what was measured; gripper as last commanded: what is held is not dropped."""
+        assert self._form is not None
+        self.counts["safe_commands"] += 1
+        if not self._stopped:
+            self.counts["safe_stops"] += 1
+            self._stopped, self._stopped_at = True, time.monotonic()
+        try:
+            self._held = leash(self._held, self._form, self._settings().limits, self._state.last)
+            command = Command(self._held, self._gripper)
+        except MotionRefusedError as error:
+            reason, command = f"{reason}; nothing is sent: {error}", None
+        self._splicer.rest()
+        self._send(Decision(command, safe=True, reason=reason, **where))
+
+    def _send(self, decision: Decision) -> None:
+        stamp_ns, command = self._now_ns(), decision.command
+        try:
+            if command is not None:
+                self._gripper = command.gripper
+                self._output.send(command, stamp_ns, self._settings().limits.lookahead_s)
+            self._output.report(decision, stamp_ns)
+        except Exception as error:  # the context is gone: nobody listens any more
+            print(f"policy: command not sent: {error}", file=sys.stderr)
+            return
+        self.counts["commands_sent"] += command is not None
+
+    def _now_ns(self) -> int:
+        return self._node.get_clock().now().nanoseconds

@@ -1,0 +1,29 @@
+"""What the policy node subscribes to, by its parameters."""
+
+from __future__ import annotations
+
+from geometry_msgs.msg import PoseStamped
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState, PointCloud2
+
+from ..observation.streams import cloud_streams, is_camera_info
+from .parameters import Settings
+
+
+def input_topics(settings: Settings) -> dict[str, tuple[type, str]]:
+    """Stream -> message type and topic. A compressed image is found below the raw one, as image_transport has it."""
+    compressed = settings["image_transport"] == "compressed"
+    kinds: dict[str, tuple[type, str]] = {
+        "image": (CompressedImage, "~/image/compressed") if compressed else (Image, "~/image"),
+        "camera_info": (CameraInfo, "~/camera_info"),
+        "ee_pose": (PoseStamped, "~/ee_pose"),
+        "gripper": (JointState, "~/gripper"),
+    }
+    transport = settings["depth_transport"]
+    for name in cloud_streams(settings["cloud_source"], settings["depth_registered"], settings["extra_clouds"]):
+        if is_camera_info(name):
+            kinds[name] = (CameraInfo, f"~/{name}")
+        elif name.startswith("points"):
+            kinds[name] = (PointCloud2, f"~/{name}")
+        else:
+            kinds[name] = (Image, f"~/{name}") if transport == "raw" else (CompressedImage, f"~/{name}/{transport}")
+    return kinds

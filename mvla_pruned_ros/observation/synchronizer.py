@@ -1,0 +1,213 @@
+"""The newest messages of each stream, matched by header time. Nothing is converted here.
+
+In the node callbacks of the executor put messages in and the worker takes matched sets out, the newest first. A bag
+puts them in at the times they were recorded and takes every set. One lock guards everything; it is held for dictionary
+work only.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from ..messages.decode import stamp_ns
+
+FUTURE_TOLERANCE_NS = 200_000_000  # clocks of two computers may differ by this much
+KEPT = 10  # images and clouds
+PERIODS = 9  # of a stream, whose median tells when the next message is due
+KEPT_SMALL = 500  # poses come at up to 1 kHz, and the one of an image must still be there when the image arrives
+
+
+@dataclass
+class _Stream:
+    messages: deque[tuple[int, Any, float]]  # header stamp, message, steady seconds of arrival
+    last_stamp_ns: int = 0
+    heard_at: float | None = None  # steady clock
+
+    def period_ns(self) -> int | None:
+        """Median time between the newest stamps; None before the second message."""
+        stamps = [s for s, _, _ in islice(reversed(self.messages), PERIODS + 1)]
+        gaps = sorted(later - earlier for later, earlier in zip(stamps, stamps[1:]))
+        return gaps[len(gaps) // 2] if gaps else None
+
+
+def _worth_waiting(stamp: int, images: _Stream, stream: _Stream) -> bool:
+    """Whether the next message of a stream will be a closer partner for an image, and there before a newer image is."""
+    last = stream.last_stamp_ns
+    if last >= stamp:
+        return False
+    period, image_period = stream.period_ns(), images.period_ns()
+    if period is None or image_period is None:
+        return True
+    until = last + period - stamp  # from the image to when the next message is due; negative: it is overdue
+    return abs(until) < stamp - last and until <= image_period / 2
+
+
+@dataclass(frozen=True)
+class MatchedMessages:
+    """Messages that belong to one image.
+
+    Attributes:
+        stamp_ns: of the image. messages: by stream. received_at: steady seconds when the image arrived.
+        oldest_ns: stamp of the oldest of them, unstamped streams left out.
+    """
+
+    stamp_ns: int
+    messages: dict[str, Any]
+    received_at: float
+    oldest_ns: int
+
+
+class InputStore:
+    """Latest messages of the streams.
+
+    Attributes:
+        topics: stream -> resolved topic name, for diagnostics.
+        drops: cause -> count of messages or sets that were not used.
+        frames_received: images that arrived, used or not.
+    """
+
+    def __init__(
+        self, topics: dict[str, str], unstamped: tuple[str, ...] = (), clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """
+        Args:
+            topics: ``image`` and others. unstamped: streams whose latest message is used whatever its stamp.
+            clock: seconds that only go forward.
+        """
+        self._clock = clock
+        self.topics = topics
+        self._unstamped = unstamped
+        self._lock = threading.Lock()
+        self._arrived = threading.Condition(self._lock)
+        self.drops: Counter[str] = Counter()
+        self.frames_received = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        small = ("ee_pose", "gripper")
+        self._streams = {n: _Stream(deque(maxlen=KEPT_SMALL if n in small else KEPT)) for n in self.topics}
+        self._used_stamp_ns = -1
+
+    def flush(self) -> None:
+        """Forget every message (clock jump, reset); counters stay."""
+        with self._lock:
+            heard = {name: s.heard_at for name, s in self._streams.items()}
+            self._clear()
+            for name, at in heard.items():
+                self._streams[name].heard_at = at
+
+    def put(self, name: str, message: Any, now_ns: int, max_age_ns: int) -> None:
+        """Take one message of a stream, or drop it and count why. now_ns: node clock."""
+        stamp = stamp_ns(message.header)
+        with self._lock:
+            stream = self._streams[name]
+            if name == "image":
+                self.frames_received += 1
+            cause = self._refusal(name, stream, stamp, now_ns, max_age_ns)
+            if cause:
+                self.drops[f"{name}: {cause}"] += 1
+                return
+            stream.heard_at = self._clock()
+            stream.last_stamp_ns = stamp
+            stream.messages.append((stamp, message, stream.heard_at))
+            self._arrived.notify_all()
+
+    def _refusal(self, name: str, stream: _Stream, stamp: int, now_ns: int, max_age_ns: int) -> str | None:
+        if name in self._unstamped:
+            return None
+        if stamp == 0:
+            return "zero stamp"
+        if stamp > now_ns + FUTURE_TOLERANCE_NS:
+            return "stamp in the future"
+        if now_ns - stamp > max_age_ns:
+            return "stale"
+        if stamp == stream.last_stamp_ns and stream.messages:
+            return "duplicate"
+        if stamp < stream.last_stamp_ns:
+            return "out of order"
+        return None
+
+    def count_drop(self, cause: str) -> None:
+        with self._lock:
+            self.drops[cause] += 1
+
+    def wait(self, tolerance_ns: int, timeout_s: float) -> MatchedMessages | None:
+        """The newest image that has not been used yet and has a partner in every stream, or None after a while.
+
+        The messages of one instant arrive one after another. So an image waits, for at most the tolerance, until no
+        stream can bring a closer partner any more: otherwise it would be matched with the depth of the frame before.
+        It does not wait for a message that by the period of its stream will be farther off than the last one, or that
+        comes when the next image nearly does: the clouds of a slow sensor serve several images, and each would be up to
+        a cloud period older when it is used.
+        An image that found no partners before the next image did is counted as unmatched.
+        """
+        until = time.monotonic() + timeout_s
+        with self._lock:
+            while True:
+                matched = self._match(tolerance_ns)
+                if matched is not None:
+                    return matched
+                left = until - time.monotonic()
+                if left <= 0:
+                    return None
+                self._arrived.wait(min(left, tolerance_ns * 1e-9 + 1e-3))
+
+    def take(self, tolerance_ns: int) -> MatchedMessages | None:
+        """The oldest image that has not been used yet and has a partner in every stream, without waiting; see ``wait``.
+
+        An image that had to be passed over for it is counted as unmatched.
+        """
+        with self._lock:
+            return self._match(tolerance_ns, newest=False)
+
+    def _match(self, tolerance_ns: int, newest: bool = True) -> MatchedMessages | None:
+        images = self._streams["image"].messages
+        now = self._clock()
+        for stamp, image, arrived_at in reversed(images) if newest else images:
+            if stamp <= self._used_stamp_ns:
+                continue
+            found, oldest = {"image": image}, stamp
+            patient = now - arrived_at < tolerance_ns * 1e-9
+            for name, stream in self._streams.items():
+                if name == "image" or not stream.messages:
+                    continue
+                if name in self._unstamped:
+                    found[name] = stream.messages[-1][1]
+                    continue
+                if patient and _worth_waiting(stamp, self._streams["image"], stream):
+                    continue
+                nearest, message = min(((s, m) for s, m, _ in stream.messages), key=lambda x: abs(x[0] - stamp))
+                if abs(nearest - stamp) <= tolerance_ns:
+                    found[name], oldest = message, min(oldest, nearest)
+            if len(found) == len(self._streams):
+                skipped = sum(self._used_stamp_ns < s < stamp for s, _, _ in images)
+                if skipped:
+                    self.drops["image: superseded or unmatched"] += skipped
+                self._used_stamp_ns = stamp
+                return MatchedMessages(stamp, found, arrived_at, oldest)
+        return None
+
+    def ages_s(self) -> dict[str, float | None]:
+        """Seconds of steady time since each stream was last heard; None for never."""
+        now = self._clock()
+        with self._lock:
+            return {n: None if s.heard_at is None else now - s.heard_at for n, s in self._streams.items()}
+
+    def silent(self, max_age_s: float) -> list[str]:
+        """Topics of streams not heard for longer than ``max_age_s``, or never. Unstamped ones: only if never."""
+        late = []
+        for name, age in self.ages_s().items():
+            if age is None or (age > max_age_s and name not in self._unstamped):
+                late.append(self.topics[name])
+        return late
+
+    def interrupt(self) -> None:
+        """Wake a waiting worker."""
+        with self._lock:
+            self._arrived.notify_all()

@@ -1,0 +1,191 @@
+"""Prefix and action tokens through a transformers Llama: attention evidence, rules inside the call, prefix reuse.
+
+Shared by every policy whose backbone is a ``LlamaModel`` made with ``attn_implementation=attention.NAME``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from transformers import LlamaModel
+
+from ...pruning.in_call import CallView, FixedChoice, InCallRule
+from .attention import AttentionRows, PrefixCache
+from .diffusion import ddim
+
+
+@dataclass
+class Prefix:
+    """Everything that stands before the action tokens.
+
+    Attributes:
+        tokens: (B, T, width) embeddings. positions: (B, T) int64, those of the unpruned sequence.
+        visual: (M2 + M3,) int64 indices into T of the visual tokens, image first.
+        num_image: M2.
+    """
+
+    tokens: Tensor
+    positions: Tensor
+    visual: Tensor
+    num_image: int
+
+    def keep_visual(self, chosen: Tensor) -> tuple[Prefix, Tensor]:
+        """This prefix with the visual tokens of (M,) ascending ``chosen`` only, and the indices into T that stay."""
+        stays = torch.ones(self.tokens.shape[1], dtype=torch.bool, device=chosen.device)
+        stays[self.visual] = False
+        stays[self.visual[chosen]] = True
+        kept = stays.nonzero()[:, 0]
+        visual = (stays.cumsum(0) - 1)[self.visual[chosen]]
+        num_image = int((chosen < self.num_image).sum())
+        return Prefix(self.tokens[:, kept], self.positions[:, kept], visual, num_image), kept
+
+
+@dataclass
+class BackboneOutput:
+    """hidden: (B, Q, width) of the action segment, after the final norm; norm, attention: (B, M2 + M3) evidence,
+    None unless asked for; chosen: (M,) visual tokens that a rule left, None without a rule."""
+
+    hidden: Tensor
+    norm: Tensor | None = None
+    attention: Tensor | None = None
+    chosen: Tensor | None = None
+
+
+def run_backbone(
+    llama: LlamaModel,
+    final_norm: nn.Module,
+    prefix: Prefix,
+    action: Tensor,
+    action_positions: Tensor,
+    *,
+    evidence: AttentionRows | None = None,
+    cache: PrefixCache | None = None,
+    rule: InCallRule | None = None,
+    call_view: Callable[[Prefix, Tensor], CallView] | None = None,
+    mask: Tensor | None = None,
+) -> BackboneOutput:
+    """One pass: prefix and action tokens through the layers.
+
+    The layers are called one by one; ``llama.norm`` is not used, because evidence needs the features before the final
+    norm and the head those after it.
+
+    Args:
+        llama: the layers. final_norm: applied to what the action head is given.
+        prefix: B samples. action: (B, Q, width) embeddings of the action segment. action_positions: (B, Q) int64.
+        evidence: an empty reader; fills ``attention`` and, unless the cache was filled, ``norm`` of the output.
+        cache: prefix cache of this call. Empty: it is filled with the prefix. Filled: only the action tokens run, with
+            the same result within float tolerance; then there is no norm evidence.
+        rule: drops visual tokens after its layer (batch 1); not with a filled cache, which holds the choice.
+        call_view: what the rule is shown, of the prefix as it enters the backbone and (Q, N) attention.
+        mask: (T + Q, T + Q) bool, true where a token may look, instead of at all before it; not with a cache.
+    """
+    queries = action.shape[1]
+    filled = cache is not None and cache.filled
+    hidden = action if filled else torch.cat([prefix.tokens, action], 1)
+    positions = action_positions if filled else torch.cat([prefix.positions, action_positions], 1)
+    rope, chosen = llama.rotary_emb(hidden, positions), None
+    # The loop of LlamaModel.forward, less what a pruned sequence has no use for.
+    for index, layer in enumerate(llama.layers):
+        readers = [] if evidence is None else [evidence]
+        if rule is not None and index + 1 == rule.layer:
+            readers.append(rule_rows := AttentionRows((index,), queries, per_row=True))
+        hidden = layer(
+            hidden, attention_mask=mask, position_embeddings=rope, prefix_cache=cache, attention_rows=readers
+        )
+        if rule is not None and index + 1 == rule.layer:
+            assert call_view is not None
+            chosen = rule.choose(call_view(prefix, rule_rows.collected[0][0][:, prefix.visual]))
+            prefix, kept = prefix.keep_visual(chosen)
+            ends = torch.arange(-queries, 0, device=kept.device) + hidden.shape[1]
+            kept = torch.cat([kept, ends])
+            hidden, rope = hidden[:, kept], (rope[0][:, kept], rope[1][:, kept])
+    out = BackboneOutput(final_norm(hidden[:, -queries:]), chosen=chosen)
+    if evidence is not None:
+        out.attention = evidence.mean()[:, prefix.visual]
+        out.norm = None if filled else hidden[:, prefix.visual].abs().mean(-1).float()
+    return out
+
+
+def text_scores(llama: LlamaModel, text: Tensor, visual: Tensor) -> Tensor:
+    """Relevance of visual tokens to a text in the first layer: query times key, without rotary positions and softmax.
+
+    Args:
+        text: (L, width), visual: (N, width) embeddings as they enter the backbone.
+
+    Returns:
+        (N,) float32, mean over heads and text tokens.
+    """
+    first, config = llama.layers[0], llama.config
+    heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
+    query = first.self_attn.q_proj(first.input_layernorm(text)).unflatten(-1, (heads, -1))
+    key = first.self_attn.k_proj(first.input_layernorm(visual)).unflatten(-1, (kv_heads, -1))
+    key = key.repeat_interleave(heads // kv_heads, 1)
+    return torch.einsum("lhd,nhd->n", query.float(), key.float()) / (len(text) * heads)
+
+
+class RunPass(Protocol):
+    """One pass through the backbone of a model: see ``run_backbone``."""
+
+    def __call__(
+        self, prefix: Prefix, action: Tensor, *, evidence: bool = ..., cache: PrefixCache | None = ...,
+        rule: InCallRule | None = ...,
+    ) -> BackboneOutput: ...  # fmt: skip
+
+
+class DenoisingPasses:
+    """The passes of one call whose action tokens change from step to step and whose prefix does not.
+
+    Everything before the action tokens is the same at every step, so with ``reuse_prefix`` it runs once (exact).
+
+    Attributes:
+        first: what the first pass gave, evidence included; None before it.
+    """
+
+    def __init__(
+        self, run: RunPass, prefix: Prefix, *, evidence: bool = False, reuse_prefix: bool = True,
+        rule: InCallRule | None = None, retokenize: Callable[[], Prefix] | None = None,
+    ) -> None:  # fmt: skip
+        """
+        Args:
+            run: the model's pass. prefix: see ``run_backbone``. evidence: read it in the first pass.
+            rule: chooses in the first pass; the others keep its choice.
+            retokenize: with ``reuse_prefix`` off, called before every pass but the first: upstream encodes its inputs
+                anew at each.
+        """
+        self._run, self._prefix, self._evidence, self._rule = run, prefix, evidence, rule
+        self._cache = PrefixCache() if reuse_prefix else None
+        self._retokenize = retokenize
+        self.first: BackboneOutput | None = None
+
+    def __call__(self, action: Tensor) -> BackboneOutput:
+        """One pass. action: (B, Q, width)."""
+        again = self.first is not None
+        if again and self._retokenize is not None:
+            self._prefix = self._retokenize()
+        out = self._run(self._prefix, action, evidence=self._evidence and not again, cache=self._cache, rule=self._rule)
+        self.first = self.first or out
+        if self._rule is not None and out.chosen is not None:
+            self._rule = None if self._cache is not None else FixedChoice(self._rule.layer, out.chosen)
+        return out
+
+    def denoise(
+        self, noisy_tokens: Callable[[Tensor, Tensor], Tensor], head: Callable[[Tensor], Tensor], noise: Tensor,
+        alphas: Tensor, timesteps: Sequence[int],
+    ) -> tuple[Tensor, BackboneOutput]:  # fmt: skip
+        """The clean sample, see ``diffusion.ddim``, and the output of the first pass.
+
+        Args:
+            noisy_tokens: action tokens, the timestep's first, of a (B, C, A) sample and its (B,) timestep.
+            head: noise of (B, C, width) outputs at the tokens of the sample.
+        """
+
+        def predict_noise(sample: Tensor, timestep: Tensor) -> Tensor:
+            return head(self(noisy_tokens(sample, timestep)).hidden[:, 1:]).float()
+
+        sample = ddim(predict_noise, noise, alphas, timesteps)
+        assert self.first is not None
+        return sample, self.first

@@ -1,0 +1,84 @@
+"""What all policies of this package have in common: a network, an executor, inputs that go to its device."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from ...pruning.types import Selection
+from ...types import ActionSpace
+from ..base import PolicyOutput
+from .device import to_device
+from .executor import Executor, PolicyModel
+from .stage_timer import StageTimer
+
+# Numbers of visual tokens for which there are graphs; matrix kernels like multiples of 8 best.
+GRAPH_BUCKET = 8
+
+
+class _Sizes(Protocol):
+    @property
+    def chunk_size(self) -> int: ...
+    @property
+    def action_dim(self) -> int: ...
+    @property
+    def step_s(self) -> float: ...
+    @property
+    def action_space(self) -> ActionSpace: ...
+
+
+class TorchPolicy:
+    """See ``Policy``. Subclasses say how an observation becomes a batch and a chunk becomes actions. Not safe to call
+    from two threads at once."""
+
+    def __init__(
+        self, model: PolicyModel, sizes: _Sizes, device: torch.device, seed: int, recompute: bool, static: bool | None
+    ) -> None:
+        """
+        Args:
+            model: on ``device``, in eval mode and its precision. sizes: its configuration.
+            seed, recompute, static: see ``Executor``.
+        """
+        self.device = device
+        self.chunk_size, self.action_dim, self.step_s = sizes.chunk_size, sizes.action_dim, sizes.step_s
+        self.action_space = sizes.action_space
+        self.device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+        self._executor = Executor(model, device, seed, recompute, static)
+        self.token_bucket = GRAPH_BUCKET if device.type == "cuda" and self._executor.static else 1
+
+    def reset(self) -> None:
+        self._executor.reset()
+
+    def seal(self) -> None:
+        if self._executor.static is not None:
+            self._executor.static.seal()
+
+    @property
+    def late_shapes(self) -> int:
+        return 0 if self._executor.static is None else len(self._executor.static.late)
+
+    def memory_mb(self) -> float:
+        return torch.cuda.memory_allocated(self.device) / 2**20 if self.device.type == "cuda" else 0.0
+
+    def act(self, prepared: Any, selection: Selection, instruction: str, timer: StageTimer) -> PolicyOutput:
+        """See ``Policy.act``. A full selection runs the very same way as no pruning."""
+        with timer.stage("tokenize"):
+            batch = self._batch(prepared, selection, instruction)
+        result = self._executor.run(batch, selection.rule, timer)
+        if result.chosen is not None:
+            selection = selection.after_rule(result.chosen)
+        return PolicyOutput(self._actions(result.chunk), result.evidence, selection)
+
+    def _batch(self, prepared: Any, selection: Selection, instruction: str) -> Any:
+        """What the model's ``tokenize`` takes."""
+        raise NotImplementedError
+
+    def _actions(self, chunk: np.ndarray) -> np.ndarray:
+        """(chunk, A) normalised -> physical units."""
+        raise NotImplementedError
+
+    def _tensor(self, x: np.ndarray) -> torch.Tensor:
+        """A batch of one on the device."""
+        return to_device(torch.from_numpy(np.ascontiguousarray(x))[None], self.device)

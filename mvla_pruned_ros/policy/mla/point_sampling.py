@@ -1,0 +1,76 @@
+"""Point sampling and grouping on tensors, for clouds that are on the GPU already; no value is read back to the host.
+
+The same rules as in ``geometry``, batched; tests hold the two together.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor
+
+from ..engine.cuda_graph import StaticCall
+
+
+def farthest_point_sample(points: Tensor, count: int, start: Tensor | None = None) -> Tensor:
+    """Spread-out subsets.
+
+    On a GPU the loop is recorded once per shape and replayed: launched one by one its kernels would take many times
+    longer than they run.
+
+    Args:
+        points: (B, N, 3), N >= ``count`` for distinct picks. count: how many.
+        start: (B,) int64 first picks; None starts from the point farthest from the centroid, as ``geometry`` does.
+
+    Returns:
+        (B, count) int64 indices in the order they were picked. When N < count they repeat from the start.
+    """
+    if start is None:
+        start = (points - points.mean(1, keepdim=True)).square().sum(-1).argmax(1)
+    if points.is_cuda and not torch.cuda.is_current_stream_capturing() and not points.requires_grad:
+        return _recorded_picks(min(count, points.shape[1]), count)(points, start)[0].clone()
+    return _picks(points, start, min(count, points.shape[1]), count)[0]
+
+
+@functools.cache
+def _recorded_picks(distinct: int, count: int) -> StaticCall:
+    return StaticCall(lambda points, start: _picks(points, start, distinct, count))
+
+
+def _picks(points: Tensor, start: Tensor, distinct: int, count: int) -> tuple[Tensor]:
+    picked = start.new_empty(distinct, len(points))
+    picked[0] = start
+    nearest = points.new_full(points.shape[:2], float("inf"))
+    for i in range(1, distinct):
+        last = points.gather(1, picked[i - 1, :, None, None].expand(-1, 1, 3))
+        nearest = torch.minimum(nearest, (points - last).square().sum(-1))
+        torch.argmax(nearest, 1, out=picked[i])
+    return (picked[torch.arange(count, device=picked.device) % distinct].T,)
+
+
+def nearest_neighbours(points: Tensor, centres: Tensor, count: int) -> Tensor:
+    """(B, G, count) int64 indices of the points nearest to each centre, nearest first.
+
+    Args:
+        points: (B, N, 3), N >= count. centres: (B, G, 3).
+    """
+    # Differences, not the expanded square: at a centimetre apart and a metre off, fp32 loses the order in the latter.
+    distance = torch.cdist(centres, points, compute_mode="donot_use_mm_for_euclid_dist")
+    return distance.topk(count, dim=2, largest=False, sorted=True).indices
+
+
+def group_neighbours(points: Tensor, centres: Tensor, count: int) -> Tensor:
+    """The nearest points around each centre.
+
+    Args:
+        points: (B, N, 3), N >= 1. centres: (B, G, 3). count: neighbours per centre.
+
+    Returns:
+        (B, G, count, 3) positions relative to the centre, nearest first; repeats when N < count.
+    """
+    take = min(count, points.shape[1])
+    nearest = nearest_neighbours(points, centres, take)
+    nearest = nearest[:, :, torch.arange(count, device=points.device) % take]
+    index = nearest.flatten(1)[..., None].expand(-1, -1, 3)
+    return points.gather(1, index).unflatten(1, (centres.shape[1], count)) - centres[:, :, None]

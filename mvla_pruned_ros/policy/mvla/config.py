@@ -1,0 +1,174 @@
+"""One description of an MVLA policy; everything that fixes its weights' shapes or its inputs is here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+from ...types import ActionSpace
+
+Config = TypeVar("Config")
+
+SEGMENTS = ("instruction", "proprio", "image", "points", "action")
+
+
+def _same_type(value: Any, default: Any) -> bool:
+    """Whether a value read from JSON is of the type of the default; a whole number may stand for a float."""
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and all(_same_type(v, default[0]) for v in value)
+    if isinstance(default, float):
+        return type(value) in (int, float)
+    return type(value) is type(default)
+
+
+def read_entries(path: Path) -> dict[str, Any]:
+    """The entries of a JSON object.
+
+    Raises:
+        ValueError: not JSON, or no object.
+    """
+    try:
+        entries = json.loads(path.read_text())
+    except ValueError as error:  # not JSON, or not even text
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(entries, dict):
+        raise ValueError(f"{path} has unknown entries: {type(entries).__name__}, a JSON object is needed")
+    return entries
+
+
+def read_config(kind: type[Config], path: Path, entries: dict[str, Any] | None = None) -> Config:
+    """A configuration dataclass, all of whose fields have defaults, from JSON.
+
+    Args:
+        entries: in the place of what is in the file.
+
+    Raises:
+        ValueError: not JSON, unknown or ill-typed entries; the message names them.
+    """
+    entries = read_entries(path) if entries is None else entries
+    known = {field.name: field.default for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    if set(entries) - set(known):
+        raise ValueError(f"{path} has unknown entries: {sorted(set(entries) - set(known))}")
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entries.items()}
+    for name, value in values.items():
+        if not _same_type(value, known[name]):
+            raise ValueError(f"{path}: {name} is {value!r}, must be of the type of {known[name]!r}")
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+@dataclass(frozen=True)
+class MVLAConfig:
+    """Configuration of an MVLA policy, after MLA (arXiv 2509.26642). Written as JSON beside the weights.
+
+    The defaults are the shipped ``small`` policy.
+    """
+
+    # Sequence. Causal attention: a token sees what stands before it. MLA puts points and image first; with
+    # instruction and proprio first the visual tokens are conditioned on the task (ours).
+    token_order: tuple[str, ...] = ("instruction", "proprio", "image", "points", "action")
+    instruction_length: int = 8  # tokens; shorter ones are padded, longer ones refused
+
+    # Image tokenizer: the centre square, resampled, in patches; each encoded from its own pixels only.
+    image_size: int = 192  # pixels
+    patch_size: int = 16  # pixels
+
+    # Point tokenizer: crop, voxel grid, farthest point sampling, then each group from its own neighbours only.
+    workspace_lower: tuple[float, float, float] = (-0.45, 0.35, 0.008)  # m, base frame
+    workspace_upper: tuple[float, float, float] = (0.45, 0.975, 0.45)  # m, base frame
+    voxel_size: float = 0.01  # m
+    num_groups: int = 64
+    group_size: int = 24  # points
+    group_radius: float = 0.05  # m; scale of the neighbourhood, for normalisation
+    min_points: int = 32  # fewer than this in the workspace: the observation is not usable
+
+    # Backbone (transformers' LlamaModel).
+    width: int = 128
+    depth: int = 4
+    heads: int = 4
+    mlp_width: int = 256
+
+    # Action head.
+    head: Literal["l1", "ddim"] = "l1"
+    chunk_size: int = 16  # actions per call
+    step_s: float = 0.0125  # s between two actions
+    action_dim: int = 4
+    action_space: ActionSpace = "cartesian_velocity"  # what the values of an action mean, see ``commands``
+    proprio_dim: int = 4
+    ddim_train_steps: int = 100
+    ddim_steps: int = 8
+
+    # Evidence for pruning: layers whose action rows of attention are read.
+    evidence_layers: tuple[int, ...] = (1, 2, 3)
+
+    def __post_init__(self) -> None:
+        if sorted(self.token_order) != sorted(SEGMENTS) or self.token_order[-1] != "action":
+            raise ValueError(f"token_order must hold {SEGMENTS} once each, action last; got {self.token_order}")
+        if self.image_size % self.patch_size or self.patch_size % 4:
+            raise ValueError(
+                f"image_size {self.image_size} must be a multiple of patch_size {self.patch_size}, and that of 4"
+            )
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}")
+        if self.head not in ("l1", "ddim"):
+            raise ValueError(f"head must be l1 or ddim, got {self.head!r}")
+        if self.action_space not in get_args(ActionSpace):
+            raise ValueError(
+                f"action_space must be one of {', '.join(get_args(ActionSpace))}, got {self.action_space!r}"
+            )
+        for name in ("width", "depth", "heads", "mlp_width", "chunk_size", "num_groups", "group_size",
+                     "instruction_length", "action_dim", "proprio_dim", "min_points", "ddim_steps"):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("step_s", "group_radius"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if not 0 <= self.voxel_size < float("inf"):
+            raise ValueError(f"voxel_size must not be negative, got {self.voxel_size}")
+        lower, upper = self.workspace_lower, self.workspace_upper
+        if not (len(lower) == len(upper) == 3 and all(a < b for a, b in zip(lower, upper))):
+            raise ValueError(f"workspace_lower {lower} must lie below workspace_upper {upper} on each of three axes")
+        if not all(0 <= layer < self.depth for layer in self.evidence_layers) or not self.evidence_layers:
+            raise ValueError(f"evidence_layers {self.evidence_layers} must name layers of a depth of {self.depth}")
+
+    @property
+    def grid(self) -> int:
+        """Patches along one edge of the image."""
+        return self.image_size // self.patch_size
+
+    @property
+    def num_patches(self) -> int:
+        return self.grid**2
+
+    @property
+    def num_visual(self) -> int:
+        """Visual tokens of an unpruned call."""
+        return self.num_patches + self.num_groups
+
+    def segment_length(self, segment: str) -> int:
+        """Tokens of one segment of an unpruned sequence."""
+        return {
+            "instruction": self.instruction_length,
+            "proprio": 1,
+            "image": self.num_patches,
+            "points": self.num_groups,
+            "action": self.chunk_size + (self.head == "ddim"),  # ddim: the timestep token comes first
+        }[segment]
+
+    def segment_start(self, segment: str) -> int:
+        """Position of the first token of a segment in an unpruned sequence."""
+        before = self.token_order[: self.token_order.index(segment)]
+        return sum(self.segment_length(s) for s in before)
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> MVLAConfig:
+        """Read a configuration; raises ValueError as ``read_config`` does."""
+        return read_config(cls, path)

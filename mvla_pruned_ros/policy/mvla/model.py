@@ -1,0 +1,232 @@
+"""The MVLA network: tokenizers, Llama backbone, action head. Tensors in, tensors out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaModel
+
+from ...pruning.in_call import CallView, InCallRule
+from ..engine.attention import NAME, AttentionRows, PrefixCache
+from ..engine.backbone import BackboneOutput, DenoisingPasses, Prefix, run_backbone, text_scores
+from ..engine.diffusion import cosine_alphas, ddim_timesteps, timestep_features
+from .config import MVLAConfig
+from .tokenizers import Fourier, ImageTokenizer, PointTokenizer
+
+
+@dataclass
+class Batch:
+    """Inputs of B samples.
+
+    Attributes:
+        image: (B, S, S, 3) uint8.
+        centres: (B, G, 3) float32, metres. groups: (B, G, K, 3), metres, relative.
+        proprio: (B, P) float32. instruction: (B, L) int64 token ids.
+        image_kept: (B, M2) int64 ascending indices of the patches that stay, None for all; points_kept likewise.
+    """
+
+    image: Tensor
+    centres: Tensor
+    groups: Tensor
+    proprio: Tensor
+    instruction: Tensor
+    image_kept: Tensor | None = None
+    points_kept: Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The same there, without waiting for copies from pinned memory."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """The same in pinned memory. By this name a DataLoader asks for it."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        values = (getattr(self, f.name) for f in fields(self))
+        return Batch(*(None if value is None else change(value) for value in values))  # type: ignore[arg-type]
+
+
+class MVLAModel(nn.Module):
+    """Weights of an MVLA policy. All vectors it takes and gives are normalised except proprio and points (metres)."""
+
+    alphas: Tensor
+
+    def __init__(self, config: MVLAConfig, vocabulary: int) -> None:
+        super().__init__()
+        self.config = config
+        w = config.width
+        self.image_tokenizer = ImageTokenizer(config.grid, config.patch_size, w)
+        self.point_tokenizer = PointTokenizer(w, config.group_radius)
+        self.proprio_fourier = Fourier()
+        self.proprio_embedder = nn.Sequential(
+            nn.Linear(self.proprio_fourier.size(config.proprio_dim), w), nn.GELU(), nn.Linear(w, w)
+        )
+        self.backbone = LlamaModel(
+            LlamaConfig(
+                vocab_size=vocabulary,
+                hidden_size=w,
+                intermediate_size=config.mlp_width,
+                num_hidden_layers=config.depth,
+                num_attention_heads=config.heads,
+                num_key_value_heads=config.heads,
+                max_position_embeddings=4096,
+                attn_implementation=NAME,
+                use_cache=False,
+            )
+        )
+        # Evidence needs the features before the final norm, the head those after it: so the norm is applied here.
+        self.final_norm, self.backbone.norm = self.backbone.norm, nn.Identity()
+        self.action_head = nn.Sequential(nn.Linear(w, w), nn.GELU(), nn.Linear(w, config.action_dim))
+        if config.head == "l1":
+            self.action_queries = nn.Parameter(torch.randn(config.chunk_size, w) * 0.02)
+        else:
+            self.action_embedder = nn.Sequential(nn.Linear(config.action_dim, w), nn.GELU(), nn.Linear(w, w))
+            self.action_position = nn.Parameter(torch.randn(config.chunk_size, w) * 0.02)
+            self.time_embedder = nn.Sequential(nn.Linear(256, w), nn.SiLU(), nn.Linear(w, w))
+            self.register_buffer("alphas", cosine_alphas(config.ddim_train_steps), persistent=False)
+            self.timesteps = ddim_timesteps(config.ddim_train_steps, config.ddim_steps)
+
+    def tokenize(self, batch: Batch) -> Prefix:
+        """Encode the tokens that stay, and only those, in the order of the configuration."""
+        device = batch.proprio.device
+        pieces, positions, spans, length = [], [], {}, 0
+        for segment in self.config.token_order[:-1]:
+            kept = None
+            if segment == "instruction":
+                tokens = self.backbone.embed_tokens(batch.instruction)
+            elif segment == "proprio":
+                tokens = self.proprio_embedder(self._proprio_features(batch.proprio))[:, None]
+            elif segment == "image":
+                tokens, kept = self.image_tokenizer(batch.image, batch.image_kept), batch.image_kept
+            else:
+                tokens = self.point_tokenizer(batch.centres, batch.groups, batch.proprio[:, :3], batch.points_kept)
+                kept = batch.points_kept
+            if kept is None:
+                kept = torch.arange(tokens.shape[1], device=device).expand(len(tokens), -1)
+            pieces.append(tokens)
+            positions.append(kept + self.config.segment_start(segment))
+            spans[segment] = torch.arange(length, length + tokens.shape[1], device=device)
+            length += tokens.shape[1]
+        visual = torch.cat([spans["image"], spans["points"]])
+        return Prefix(torch.cat(pieces, 1), torch.cat(positions, 1), visual, len(spans["image"]))
+
+    def _proprio_features(self, proprio: Tensor) -> Tensor:
+        return self.proprio_fourier(proprio.float()).to(self.proprio_embedder[0].weight.dtype)
+
+    def action_positions(self, batch_size: int, device: torch.device) -> Tensor:
+        """(B, Q) positions of the action segment; they do not move when tokens before it are dropped."""
+        start = self.config.segment_start("action")
+        return torch.arange(start, start + self.config.segment_length("action"), device=device).expand(batch_size, -1)
+
+    def run_backbone(
+        self,
+        prefix: Prefix,
+        action: Tensor,
+        *,
+        evidence: bool = False,
+        cache: PrefixCache | None = None,
+        rule: InCallRule | None = None,
+    ) -> BackboneOutput:
+        """One pass, see ``backbone.run_backbone``. action: (B, Q, width). evidence: read what pruning learns from."""
+        rows = AttentionRows(self.config.evidence_layers, self.config.chunk_size) if evidence else None
+        positions = self.action_positions(len(action), action.device)
+        return run_backbone(
+            self.backbone, self.final_norm, prefix, action, positions,
+            evidence=rows, cache=cache, rule=rule, call_view=self.call_view,
+        )  # fmt: skip
+
+    def call_view(self, prefix: Prefix, attention: Tensor | None = None) -> CallView:
+        """What a rule may look at (batch 1). prefix: as it enters the backbone. attention: see ``CallView``."""
+        start = self.config.segment_start("instruction")
+        is_text = (prefix.positions[0] >= start) & (prefix.positions[0] < start + self.config.instruction_length)
+        text = prefix.tokens[0, is_text]
+        visual = prefix.tokens[0, prefix.visual]
+        return CallView(visual, prefix.num_image, text, attention, lambda: text_scores(self.backbone, text, visual))
+
+    @property
+    def evidence_layers(self) -> tuple[int, ...]:
+        """Layers whose attention is read."""
+        return self.config.evidence_layers
+
+    @property
+    def noise_shape(self) -> tuple[int, int] | None:
+        """(chunk, A) of what ``decode`` starts from; None for the l1 head, which starts from nothing."""
+        return (self.config.chunk_size, self.config.action_dim) if self.config.head == "ddim" else None
+
+    def predict(
+        self, batch: Batch, *, evidence: bool = False, noise: Tensor | None = None
+    ) -> tuple[Tensor, BackboneOutput]:
+        """``tokenize``, then ``decode``."""
+        return self.decode(self.tokenize(batch), evidence=evidence, noise=noise)
+
+    def decode(
+        self,
+        prefix: Prefix,
+        *,
+        evidence: bool = False,
+        noise: Tensor | None = None,
+        rule: InCallRule | None = None,
+        reuse_prefix: bool = True,
+        retokenize: Callable[[], Prefix] | None = None,
+    ) -> tuple[Tensor, BackboneOutput]:
+        """Normalised action chunk (B, chunk, A) and the output of the first pass through the backbone.
+
+        The l1 head makes one pass with one query token per action, the ddim head one per denoising step.
+
+        Args:
+            noise: (B, chunk, A) start of the ddim head; drawn when None. The l1 head has none.
+            evidence, rule, reuse_prefix, retokenize: see ``DenoisingPasses``.
+        """
+        if self.config.head == "l1":
+            queries = self.action_queries.expand(len(prefix.tokens), -1, -1)
+            out = self.run_backbone(prefix, queries, evidence=evidence, rule=rule)
+            return self.action_head(out.hidden), out
+        if noise is None:
+            assert self.noise_shape is not None
+            noise = torch.randn((len(prefix.tokens), *self.noise_shape), device=prefix.tokens.device)
+        passes = DenoisingPasses(
+            self.run_backbone, prefix, evidence=evidence, reuse_prefix=reuse_prefix, rule=rule, retokenize=retokenize
+        )
+        return passes.denoise(self._noisy_tokens, self.action_head, noise, self.alphas, self.timesteps)
+
+    def _noisy_tokens(self, sample: Tensor, timestep: Tensor) -> Tensor:
+        """(B, chunk, A) and (B,) -> (B, 1 + chunk, width): timestep token, then one token per noisy action."""
+        dtype = self.action_position.dtype
+        time = self.time_embedder(timestep_features(timestep).to(dtype))[:, None]
+        return torch.cat([time, self.action_embedder(sample.to(dtype)) + self.action_position], 1)
+
+    def loss(self, batch: Batch, target: Tensor, draws: int = 1) -> Tensor:
+        """Training loss. l1: mean absolute error; ddim: error of the noise.
+
+        Args:
+            target: (B, chunk, A) normalised. draws: of the ddim head, noisy chunks for each sample. They stand one
+                behind the other at the same positions and do not see each other, and so share one run of the prefix.
+        """
+        prefix = self.tokenize(batch)
+        if self.config.head == "l1":
+            return (self.decode(prefix)[0].float() - target).abs().mean()
+        target = target.repeat_interleave(draws, 0)  # (B draws, chunk, A)
+        t = torch.randint(self.config.ddim_train_steps, (len(target),), device=target.device)
+        noise = torch.randn_like(target)
+        alpha = self.alphas[t][:, None, None]
+        noisy = self._noisy_tokens(alpha.sqrt() * target + (1 - alpha).sqrt() * noise, t)
+        hidden = self._run_side_by_side(prefix, noisy.unflatten(0, (-1, draws)))
+        return (self.action_head(hidden[:, 1:]).float() - noise).square().mean()
+
+    def _run_side_by_side(self, prefix: Prefix, actions: Tensor) -> Tensor:
+        """(B, D, Q, width) action segments -> (B D, Q, width), each as if it stood alone behind the prefix."""
+        batch_size, draws, length, width = actions.shape
+        if draws == 1:
+            return self.run_backbone(prefix, actions[:, 0]).hidden
+        before = prefix.tokens.shape[1]
+        place = torch.arange(before + draws * length, device=actions.device)
+        segment = ((place - before) // length).clamp(min=-1)  # -1: the prefix, which everyone sees
+        visible = (segment[None] == segment[:, None]) | (segment[None] < 0)
+        positions = self.action_positions(batch_size, actions.device).repeat(1, draws)
+        out = run_backbone(
+            self.backbone, self.final_norm, prefix, actions.flatten(1, 2), positions, mask=visible.tril()
+        )
+        return out.hidden.reshape(batch_size * draws, length, width)

@@ -1,0 +1,145 @@
+"""From an observation to what the tokenizers take: resampled image, point groups, where each token lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from ...geometry.clouds import crop, farthest_point_sample, group_neighbours, voxel_grid
+from ...pruning.types import TokenLayout
+from ...types import CameraModel, Observation
+from ..base import NotReadyError
+from .config import MVLAConfig
+
+
+@dataclass(frozen=True)
+class PolicyInput:
+    """One observation, ready to be tokenized.
+
+    Attributes:
+        image: (S, S, 3) uint8 RGB.
+        centres: (G, 3) float32, base frame, metres.
+        groups: (G, K, 3) float32, relative to the centre, metres.
+        proprio: (P,) float32.
+        layout: where the tokens lie, for pruning.
+    """
+
+    image: np.ndarray
+    centres: np.ndarray
+    groups: np.ndarray
+    proprio: np.ndarray
+    layout: TokenLayout
+
+
+@dataclass(frozen=True)
+class PointGroups:
+    """What becomes of a cloud, whatever the image.
+
+    Attributes:
+        points: (N, 3) float32, thinned cloud of the workspace, base frame, metres.
+        centres: (G, 3) some of them. groups: (G, K, 3) neighbours of each, relative to it.
+    """
+
+    points: np.ndarray
+    centres: np.ndarray
+    groups: np.ndarray
+
+
+def square_image(image: np.ndarray, camera: CameraModel, size: int) -> tuple[np.ndarray, CameraModel]:
+    """Centre square of an image, resampled (area average when it shrinks), and the camera model that fits it.
+
+    Args:
+        image: (H, W, 3) uint8. camera: its model. size: edge of the result in pixels.
+    """
+    height, width = image.shape[:2]
+    edge = min(height, width)
+    top, left = (height - edge) // 2, (width - edge) // 2
+    image = image[top : top + edge, left : left + edge]
+    cropped = CameraModel(edge, edge, camera.fx, camera.fy, camera.cx - left, camera.cy - top, camera.base_from_camera)
+    if edge != size:
+        method = Image.Resampling.BOX if edge > size else Image.Resampling.BILINEAR
+        image = np.array(Image.fromarray(np.ascontiguousarray(image)).resize((size, size), method))
+    return image, cropped.resized(size, size)
+
+
+def group_points(points: np.ndarray, config: MVLAConfig) -> PointGroups:
+    """Crop, thin, sample and group a cloud.
+
+    Args:
+        points: (N, 3) base frame, metres.
+
+    Raises:
+        NotReadyError: fewer than ``config.min_points`` points in the workspace.
+    """
+    points = crop(points, config.workspace_lower, config.workspace_upper)
+    points = voxel_grid(points, config.voxel_size)
+    if len(points) < config.min_points:
+        raise NotReadyError(
+            f"{len(points)} points in the workspace {config.workspace_lower} to {config.workspace_upper}, "
+            f"need {config.min_points}: check depth, extrinsics and workspace"
+        )
+    centres = points[farthest_point_sample(points, config.num_groups)]
+    groups = group_neighbours(points, centres, config.group_size)
+    return PointGroups(points, centres, groups.astype(np.float32))
+
+
+def prepare(observation: Observation, config: MVLAConfig, grouped: PointGroups | None = None) -> PolicyInput:
+    """Resample the image, crop, thin, sample and group the points.
+
+    Args:
+        grouped: what ``group_points`` made of the observation's points, where that was done before.
+
+    Raises:
+        NotReadyError: fewer than ``config.min_points`` points in the workspace.
+        ValueError: proprio of another length than the policy's.
+    """
+    if observation.proprio.shape != (config.proprio_dim,):
+        raise ValueError(f"proprio has {len(observation.proprio)} values, the policy takes {config.proprio_dim}")
+    image, camera = square_image(observation.image, observation.camera, config.image_size)
+    cloud = group_points(observation.points, config) if grouped is None else grouped
+    where = cloud.points, cloud.centres, camera, config.grid, config.patch_size, observation.proprio[:3]
+    return PolicyInput(
+        image=image,
+        centres=cloud.centres,
+        groups=cloud.groups,
+        proprio=observation.proprio.astype(np.float32),
+        layout=token_layout(*where),
+    )
+
+
+def token_layout(
+    points: np.ndarray,
+    centres: np.ndarray,
+    camera: CameraModel,
+    grid: int,
+    patch_size: int,
+    end_effector: np.ndarray,
+) -> TokenLayout:
+    """Where image patches and point groups lie in space and on the image.
+
+    Args:
+        points: (N, 3) workspace cloud, metres. centres: (G, 3). camera: model for the resampled image.
+        grid: image tokens along one edge. patch_size: pixels along one edge of an image token.
+        end_effector: (3,) metres.
+    """
+
+    def patch_of(xyz: np.ndarray) -> np.ndarray:
+        uv, depth = camera.project(xyz)
+        col, row = (uv // patch_size).astype(np.int64).T
+        inside = (depth > 0) & (row >= 0) & (row < grid) & (col >= 0) & (col < grid)
+        return np.where(inside, row * grid + col, -1)
+
+    patch = patch_of(points)
+    seen = patch >= 0
+    count = np.bincount(patch[seen], minlength=grid * grid)
+    with np.errstate(invalid="ignore"):  # patches without a point: 0 / 0, left as NaN
+        mean = np.stack([np.bincount(patch[seen], points[seen, axis], grid * grid) / count for axis in range(3)], 1)
+    return TokenLayout(
+        grid=(grid, grid),
+        image_positions=mean.astype(np.float32),
+        point_positions=centres.astype(np.float32),
+        point_patch=patch_of(centres),
+        end_effector=np.asarray(end_effector, np.float32),
+    )

@@ -1,0 +1,108 @@
+"""What the name of a policy stands for, and the one way to load it.
+
+A name is that of a shipped policy, a path of a policy folder, or ``package.module:factory``: a function, to be
+imported, that returns a policy of somebody else. Code is loaded only where the person who starts a command or the node
+names it so; nothing in a policy folder can.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..models import SHIPPED, policy_folder
+from ..pruning.tri_stage.config import TriStageConfig
+from ..types import ActionSpace
+from .base import Policy
+from .conformance import check_policy
+from .engine.device import resolve_device
+from .loading import load_config, load_policy
+
+FACTORY = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
+
+
+def default_policy(device: str) -> str:
+    """Name of the shipped policy for who names none: ``base``, where it is shipped, on a GPU; else ``small``.
+
+    Args:
+        device: of ``resolve_device``, which raises ValueError for what there is not.
+    """
+    return "base" if "base" in SHIPPED and resolve_device(device).type == "cuda" else "small"
+
+
+@dataclass(frozen=True)
+class PolicySource:
+    """See the module.
+
+    Attributes:
+        name: as it was given. folder: of a policy folder, None for code.
+    """
+
+    name: str
+    folder: Path | None
+
+    @classmethod
+    def of(cls, name: str) -> PolicySource:
+        """Raises ValueError when there is no such policy. Nothing is loaded yet."""
+        if FACTORY.fullmatch(name) and not Path(name).exists():
+            return cls(name, None)
+        return cls(name, policy_folder(name))
+
+    def pruning(self) -> TriStageConfig:
+        """The pruning parameters that were fitted to it; the defaults for code."""
+        return TriStageConfig() if self.folder is None else TriStageConfig.of_policy(self.folder)
+
+    def load(
+        self, device: str = "cpu", precision: str = "auto", check: Callable[[ActionSpace, int], object] | None = None
+    ) -> Policy:
+        """The policy, ready to act.
+
+        Args:
+            device, precision: of ``resolve_device`` and ``resolve_precision`` for a folder; given to a factory as they
+                are. check: told the action space and the values per action; raises ValueError for actions that the
+                caller cannot use.
+
+        Raises:
+            ValueError: it cannot be loaded, or gives other actions; says what to do.
+        """
+        if self.folder is None:
+            policy = check_policy(self._made(device, precision), self.name)
+            if check is not None:
+                check(getattr(policy, "action_space", Policy.action_space), policy.action_dim)
+            return policy
+        config = load_config(self.folder)
+        if check is not None:  # asked first: the weights may be many gigabytes
+            check(config.action_space, config.action_dim)
+        return load_policy(self.folder, device, precision)
+
+    def _made(self, device: str, precision: str) -> object:
+        module_name, factory_name = self.name.split(":")
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+                raise ValueError(f"policy {self.name}: {module_name} needs a module that is absent: {error}") from error
+            raise ValueError(
+                f"policy {self.name}: there is no module {error.name!r}: install it, or put the folder it lies in on "
+                "PYTHONPATH"
+            ) from error
+        except Exception as error:
+            raise ValueError(
+                f"policy {self.name}: importing {module_name} failed: {type(error).__name__}: {error}"
+            ) from error
+        factory = getattr(module, factory_name, None)
+        if not callable(factory):
+            found = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
+            raise ValueError(
+                f"policy {self.name}: {module_name} ({module.__file__}) has no function {factory_name!r}; it has "
+                f"{', '.join(found) or 'none'}"
+            )
+        try:
+            return factory(device, precision)
+        except Exception as error:
+            raise ValueError(
+                f"policy {self.name}: {factory_name}({device!r}, {precision!r}) failed: {type(error).__name__}: {error}"
+            ) from error

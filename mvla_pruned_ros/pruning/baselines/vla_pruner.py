@@ -1,0 +1,70 @@
+"""VLA-Pruner (arXiv 2511.16449): what the prompt attends to, united with what actions attended to lately."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from ..in_call import CallView, InCallRule
+from ..types import Evidence, Selection, TokenLayout
+from .divprune import most_diverse
+from .in_call_pruner import GatedPruner
+
+LAYER = 1  # 3 of 32 as published
+WINDOW = 3  # calls
+DECAY = 0.8  # of a call's weight, by age in calls
+
+
+@dataclass(frozen=True)
+class PrefillAndAction:
+    """The union of both top sets; a union above the budget is thinned to the most diverse input embeddings.
+
+    The prompt's attention is the first action query's: where instruction precedes the images it cannot see them,
+    and the first action query is the token that ends the prefill (ours). The union is never smaller than one set.
+    """
+
+    budget: int
+    action_attention: np.ndarray  # (N,)
+    layer: int = LAYER
+
+    def choose(self, view: CallView) -> Tensor:
+        assert view.attention is not None
+        prefill = view.attention[0].topk(self.budget).indices
+        action = torch.from_numpy(self.action_attention).to(prefill.device).topk(self.budget).indices
+        union = torch.zeros(len(view.embeddings), dtype=torch.bool, device=prefill.device)
+        union = union.index_fill(0, prefill, True).index_fill(0, action, True).nonzero()[:, 0]
+        if len(union) > self.budget:
+            union = union[most_diverse(view.embeddings[union], self.budget)]
+        return union.sort().values
+
+
+class VlaPrunerPruner(GatedPruner):
+    """See the module. Full until the window has filled; a token that was not kept had no action attention."""
+
+    name = "vla_pruner"
+
+    def reset(self) -> None:
+        super().reset()
+        self._window: deque[tuple[TokenLayout, np.ndarray]] = deque(maxlen=WINDOW)
+
+    def rule(self, layout: TokenLayout, budget: int) -> InCallRule | None:
+        if len(self._window) < WINDOW:
+            return None
+        total = np.zeros(layout.num_visual, np.float32)
+        for age, (then, attention) in enumerate(reversed(self._window)):
+            # Patches keep their index; point groups are drawn afresh each frame and inherit from the nearest (ours).
+            nearest = cKDTree(then.point_positions).query(layout.point_positions)[1]
+            seen = np.concatenate([attention[: then.num_image], attention[then.num_image :][nearest]])
+            total += DECAY**age * seen.astype(np.float32)
+        return PrefillAndAction(budget, total)
+
+    def observe(self, layout: TokenLayout, selection: Selection, evidence: Evidence) -> None:
+        super().observe(layout, selection, evidence)
+        attention = np.zeros(layout.num_visual)
+        attention[selection.kept] = evidence.attention
+        self._window.append((layout, attention))

@@ -1,0 +1,60 @@
+"""Pictures of a selection: dropped patches dark, kept ones tinted by their reason, kept point groups as dots."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ..pruning.types import Reason, Selection, SemanticSet, TokenLayout
+from ..types import CameraModel
+
+TINTS = {
+    Reason.PROTECTED: (255, 170, 0),
+    Reason.SALIENT: (0, 200, 0),
+    Reason.RETURNED: (0, 120, 255),
+    Reason.BACKGROUND: (160, 160, 160),
+    Reason.CHOSEN: (200, 0, 200),
+}
+DOTS = {SemanticSet.BACKGROUND: (120, 220, 120), SemanticSet.ROBOT: (255, 80, 80), SemanticSet.OBJECT: (255, 230, 0)}
+DARK, TINT = 0.25, 0.18
+
+
+def draw_overlay(
+    image: np.ndarray, selection: Selection, layout: TokenLayout, camera: CameraModel | None, scale: int = 2
+) -> np.ndarray:
+    """Paint a selection on the picture it was made for.
+
+    Args:
+        image: (S, S, 3) uint8 RGB, the square the policy saw. selection, layout: of that call.
+        camera: model of that square, to draw the kept point groups; None leaves them out.
+        scale: enlargement.
+
+    Returns:
+        (S * scale, S * scale, 3) uint8 RGB.
+    """
+    rows, cols = layout.grid
+    height, width = image.shape[:2]
+    reason = selection.reason[: selection.num_image].reshape(rows, cols)
+    gain = np.where(reason == Reason.DROPPED, DARK, 1.0)
+    tint = np.zeros((rows, cols, 3))
+    for why, colour in TINTS.items():
+        tint[reason == why] = colour
+    mix = np.where((tint > 0).any(-1), TINT, 0.0)
+
+    def to_pixels(patches: np.ndarray) -> np.ndarray:
+        return np.repeat(np.repeat(patches, height // rows, 0), width // cols, 1)
+
+    out = image * to_pixels(gain)[..., None] * (1 - to_pixels(mix)[..., None]) + to_pixels(tint * mix[..., None])
+    picture = Image.fromarray(out.clip(0, 255).astype(np.uint8)).resize(
+        (width * scale, height * scale), Image.Resampling.BILINEAR
+    )
+    if camera is not None and len(layout.point_positions):
+        draw = ImageDraw.Draw(picture)
+        uv, depth = camera.project(layout.point_positions)
+        sets = None if selection.sets is None else selection.sets[selection.num_image :]
+        for i in selection.points_kept:
+            if depth[i] > 0:
+                u, v = uv[i] * scale
+                colour = DOTS[SemanticSet(int(sets[i]))] if sets is not None else (255, 255, 255)
+                draw.ellipse((u - 3, v - 3, u + 3, v + 3), fill=colour, outline=(0, 0, 0))
+    return np.asarray(picture)

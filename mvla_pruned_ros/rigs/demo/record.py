@@ -1,0 +1,91 @@
+"""``mvla record``: the demo's topics in a rosbag2."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ..bag_recorder import BagRecorder, Topic
+from ..child_process import ChildFailedError
+from .session import DemoOptions, DemoSession
+
+TOPICS = {
+    "/clock": Topic("rosgraph_msgs/msg/Clock"),
+    "/simulator/image": Topic("sensor_msgs/msg/Image", reliable=False),
+    "/simulator/depth": Topic("sensor_msgs/msg/Image", reliable=False),
+    "/simulator/camera_info": Topic("sensor_msgs/msg/CameraInfo", reliable=False),
+    "/simulator/ee_pose": Topic("geometry_msgs/msg/PoseStamped", reliable=False),
+    "/simulator/gripper": Topic("sensor_msgs/msg/JointState", reliable=False),
+    "/simulator/success": Topic("std_msgs/msg/Bool", latched=True),
+    "/policy/instruction": Topic("std_msgs/msg/String"),
+    "/policy/command/twist": Topic("geometry_msgs/msg/TwistStamped"),
+    "/policy/command/gripper": Topic("std_msgs/msg/Float64"),
+    "/policy/pruning": Topic("std_msgs/msg/String"),
+    "/policy/call": Topic("std_msgs/msg/String"),
+    "/diagnostics": Topic("diagnostic_msgs/msg/DiagnosticArray"),
+}
+
+
+def run_record(options: DemoOptions, seconds: float, console: Console | None = None) -> int:
+    """Record episodes of the demo into the folder ``options.out``, which must not exist; returns the exit code.
+
+    Args:
+        seconds: wall time to record from the first episode on; they follow each other, the last one is cut off.
+    """
+    if not seconds > 0:
+        raise ValueError(f"seconds must be positive, got {seconds}")
+    console = console or Console()
+    bag = options.out
+    if bag.exists():
+        raise ValueError(f"{bag} exists already: choose another folder or remove it")
+    # A bag folder holds nothing else, so the logs of the nodes lie beside it.
+    options = replace(options, out=Path(f"{bag}_logs"))
+    try:
+        with DemoSession(options) as session:
+            with console.status("starting simulator and policy node ..."):
+                session.wait_until_ready()
+            bag.parent.mkdir(parents=True, exist_ok=True)
+            with BagRecorder(session.node, bag, TOPICS) as recorder:
+                session.spin_until(
+                    lambda: session.status["image_subscribers"] > 1, 10.0, "the recorder's subscriptions"
+                )
+                _record(session, recorder, seconds, console)
+            counts = dict(recorder.counts)
+            frames_sent = session.status["frames_sent"]
+    except (ChildFailedError, TimeoutError) as error:
+        print(f"mvla record: error: {error}", file=sys.stderr)
+        return 1
+    table = Table(title=f"{bag}: {seconds:g} s, {frames_sent} frames were sent", title_justify="left")
+    table.add_column("topic")
+    table.add_column("messages", justify="right")
+    for topic, count in counts.items():
+        table.add_row(topic, str(count))
+    console.print(table)
+    return 0
+
+
+def _record(session: DemoSession, recorder: BagRecorder, seconds: float, console: Console) -> None:
+    start: float | None = None  # loading the first scene is not recorded time
+    columns = (TextColumn("recording"), BarColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("", total=seconds, note="")
+
+        def over() -> bool:
+            passed = 0.0 if start is None else time.monotonic() - start
+            progress.update(bar, completed=passed, note=f"{sum(recorder.counts.values())} messages")
+            return passed >= seconds
+
+        for number in itertools.count():
+            for task in session.options.tasks:
+                if over():
+                    return
+                session.begin_episode(task, session.options.seed + number)
+                start = start or time.monotonic()
+                session.spin_until(lambda: over() or session.status["state"] == "waiting", 600.0, "the episode's end")

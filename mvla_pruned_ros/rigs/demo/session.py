@@ -1,0 +1,318 @@
+"""Simulator and policy node as two processes, and the third node that leads them through episodes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.srv import SetParameters
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from ...node.environment import prepare_environment
+from ...policy.source import PolicySource, default_policy
+from ...pruning.base import check_keep_ratio
+from ...pruning.methods import check_method
+from ...sim.messages import simulated_camera_extrinsics
+from ...sim.node import LATCHED, RELIABLE
+from ...sim.robot import MAX_SPEED, STEP_S
+from ...sim.tasks import DEMO_TASKS, Task, task_named
+from ..child_process import ChildNode, end_all
+
+# On two cores busy with other work, at 1.0 one to three frames of a hundred were lost and observations were up to
+# 170 ms (simulated) old when their chunk of 200 ms was ready; at 0.5 none was lost and the age stayed below 135 ms.
+DEFAULT_REAL_TIME_FACTOR = 0.5
+
+SENSOR_REMAPS = {
+    f"~/{name}": f"/simulator/{name}" for name in ("image", "depth", "points", "camera_info", "ee_pose", "gripper")
+}
+COMMAND_REMAPS = {f"~/command/{name}": f"/policy/command/{name}" for name in ("twist", "gripper")}
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What a demo runs. Times in steps of 12.5 ms simulated.
+
+    Raises:
+        ValueError: an unknown task or method, or a number out of its range.
+    """
+
+    out: Path
+    tasks: tuple[Task, ...] = tuple(task_named(name) for name in DEMO_TASKS)
+    keep_ratio: float = 0.5
+    method: str = "tri_stage"
+    policy: Path | str | None = None  # see ``PolicySource``; None: the policy that is shipped
+    device: str = "auto"
+    seed: int = 0
+    real_time_factor: float = DEFAULT_REAL_TIME_FACTOR
+    max_steps: int = 0  # 0: each task's own
+    domain_id: int | None = None  # None: one of this run's own
+
+    def __post_init__(self) -> None:
+        check_keep_ratio(self.keep_ratio)
+        check_method(self.method)
+        if not 0 <= self.real_time_factor <= 100:
+            raise ValueError(f"real-time factor {self.real_time_factor} is outside [0, 100]")
+        if self.seed < 0 or self.max_steps < 0:
+            raise ValueError(f"seed {self.seed} and max steps {self.max_steps} must not be negative")
+        if self.domain_id is not None and not 0 <= self.domain_id <= 101:
+            raise ValueError(f"domain id {self.domain_id} is outside [0, 101]")
+        if self.policy is not None:
+            PolicySource.of(str(self.policy))
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> DemoOptions:
+        """From the arguments of ``mvla demo`` and ``mvla record``."""
+        factor = args.real_time_factor
+        return cls(
+            out=args.out,
+            tasks=tuple(task_named(name) for name in args.tasks or DEMO_TASKS),
+            keep_ratio=args.keep,
+            method=args.method,
+            policy=args.policy or default_policy(args.device),
+            device=args.device,
+            seed=args.seed,
+            real_time_factor=DEFAULT_REAL_TIME_FACTOR if factor is None else factor,
+            max_steps=args.max_steps,
+            domain_id=args.domain_id,
+        )
+
+
+@dataclass
+class EpisodeLog:
+    """What was heard while an episode ran."""
+
+    task: str
+    seed: int
+    success: bool = False
+    steps: int = 0
+    inferences: list[dict[str, Any]] = field(default_factory=list)  # messages of the policy node's ~/pruning
+
+
+class Graph:
+    """A node in a ROS graph that only this computer sees, and what puts children into the same graph.
+
+    Attributes:
+        node: served by ``spin_once``.
+        environment: for child processes.
+    """
+
+    def __init__(self, name: str, domain_id: int | None) -> None:
+        """Args: name: of the node. domain_id: None takes one that another run here is unlikely to have."""
+        domain = 1 + os.getpid() % 100 if domain_id is None else domain_id
+        # rclpy reads the range from our own environment too.
+        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+        prepare_environment()
+        self.environment = {**os.environ, "ROS_DOMAIN_ID": str(domain)}
+        self._context = Context()
+        rclpy.init(args=[], context=self._context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
+        self.node = Node(name, context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+
+    def spin_once(self, timeout_s: float) -> None:
+        """Serve one callback, waiting for it at most so long."""
+        self._executor.spin_once(timeout_sec=timeout_s)
+
+    def __enter__(self) -> Graph:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._executor.shutdown()
+        self.node.destroy_node()
+        rclpy.try_shutdown(context=self._context)
+
+
+def start_policy(options: DemoOptions, environment: dict[str, str], sensors: dict[str, str]) -> ChildNode:
+    """The policy node, set up for the simulated camera.
+
+    Args: sensors: remaps of its input topics.
+    """
+    translation, rotation = simulated_camera_extrinsics()
+    parameters: dict[str, Any] = {
+        "use_sim_time": True,
+        "method": options.method,
+        "keep_ratio": float(options.keep_ratio),
+        "device": options.device,
+        "max_speed_m_s": MAX_SPEED,
+        "extrinsics.translation": translation,
+        "extrinsics.rotation_xyzw": rotation,
+    }
+    if options.policy is not None:
+        parameters["policy"] = str(options.policy)
+    return ChildNode(
+        "policy node", "mvla_pruned_ros.node.policy_node", options.out / "policy.log", parameters, sensors, environment
+    )
+
+
+class DemoSession:
+    """Use as a context manager; both processes are ended on leaving it, whatever happened.
+
+    Attributes:
+        node: the leading node, for more subscriptions.
+        status: the simulator's last ``~/status``.
+        pruning: the policy node's last ``~/pruning``.
+        frames_received: images that reached the policy node's subscription, whether or not it inferred from them.
+    """
+
+    def __init__(self, options: DemoOptions) -> None:
+        self.options = options
+        self.status: dict[str, Any] = {}
+        self.pruning: dict[str, Any] = {}
+        self.frames_received = 0
+        self._episode: EpisodeLog | None = None
+        self._children: list[ChildNode] = []
+
+    def __enter__(self) -> DemoSession:
+        options = self.options
+        options.out.mkdir(parents=True, exist_ok=True)
+        self._graph = Graph("demo", options.domain_id)
+        self.node, self._environment = self._graph.node, self._graph.environment
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        end_all(self._children)
+        self._graph.__exit__(None, None, None)
+
+    def _start(self) -> None:
+        node = self.node
+        self._children = [self.start_simulator(), start_policy(self.options, self._environment, SENSOR_REMAPS)]
+        node.create_subscription(String, "/simulator/status", self._take_status, LATCHED)
+        node.create_subscription(String, "/policy/pruning", self._take_pruning, 50)
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._take_diagnostics, 10)
+        self._instruction = node.create_publisher(String, "/policy/instruction", RELIABLE)
+        self._parameters = node.create_client(SetParameters, "/simulator/set_parameters")
+        self._reset_simulator = node.create_client(Trigger, "/simulator/reset")
+        self._reset_policy = node.create_client(Trigger, "/policy/reset")
+
+    def start_simulator(self) -> ChildNode:
+        options = self.options
+        return ChildNode(
+            "simulator",
+            "mvla_pruned_ros.sim.node",
+            options.out / "simulator.log",
+            {
+                "task": options.tasks[0].name,
+                "seed": options.seed,
+                "real_time_factor": float(options.real_time_factor),
+                "max_steps": options.max_steps,
+                "auto_reset": False,
+            },
+            COMMAND_REMAPS,
+            self._environment,
+        )
+
+    def _take_status(self, message: String) -> None:
+        self.status = json.loads(message.data)
+
+    def _take_pruning(self, message: String) -> None:
+        self.pruning = json.loads(message.data)
+        self.frames_received = max(self.frames_received, int(self.pruning["frames_received"]))
+        if self._episode is not None:
+            self._episode.inferences.append(self.pruning)
+
+    def _take_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            for value in status.values:
+                if value.key == "frames_received":
+                    self.frames_received = max(self.frames_received, int(value.value))
+
+    def settle(self, timeout_s: float = 3.0) -> None:
+        """After the last episode: wait for counters that are still on their way."""
+        until = time.monotonic() + timeout_s
+        self.spin_until(
+            lambda: self.frames_received >= self.status["frames_sent"] or time.monotonic() > until, 60.0, "counters"
+        )
+
+    def spin_until(self, done: Callable[[], bool], timeout_s: float, what: str) -> None:
+        """Serve callbacks until ``done()``.
+
+        Raises:
+            TimeoutError: it took longer than ``timeout_s``; names ``what`` was awaited.
+            ChildFailedError: one of the nodes ended.
+        """
+        until = time.monotonic() + timeout_s
+        while not done():
+            self._graph.spin_once(0.05)
+            for child in self._children:
+                child.check()
+            if time.monotonic() > until:
+                logs = "\n".join(f"--- {c.name}\n{c.tail(8)}" for c in self._children)
+                raise TimeoutError(f"waited {timeout_s:.0f} s for {what}; the nodes said last:\n{logs}")
+
+    def wait_until_ready(self, timeout_s: float = 120.0) -> None:
+        """Until the policy is loaded and both nodes hear each other: no frame is sent before that."""
+
+        def ready() -> bool:
+            return (
+                self.status.get("image_subscribers", 0) > 0
+                and self.status.get("command_publishers", 0) > 0
+                and self._instruction.get_subscription_count() > 0
+                and self.node.count_publishers("/policy/pruning") > 0
+                and all(c.service_is_ready() for c in (self._parameters, self._reset_simulator, self._reset_policy))
+            )
+
+        self.spin_until(ready, timeout_s, "simulator and policy node to find each other")
+
+    def _call(self, client: Any, request: Any, what: str) -> Any:
+        future = client.call_async(request)
+        self.spin_until(future.done, 90.0, what)
+        return future.result()
+
+    def run_episode(self, task: Task, seed: int, on_progress: Callable[[EpisodeLog], None] | None = None) -> EpisodeLog:
+        """Play one episode to its end.
+
+        Args:
+            on_progress: called a few times a second with what is known so far.
+        """
+        log = self.begin_episode(task, seed)
+        steps = self.options.max_steps or task.max_steps
+        # A computer slower than asked stretches the episode; one this slow is of no use.
+        patience_s = 30.0 + 10.0 * steps * STEP_S / (self.options.real_time_factor or 1.0)
+        number = self.status["episode"]
+
+        def ended() -> bool:
+            log.steps = self.status["step"]
+            if on_progress is not None:
+                on_progress(log)
+            return self.status["state"] == "waiting" and self.status["episode"] == number
+
+        self.spin_until(ended, patience_s, f"the end of an episode of {task.name}")
+        log.success = self.status["success"]
+        self._episode = None
+        return log
+
+    def begin_episode(self, task: Task, seed: int) -> EpisodeLog:
+        """Set task, seed and instruction, and start; time stands still until then, so nothing is left over."""
+        parameters = [Parameter("task", value=task.name), Parameter("seed", value=seed)]
+        request = SetParameters.Request(parameters=[p.to_parameter_msg() for p in parameters])
+        for result in self._call(self._parameters, request, "the simulator's parameters").results:
+            if not result.successful:
+                raise ValueError(result.reason)
+        self._instruction.publish(String(data=task.instruction))
+        self._call(self._reset_policy, Trigger.Request(), "the policy node's reset")
+        before = self.status["episode"]
+        self._episode = EpisodeLog(task.name, seed)
+        answer = self._call(self._reset_simulator, Trigger.Request(), "the simulator's reset")
+        if not answer.success:
+            raise RuntimeError(f"the simulator refused to start an episode: {answer.message}")
+        self.spin_until(lambda: self.status["episode"] > before, 10.0, "the simulator's status")
+        return self._episode

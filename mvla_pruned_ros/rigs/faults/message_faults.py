@@ -1,0 +1,137 @@
+"""Messages that do not hold together: each is refused with one warning, and one line says when it is over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sensor_msgs.msg import PointField
+
+from ...node.message_fallback import byte_array
+from .matrix import Report, fault, goes_on, recovers, says, stops
+from .session import Session
+
+ROW = "wrong encoding, bad step or length, missing fields, big-endian"
+NOTICE_S = 3.0  # the node says that all is well once nothing was refused for two seconds
+
+
+def _refused(name: str, stream: str, text: str, spoil: Callable[[Any], None], setup: str = "depth") -> None:
+    """text: in the refusal. spoil: changes a good message."""
+    expected = "refused and counted, one warning that says why, the arm stops; one recovery notice"
+
+    @fault(name, ROW, expected, setup)
+    def inject(session: Session, report: Report) -> None:
+        peer = session.peer
+        bad = peer.altered(stream)
+        spoil(bad)
+        send = {stream.replace("/", "_"): bad}
+        before, lines = peer.dropped().get("malformed", 0), len(session.log_lines())
+        stops(session, report, **send)
+        says(session, report, text, "WARN", **send)
+        session.drive(lambda: peer.dropped().get("malformed", 0) > before + 3, **send)
+        refused = peer.dropped().get("malformed", 0) - before
+        report.must(refused > 3, "counted")
+        recovers(session, report)
+
+        def notices(word: str) -> int:
+            return sum(word in line for line in session.log_lines()[lines:])
+
+        session.drive(lambda: notices("running") > 0, NOTICE_S)
+        warnings, notes = notices("message refused"), notices("running")
+        report.saw(f"{refused} refused, {warnings} warning and {notes} recovery notice in the log")
+        report.must(warnings == 1 and notes == 1, "one warning and one recovery notice")
+
+
+def _set(**fields: Any) -> Callable[[Any], None]:
+    def change(message: Any) -> None:
+        for name, value in fields.items():
+            setattr(message, name, value)
+
+    return change
+
+
+def _cut(message: Any) -> None:
+    message.data = message.data[: len(message.data) // 2]
+
+
+def _frame(message: Any) -> None:
+    message.header.frame_id = "elsewhere"
+
+
+def _nan_pose(message: Any) -> None:
+    message.pose.position.y = float("nan")
+
+
+_refused("wrong image encoding", "image", "yuv422", _set(encoding="yuv422"))
+_refused("wrong depth encoding", "depth", "rgb8", _set(encoding="rgb8"))
+_refused("bad step", "image", "step 7", _set(step=7))
+_refused("bad length", "image", "bytes", _cut)
+_refused("image without size", "image", "size 0 x", _set(width=0))
+_refused("depth in an unknown frame", "depth", "'elsewhere'", _frame)
+_refused("camera info without calibration", "camera_info", "not calibrated", _set(k=[0.0] * 9))
+_refused("camera info of another shape", "camera_info", "another shape", _set(width=120))
+_refused("NaN in the pose", "ee_pose", "not finite", _nan_pose)
+_refused("pose in an unknown frame", "ee_pose", "'elsewhere'", _frame)
+_refused("gripper without position", "gripper", "no position", _set(position=[]))
+_refused("gripper out of range", "gripper", "scaled", _set(position=[85.0]))
+_refused("cloud without z", "points", "z missing", lambda m: m.fields.pop(), "points")
+_refused(
+    "cloud of whole numbers", "points", "floats expected",
+    lambda m: setattr(m.fields[0], "datatype", PointField.INT32), "points",
+)  # fmt: skip
+_refused("bad point step", "points", "point_step 4", _set(point_step=4), "points")
+_refused("bad cloud length", "points", "bytes", _cut, "points")
+_refused("cloud in an unknown frame", "points", "'elsewhere'", _frame, "points")
+_refused("broken PNG", "image/compressed", "no readable", _cut, "points")
+_refused("depth where colour is expected", "image/compressed", "which is depth", _set(format="16UC1; compressedDepth"),
+         "points")  # fmt: skip
+
+
+@fault("one malformed message", ROW, "refused, one warning and one recovery notice, the arm hardly notices")
+def _(session: Session, report: Report) -> None:
+    peer, lines = session.peer, len(session.log_lines())
+    before = peer.dropped().get("malformed", 0)
+    for _ in range(20):  # best effort, newest wins: one of them may never be looked at
+        peer.step(image=peer.altered("image", encoding="yuv422"))
+        if session.drive(lambda: peer.dropped().get("malformed", 0) > before, 0.5):
+            break
+    count = peer.dropped().get("malformed", 0) - before
+
+    def notices(word: str) -> int:
+        return sum(word in line for line in session.log_lines()[lines:])
+
+    session.drive(lambda: notices("running") > 0, 2 * NOTICE_S)
+    report.saw(f"{count} refused, {notices('message refused')} warning, {notices('running')} recovery notice")
+    report.must(count >= 1, "refused and counted")
+    report.must(notices("message refused") == 1 and notices("running") == 1, "one warning and one recovery notice")
+    recovers(session, report)
+
+
+def _height_of_points(session: Session, **send: Any) -> float:
+    """Median height of the points that are kept, metres, of calls from now on."""
+    peer, heights = session.peer, []
+    until = time.monotonic() + 0.3
+    session.drive(lambda: time.monotonic() > until, **send)
+    peer.clouds.clear()
+    session.drive(lambda: len(peer.clouds) >= 3, **send)
+    for cloud in peer.clouds:
+        heights.append(np.frombuffer(cloud.data, np.float32).reshape(-1, cloud.point_step // 4)[:, 2])
+    return float(np.median(np.concatenate(heights))) if heights else float("nan")
+
+
+def _big_endian(stream: str, kind: str, setup: str) -> None:
+    @fault(f"big-endian {stream}", ROW, "read as it is meant: the same points, the arm goes on", setup)
+    def inject(session: Session, report: Report) -> None:
+        values = np.frombuffer(session.peer.messages[stream].data, kind)
+        swapped = session.peer.altered(stream, data=byte_array(values.byteswap().view(np.uint8)), is_bigendian=True)
+        plain = _height_of_points(session)
+        strange = _height_of_points(session, **{stream: swapped})
+        report.saw(f"median height of the kept points {plain:.3f} m, big-endian {strange:.3f} m")
+        report.must(abs(plain - strange) < 0.02, "the same points")
+        goes_on(session, report, **{stream: swapped})
+
+
+_big_endian("depth", "<u2", "depth")
+_big_endian("points", "<f4", "points")

@@ -1,0 +1,243 @@
+"""The other end of a policy node: made-up sensors out, commands and diagnostics in, its services called."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import TwistStamped
+from lifecycle_msgs.srv import ChangeState
+from PIL import Image as Picture
+from rcl_interfaces.srv import GetParameters, SetParameters, SetParametersAtomically
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CompressedImage, PointCloud2, PointField
+from std_msgs.msg import Float64, String
+from std_srvs.srv import Trigger
+
+from ...geometry.clouds import depth_to_points
+from ...node.conversions import camera_model, depth_to_metres, image_to_rgb, time_message
+from ...node.message_fallback import byte_array, create_cloud
+from ..demo.session import Graph
+from ..synthetic_camera import synthetic_frame
+
+WIDTH, HEIGHT = 160, 120
+FRAME_S = 0.1  # between frames
+LEAST_SERVED = 3  # callbacks between two frames
+MAX_SPEED_M_S = 0.25  # the node's default
+CLOCK_NS = 12_500_000  # of simulated time at once
+SENSOR_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+STATE_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+STATES = ("ee_pose", "gripper")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A velocity command. Attributes: at: steady seconds when it was received. velocity: m/s, all six components."""
+
+    at: float
+    velocity: tuple[float, ...]
+
+    @property
+    def moves(self) -> bool:
+        """Whether it is anything but zero; NaN counts as motion."""
+        return any(v != 0 for v in self.velocity)
+
+
+def synthetic_messages(width: int = WIDTH, height: int = HEIGHT) -> dict[str, Any]:
+    """One frame on every topic the node may be set up to hear; stamps are zero."""
+    messages = synthetic_frame(width, height)
+    info, depth, image = messages["camera_info"], messages["depth"], messages["image"]
+    points = depth_to_points(depth_to_metres(depth), camera_model(info, width, height, np.eye(4)))
+    fields = [PointField(name=n, offset=4 * i, datatype=PointField.FLOAT32, count=1) for i, n in enumerate("xyz")]
+    messages["points"] = create_cloud(depth.header, fields, points)
+    file = io.BytesIO()
+    Picture.fromarray(image_to_rgb(image)).save(file, "PNG")
+    compressed = CompressedImage(header=image.header, format="png")
+    compressed.data = byte_array(np.frombuffer(file.getvalue(), np.uint8))
+    messages["image/compressed"] = compressed
+    return messages
+
+
+class Peer:
+    """Everything a policy node called ``name`` talks to.
+
+    Attributes:
+        streams: topics that are sent. messages: what is sent on them, see ``synthetic_messages``.
+        commands: newest last. grippers: likewise. calls: messages of ``~/pruning``. status: the last of /diagnostics.
+        sent_at: steady seconds when the newest frame was sent; its stamp was taken at the same moment.
+        on_command: called with each command that is heard.
+        beyond: commands that were not finite or beyond the speed limit.
+        time_ns: simulated time, None where the node goes by the system's.
+    """
+
+    def __init__(self, graph: Graph, name: str, streams: tuple[str, ...], simulated_time: bool = False) -> None:
+        self.graph, self.name, self.streams = graph, name, streams
+        node = self._node = graph.node
+        self.messages = synthetic_messages()
+        self.time_ns: int | None = 5_000_000_000 if simulated_time else None
+        self.commands: deque[Command] = deque(maxlen=20_000)
+        self.grippers: deque[float] = deque(maxlen=20_000)
+        self.calls: deque[dict[str, Any]] = deque(maxlen=2_000)
+        self.clouds: deque[PointCloud2] = deque(maxlen=5)
+        self.status = DiagnosticStatus()
+        self.statuses = 0
+        self.beyond = 0
+        self.on_command: Callable[[], None] = lambda: None
+        self.sent_at = 0.0
+        self._next_send = 0.0
+        self.connect()
+        self._clock = node.create_publisher(Clock, "/clock", 10)
+        self.listen()
+        self._ears = [
+            node.create_subscription(kind, topic, take, qos)
+            for kind, topic, take, qos in (
+                (Float64, f"/{name}/command/gripper", lambda m: self.grippers.append(m.data), 100),
+                (DiagnosticArray, "/diagnostics", lambda m: self._diagnosed(m), 10),
+                (String, f"/{name}/pruning", lambda m: self.calls.append(json.loads(m.data)), 50),
+                (PointCloud2, f"/{name}/kept_points", lambda m: self.clouds.append(m), SENSOR_QOS),
+            )
+        ]
+        self.set_parameters = node.create_client(SetParameters, f"/{name}/set_parameters")
+        self.set_atomically = node.create_client(SetParametersAtomically, f"/{name}/set_parameters_atomically")
+        self.get_parameters = node.create_client(GetParameters, f"/{name}/get_parameters")
+        self.change_state = node.create_client(ChangeState, f"/{name}/change_state")
+        self.reset = node.create_client(Trigger, f"/{name}/reset")
+
+    def listen(self) -> None:
+        """Hear velocity commands."""
+        topic = f"/{self.name}/command/twist"
+        self._ear = self._node.create_subscription(TwistStamped, topic, self._commanded, 100)
+
+    def deafen(self) -> None:
+        """Hear none until ``listen``."""
+        self._node.destroy_subscription(self._ear)
+
+    def connect(self) -> None:
+        """Create the sensors' publishers."""
+        self.out = {
+            topic: self._node.create_publisher(
+                type(message), f"/{self.name}/{topic}", STATE_QOS if topic in STATES else SENSOR_QOS
+            )
+            for topic, message in self.messages.items()
+            if topic in self.streams
+        }
+
+    def disconnect(self) -> None:
+        """Destroy them, as when a driver ends."""
+        for publisher in self.out.values():
+            self._node.destroy_publisher(publisher)
+        self.out = {}
+
+    def _commanded(self, message: TwistStamped) -> None:
+        linear, angular = message.twist.linear, message.twist.angular
+        velocity = (linear.x, linear.y, linear.z, angular.x, angular.y, angular.z)
+        self.commands.append(Command(time.monotonic(), velocity))
+        self.on_command()
+        self.beyond += not all(abs(v) <= MAX_SPEED_M_S + 1e-6 for v in velocity)
+
+    def _diagnosed(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name == f"{self.name}: inference":
+                self.status, self.statuses = status, self.statuses + 1
+
+    def close(self) -> None:
+        """Destroy all of it."""
+        self.disconnect()
+        self.deafen()
+        for ear in self._ears:
+            self._node.destroy_subscription(ear)
+        for client in (self.set_parameters, self.set_atomically, self.get_parameters, self.change_state, self.reset):
+            self._node.destroy_client(client)
+        self._node.destroy_publisher(self._clock)
+
+    # --- what it has heard --------------------------------------------------------------------------------------
+
+    @property
+    def moving(self) -> bool:
+        """Whether the newest command moves the arm."""
+        return bool(self.commands) and self.commands[-1].moves
+
+    @property
+    def level(self) -> str:
+        """Of the last diagnostics."""
+        return {b"\0": "OK", b"\1": "WARN", b"\2": "ERROR", b"\3": "STALE"}[self.status.level]
+
+    def value(self, key: str) -> int:
+        """A counter of the diagnostics; 0 before it is there."""
+        return next((int(v.value) for v in self.status.values if v.key == key), 0)
+
+    def dropped(self) -> dict[str, int]:
+        """Counts of drops by cause."""
+        prefix = "dropped "
+        return {v.key[len(prefix) :]: int(v.value) for v in self.status.values if v.key.startswith(prefix)}
+
+    def stopped_at(self) -> float | None:
+        """Steady seconds of the first zero command after the last that moved; None while the arm moves."""
+        first = None
+        for command in reversed(self.commands):
+            if command.moves:
+                break
+            first = command.at
+        return first
+
+    # --- what it says -------------------------------------------------------------------------------------------
+
+    def now_ns(self) -> int:
+        """As the node should see it."""
+        return time.time_ns() if self.time_ns is None else self.time_ns
+
+    def send(
+        self, without: tuple[str, ...] = (), stamp: Callable[[], int] | None = None,
+        stamps: Callable[[], dict[str, int]] | None = None, as_they_are: tuple[str, ...] = (), **replaced: Any,
+    ) -> None:  # fmt: skip
+        """One frame.
+
+        Args:
+            without: streams that stay silent. stamp: gives one instead of now. stamps: likewise for single streams.
+            replaced: messages by stream, stamped too unless they are to go as_they_are.
+        """
+        self.sent_at = time.monotonic()
+        now = self.now_ns() if stamp is None else stamp()
+        own = {} if stamps is None else stamps()
+        for topic, publisher in self.out.items():
+            if topic in without:
+                continue
+            message = replaced.get(topic.replace("/", "_"), self.messages[topic])
+            if topic not in as_they_are:
+                message.header.stamp = time_message(own.get(topic, now))
+            publisher.publish(message)
+
+    def tick_clock(self, time_ns: int) -> None:
+        """Say what time it is."""
+        self.time_ns = time_ns
+        self._clock.publish(Clock(clock=time_message(time_ns)))
+
+    def step(self, **send: Any) -> None:
+        """Serve callbacks until the next frame or clock tick is due, then send it. send: see ``send``."""
+        for _ in range(LEAST_SERVED):  # even where the computer is so busy that the frame is late
+            self.graph.spin_once(min(max(0.0, self._next_send - time.monotonic()), 0.002))
+        while (left := self._next_send - time.monotonic()) > 0:
+            self.graph.spin_once(left)
+        period_s = FRAME_S if self.time_ns is None else CLOCK_NS * 1e-9
+        self._next_send = max(self._next_send + period_s, time.monotonic() + period_s / 2)
+        if self.time_ns is not None:
+            self.tick_clock(self.time_ns + CLOCK_NS)
+            if self.time_ns % round(FRAME_S * 1e9) >= CLOCK_NS:
+                return
+        self.send(**send)
+
+    def altered(self, topic: str, **fields: Any) -> Any:
+        """A copy of what is sent on a topic, with other fields."""
+        message = copy.deepcopy(self.messages[topic])
+        for name, value in fields.items():
+            setattr(message, name, value)
+        return message

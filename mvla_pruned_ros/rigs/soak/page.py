@@ -1,0 +1,108 @@
+"""A soak run as one page that opens without a network."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from ...analysis.page import POLICY, STYLE, section
+
+BLUE, ORANGE, GREY, RED = "#3266ad", "#d95f02", "#999999", "#c1272d"
+
+
+def draw_page(report: dict[str, Any]) -> str:
+    """HTML of a report as it is written to JSON."""
+    numbers, curves = report["figures"], report["curves"]
+    deadlines, node = numbers["deadlines"], numbers["node"]
+    parts = [
+        section(
+            "Memory of the node",
+            f"Median of the last tenth against the first, after {node['warm_up_s']:g} s of warm-up: "
+            f"{node['rss_mb']['tenths_percent']:+.2f} % resident, {node['anonymous_mb']['tenths_percent']:+.2f} % "
+            "anonymous (what no file and no shared memory stands behind).",
+            _memory(curves["memory"]),
+        ),
+        section(
+            "Intervals between commands",
+            f"As they arrived. {deadlines['share_percent']:.3f} % of the deadlines ({numbers['deadline_ms']:g} ms) "
+            f"were met, {deadlines['share_percent_without_machine_stalls']:.3f} % without those that were missed while "
+            "a bare process that only wanted to wake up could not run either.",
+            _intervals(curves, numbers["deadline_ms"]),
+        ),
+        section(
+            "Stops",
+            "Safe commands in the midst of motion, although camera, arm and operator had given no reason.",
+            _stops(curves["stops"]),
+        ),
+        section("Threads and open files of the node", "", _counts(curves["memory"])),
+    ]
+    about = ", ".join(f"{name} {value}" for name, value in report["settings"].items())
+    machine = ", ".join(f"{name} {value}" for name, value in report["machine"].items())
+    return (
+        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f"<title>mvla soak</title>\n<style>{STYLE}</style>\n<script>{get_plotlyjs()}</script></head>\n<body>"
+        f"<h1>{numbers['seconds'] / 60:.1f} minutes of commands</h1><p class='note'>{escape(about)}; "
+        f"{escape(machine)}</p>\n{''.join(parts)}\n</body></html>\n"
+    )
+
+
+def _memory(memory: dict[str, Any]) -> go.Figure:
+    drawn = go.Figure()
+    for name, words, colour in (("rss_mb", "resident", BLUE), ("anonymous_mb", "of it anonymous", ORANGE)):
+        drawn.add_scatter(x=memory["time_s"], y=memory[name], name=words, line={"color": colour})
+    drawn.update_yaxes(title="MB", rangemode="tozero")
+    return _styled(drawn)
+
+
+def _intervals(curves: dict[str, Any], deadline_ms: float) -> go.Figure:
+    intervals, late = curves["intervals"], curves["late_commands"]
+    drawn = go.Figure()
+    drawn.add_scatter(
+        x=intervals["time_s"], y=intervals["largest_ms"], name="largest", line={"color": GREY, "width": 1}
+    )
+    drawn.add_scatter(x=intervals["time_s"], y=intervals["median_ms"], name="median", line={"color": BLUE})
+    for stalled, words, colour in ((True, "late, the machine stood still", ORANGE), (False, "late", RED)):
+        chosen = [i for i, flag in enumerate(late["machine_stalled"]) if flag == stalled]
+        drawn.add_scatter(
+            x=[late["time_s"][i] for i in chosen], y=[late["interval_ms"][i] for i in chosen], mode="markers",
+            name=words, marker={"color": colour, "size": 7},
+        )  # fmt: skip
+    drawn.add_hline(y=deadline_ms, line={"dash": "dash", "color": GREY})
+    drawn.update_yaxes(title="ms", rangemode="tozero")
+    return _styled(drawn)
+
+
+def _stops(stops: dict[str, Any]) -> go.Figure:
+    causes = [
+        "machine stood still" if stalled else "sensor late" if late else "no cause outside the node"
+        for stalled, late in zip(stops["machine_stalled"], stops["sensor_late"])
+    ]
+    drawn = go.Figure()
+    for words, colour in (("machine stood still", ORANGE), ("sensor late", GREY), ("no cause outside the node", RED)):
+        chosen = [i for i, cause in enumerate(causes) if cause == words]
+        drawn.add_scatter(
+            x=[stops["time_s"][i] for i in chosen], y=[1e3 * stops["length_s"][i] for i in chosen], mode="markers",
+            name=words, marker={"color": colour, "size": 9},
+        )  # fmt: skip
+    drawn.update_yaxes(title="length, ms", rangemode="tozero")
+    return _styled(drawn)
+
+
+def _counts(memory: dict[str, Any]) -> go.Figure:
+    drawn = go.Figure()
+    drawn.add_scatter(x=memory["time_s"], y=memory["threads"], name="threads", line={"color": BLUE})
+    drawn.add_scatter(x=memory["time_s"], y=memory["files"], name="open files", line={"color": ORANGE})
+    drawn.update_yaxes(rangemode="tozero")
+    return _styled(drawn)
+
+
+def _styled(drawn: go.Figure) -> go.Figure:
+    drawn.update_xaxes(title="seconds")
+    return drawn.update_layout(
+        template="plotly_white", height=340, margin={"l": 70, "r": 20, "t": 20, "b": 50},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+    )  # fmt: skip

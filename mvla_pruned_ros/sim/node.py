@@ -1,0 +1,395 @@
+"""The simulated robot as a ROS 2 node: sensors and /clock out, velocity commands in.
+
+Threads: physics, rendering and all publishing run in the main thread, because a MuJoCo GL context belongs to one
+thread; subscriptions, the reset service and parameters are served by an executor in a second thread. What both
+touch is guarded by ``SimulatorNode._lock``.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import rclpy
+from geometry_msgs.msg import PoseStamped, TwistStamped
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2
+from std_msgs.msg import Bool, Float64, String
+from std_srvs.srv import Trigger
+
+from ..node.conversions import stamp_ns, time_message
+from ..node.environment import prepare_environment
+from . import messages as messages
+from .robot import STEP_S, SimulatedRobot
+from .tasks import TASKS, task_named
+
+STEP_NS = round(STEP_S * 1e9)
+START_NS = 1_000_000_000  # simulated time 0 would read as "no time yet" everywhere in ROS
+STATUS_PERIOD_S = 0.5  # wall time
+REPORT_PERIOD_S = 5.0  # wall time
+RESET_PATIENCE_S = 1.0  # wall time
+IDLE_PERIOD_S = 0.1  # wall time between repetitions of an unchanged /clock
+HOLD = np.zeros(4)
+
+LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+RELIABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+
+
+@dataclass(frozen=True)
+class _Parameter:
+    default: object
+    text: str
+    low: float | None = None
+    high: float | None = None
+    read_only: bool = False
+
+
+PARAMETERS = {
+    "task": _Parameter("button-press-topdown", f"Task of the next episode: {', '.join(TASKS)}."),
+    "seed": _Parameter(0, "Seed of the next episode's scene; with auto_reset it counts up.", 0, 2**31 - 1),
+    "real_time_factor": _Parameter(1.0, "Simulated over wall time; 0 runs as fast as possible.", 0.0, 100.0),
+    "camera_rate_hz": _Parameter(20.0, "Sensor messages per simulated second, at most one a step.", 0.1, 80.0),
+    "image_size": _Parameter(192, "Edge of the picture, pixels.", 16, 2048, read_only=True),
+    "auto_reset": _Parameter(
+        True, "Start the first episode at once and another after each. False: time stands still until ~/reset."
+    ),
+    "max_steps": _Parameter(0, "Steps after which an episode has failed; 0 takes the task's own.", 0, 1_000_000),
+    "command_timeout_s": _Parameter(
+        0.25, "Simulated seconds without a command after which the arm holds its position.", 0.0125, 60.0
+    ),
+    "policy_reset_service": _Parameter(
+        "", "std_srvs/Trigger called when auto_reset starts an episode; empty calls none.", read_only=True
+    ),
+}
+
+
+def _descriptor(parameter: _Parameter) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(description=parameter.text, read_only=parameter.read_only)
+    if isinstance(parameter.default, float):
+        descriptor.floating_point_range = [FloatingPointRange(from_value=parameter.low, to_value=parameter.high)]
+    elif isinstance(parameter.default, int) and not isinstance(parameter.default, bool):
+        descriptor.integer_range = [IntegerRange(from_value=int(parameter.low or 0), to_value=int(parameter.high or 0))]
+    return descriptor
+
+
+class SimulatorNode(Node):
+    """Runs episodes of the simulated robot. Call ``run`` from the thread that constructed it."""
+
+    def __init__(self, **node_options: Any) -> None:
+        super().__init__("simulator", **node_options)
+        self._lock = threading.Lock()
+        for name, parameter in PARAMETERS.items():
+            self.declare_parameter(name, parameter.default, _descriptor(parameter))
+        self._values = {name: self.get_parameter(name).value for name in PARAMETERS}
+        task_named(self._values["task"])
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self.add_post_set_parameters_callback(self._take_parameters)
+
+        self._time_ns = START_NS
+        self._episode = 0
+        self._episode_start_ns = 0
+        self._running = False
+        self._seed = 0
+        self._steps = 0
+        self._frames_sent = 0
+        self._commands_received = 0
+        self._command = HOLD.copy()
+        self._gripper = 0.0
+        self._command_ns: int | None = None
+        self._reset_wanted: threading.Event | None = None
+        self._reset_answer = (True, "")
+        self._stop = threading.Event()
+        self.callbacks_failed = False
+        self._achieved = 0.0
+        self._running_s = 0.0
+        self._instruction_listeners = 0
+        self._robot: SimulatedRobot | None = None
+        self._cloud: messages.CloudMaker | None = None
+
+        # Keeping every frame that was not yet sent costs memory and adds age, so depth is 1 like the subscriber's.
+        sensor = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self._image = self.create_publisher(Image, "~/image", sensor)
+        self._depth = self.create_publisher(Image, "~/depth", sensor)
+        self._camera_info = self.create_publisher(CameraInfo, "~/camera_info", sensor)
+        self._points = self.create_publisher(PointCloud2, "~/points", sensor)
+        self._pose = self.create_publisher(PoseStamped, "~/ee_pose", sensor)
+        self._opening = self.create_publisher(JointState, "~/gripper", sensor)
+        self._clock_publisher = self.create_publisher(Clock, "/clock", 10)
+        self._success = self.create_publisher(Bool, "~/success", LATCHED)
+        self._status = self.create_publisher(String, "~/status", LATCHED)
+        self._instruction = self.create_publisher(String, "~/instruction", LATCHED)
+        self._twist = self.create_subscription(TwistStamped, "~/command/twist", self._take_twist, RELIABLE)
+        self.create_subscription(Float64, "~/command/gripper", self._take_gripper, RELIABLE)
+        self.create_service(Trigger, "~/reset", self._serve_reset)
+        service = self._values["policy_reset_service"]
+        self._policy_reset = self.create_client(Trigger, service) if service else None
+
+    # Executor thread
+
+    def _check_parameters(self, parameters: Sequence[Parameter]) -> SetParametersResult:
+        for parameter in parameters:
+            if parameter.name == "task":
+                try:
+                    task_named(parameter.value)
+                except ValueError as error:
+                    return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _take_parameters(self, parameters: Sequence[Parameter]) -> None:
+        with self._lock:
+            # A new dictionary each time: the main thread may be reading the old one.
+            self._values = self._values | {p.name: p.value for p in parameters if p.name in PARAMETERS}
+
+    def _take_twist(self, message: TwistStamped) -> None:
+        linear = message.twist.linear
+        velocity = np.array([linear.x, linear.y, linear.z])
+        sent_ns = stamp_ns(message.header)
+        with self._lock:
+            self._commands_received += 1
+            # A command of the episode before, still on its way when this one began, must not move the arm. No
+            # stamp at all (`ros2 topic pub`) counts as now.
+            if 0 < sent_ns < self._episode_start_ns:
+                return
+            if not np.isfinite(velocity).all():
+                self.get_logger().warning(f"a command that is not finite was ignored: {velocity}", once=True)
+                return
+            self._command[:3] = velocity
+            self._command_ns = self._time_ns
+
+    def _take_gripper(self, message: Float64) -> None:
+        if np.isfinite(message.data):
+            with self._lock:
+                self._command[3] = float(np.clip(message.data, -1.0, 1.0))
+
+    def _serve_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        done = threading.Event()
+        with self._lock:
+            self._reset_wanted = done
+        # The first episode of a task loads its model.
+        if not done.wait(60.0):
+            response.success, response.message = False, "the simulation did not answer within 60 s"
+        else:
+            response.success, response.message = self._reset_answer
+        return response
+
+    # Main thread
+
+    def stop(self) -> None:
+        """End ``run``; may be called from anywhere, also from a signal handler."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Simulate until ``stop``."""
+        if self._values["auto_reset"]:
+            self._begin_episode()
+        self._publish_status()
+        due = reported = status = now = time.monotonic()
+        reported_ns, running_s = self._time_ns, 0.0
+        while not self._stop.is_set():
+            with self._lock:
+                values, wanted, self._reset_wanted = self._values, self._reset_wanted, None
+            if wanted is not None:
+                self._reset_answer = self._begin_episode()
+                wanted.set()
+                now = due = time.monotonic()  # loading a task is no simulated time
+            if self._running:
+                self._step(values)
+                factor = values["real_time_factor"]
+            else:
+                self._publish_clock()
+                factor = STEP_S / IDLE_PERIOD_S
+            before, now = now, time.monotonic()
+            if self._running:
+                running_s += now - before
+                self._running_s += now - before
+            if now - status >= STATUS_PERIOD_S:
+                status = now
+                self._publish_status()
+            if now - reported >= REPORT_PERIOD_S:
+                if running_s > 0:
+                    self._achieved = (self._time_ns - reported_ns) / 1e9 / running_s
+                    self.get_logger().info(
+                        f"{self._achieved:.2f} x real time (asked {factor:g}), step {self._steps}, "
+                        f"{self._frames_sent} frames sent"
+                    )
+                reported, reported_ns, running_s = now, self._time_ns, 0.0
+            if factor > 0:
+                due += STEP_S / factor
+                if due > now:
+                    self._stop.wait(due - now)
+                elif now - due > 0.1:
+                    due = now  # too slow: go on from here, do not race to make up for it
+
+    def _begin_episode(self, seed: int | None = None) -> tuple[bool, str]:
+        values = self._values
+        task = task_named(values["task"])
+        self._seed = values["seed"] if seed is None else seed
+        self._robot = _robot_for(task.name, values["image_size"])
+        self._robot.reset(self._seed)
+        self._cloud = messages.CloudMaker(self._robot.camera)
+        if self._episode == 0:
+            translation, rotation = messages.simulated_camera_extrinsics()
+            self.get_logger().info(
+                f"camera in {messages.BASE_FRAME!r}: extrinsics.translation {np.round(translation, 6).tolist()}, "
+                f"extrinsics.rotation_xyzw {np.round(rotation, 6).tolist()}"
+            )
+        with self._lock:
+            self._episode += 1
+            self._episode_start_ns = self._time_ns
+            self._command[:] = 0.0
+            self._command_ns = None
+        self._steps = 0
+        self._running = True
+        self._success.publish(Bool(data=False))
+        self._instruction.publish(String(data=task.instruction))
+        self._publish_status()
+        text = f"episode {self._episode}: {task.name}, seed {self._seed}"
+        self.get_logger().info(text)
+        return True, text
+
+    def _step(self, values: dict) -> None:
+        robot = self._robot
+        assert robot is not None
+        every = max(1, round(1 / (values["camera_rate_hz"] * STEP_S)))
+        if self._steps % every == 0:
+            self._publish_sensors(robot)
+        with self._lock:
+            timeout_ns = values["command_timeout_s"] * 1e9
+            command = self._command.copy()
+            if self._command_ns is None or self._time_ns - self._command_ns > timeout_ns:
+                command[:3] = 0.0  # the gripper keeps its last command: opening it would drop what it holds
+            self._time_ns += STEP_NS
+        robot.step(command)
+        self._steps += 1
+        self._publish_clock()
+        if robot.success or self._steps >= (values["max_steps"] or robot.task.max_steps):
+            self._end_episode(robot.success, values)
+
+    def _end_episode(self, success: bool, values: dict) -> None:
+        self._running = False
+        self._success.publish(Bool(data=success))
+        self.get_logger().info(
+            f"episode {self._episode} {'succeeded' if success else 'failed'} after {self._steps} steps"
+        )
+        self._publish_status()
+        if values["auto_reset"]:
+            self._tell_policy()
+            self._begin_episode(self._seed + 1)
+
+    def _tell_policy(self) -> None:
+        """Let the policy node forget the episode before the next one begins; time stands still meanwhile."""
+        if self._policy_reset is None or not self._policy_reset.service_is_ready():
+            return
+        done = threading.Event()
+        self._policy_reset.call_async(Trigger.Request()).add_done_callback(lambda _: done.set())
+        if not done.wait(RESET_PATIENCE_S):
+            self.get_logger().warning(f"{self._policy_reset.srv_name} did not answer within {RESET_PATIENCE_S:g} s")
+
+    def _publish_clock(self) -> None:
+        self._clock_publisher.publish(Clock(clock=time_message(self._time_ns)))
+
+    def _publish_sensors(self, robot: SimulatedRobot) -> None:
+        stamp = time_message(self._time_ns)
+        rgb, depth = robot.render()
+        proprio = robot.proprio
+        self._camera_info.publish(messages.camera_info_message(robot.camera, stamp))
+        self._pose.publish(messages.pose_message(proprio[:3], stamp))
+        self._opening.publish(messages.gripper_message(proprio[3], stamp))
+        self._depth.publish(messages.depth_message(depth, stamp))
+        if self._cloud is not None and self._points.get_subscription_count():
+            self._points.publish(self._cloud.message(depth, stamp))
+        self._image.publish(messages.image_message(rgb, "rgb8", stamp))
+        self._frames_sent += 1
+
+    def _publish_status(self) -> None:
+        robot = self._robot
+        # A policy node that came after the beginning of the episode has not heard what to do.
+        listeners = self._instruction.get_subscription_count()
+        if robot is not None and listeners > self._instruction_listeners:
+            self._instruction.publish(String(data=robot.task.instruction))
+        self._instruction_listeners = listeners
+        status = {
+            "state": "running" if self._running else "waiting",
+            "episode": self._episode,
+            "task": robot.task.name if robot else self._values["task"],
+            "seed": self._seed,
+            "step": self._steps,
+            "success": bool(robot and robot.success),
+            "time_s": self._time_ns / 1e9,
+            "running_s": round(self._running_s, 3),  # wall time in which simulated time went on
+            "real_time_factor": round(self._achieved, 3),
+            "frames_sent": self._frames_sent,
+            "image_subscribers": self._image.get_subscription_count(),
+            "command_publishers": self._twist.get_publisher_count(),
+            "commands_received": self._commands_received,
+        }
+        self._status.publish(String(data=json.dumps(status)))
+
+
+@functools.cache
+def _robot_for(task: str, image_size: int) -> SimulatedRobot:
+    """One robot per task for the life of the process: OSMesa reads garbage when contexts come and go."""
+    robot = SimulatedRobot(task, image_size)
+    # The first picture and the first step of a model take a second or more, which would be lag in the episode.
+    robot.reset(0)
+    robot.render()
+    robot.step(HOLD)
+    return robot
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Entry point of the executable ``simulator_node``."""
+    prepare_environment()
+    # Signals only end the loop: the executor of the default handlers would vanish under a publish in progress.
+    rclpy.init(args=list(args) if args is not None else sys.argv, signal_handler_options=SignalHandlerOptions.NO)
+    executor = SingleThreadedExecutor()
+    try:
+        node = SimulatorNode()
+    except (ValueError, ParameterException) as error:
+        print(f"simulator_node: error: {error}", file=sys.stderr)
+        rclpy.shutdown()
+        return 2
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: node.stop())
+    executor.add_node(node)
+    thread = threading.Thread(target=_spin, args=(executor, node), name="callbacks", daemon=True)
+    thread.start()
+    try:
+        node.run()
+    finally:
+        executor.shutdown()
+        thread.join(5.0)
+        node.destroy_node()
+        rclpy.shutdown()
+    return 1 if node.callbacks_failed else 0
+
+
+def _spin(executor: SingleThreadedExecutor, node: SimulatorNode) -> None:
+    try:
+        executor.spin()
+    except ExternalShutdownException:
+        pass
+    except BaseException:
+        # A simulator that no longer hears commands would go on publishing as if all were well.
+        node.callbacks_failed = True
+        node.stop()
+        raise
+
+
+if __name__ == "__main__":
+    sys.exit(main())
