@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mvla_pruned_ros.evaluation.success.rollout import REPLAN_STEPS
+from mvla_pruned_ros.geometry.poses import look_at
 from mvla_pruned_ros.models import policy_folder
 from mvla_pruned_ros.policy.loading import load_policy
 from mvla_pruned_ros.policy.mvla.config import MVLAConfig
@@ -25,7 +26,6 @@ from mvla_pruned_ros.pruning.methods import make_pruner
 from mvla_pruned_ros.pruning.tri_stage.config import TriStageConfig
 from mvla_pruned_ros.reports.overlay import draw_overlay
 from mvla_pruned_ros.sim.robot import robot_of
-from mvla_pruned_ros.sim.viewpoint import look_at
 from mvla_pruned_ros.types import CameraModel, Observation
 
 SIDE, GAP, TOP, BOTTOM = 384, 76, 52, 96  # pixels

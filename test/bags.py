@@ -74,8 +74,14 @@ def write_bag(
                 count += 1
         for stamp, parent, child, pose in transforms:
             numbers = numbers_of(pose)
-            vector = make.make("geometry_msgs/msg/Vector3", *numbers[:3])
-            quaternion = make.make("geometry_msgs/msg/Quaternion", *numbers[3:])
-            both = make.make("geometry_msgs/msg/Transform", vector, quaternion)
-            one = make.make("geometry_msgs/msg/TransformStamped", make.header(stamp, parent), child, both)
-            writer.write("/tf" if stamp else "/tf_static", 10**10, make.make("tf2_msgs/msg/TFMessage", [one]))
+            vector = make.make("geometry_msgs/msg/Vector3", **dict(zip("xyz", numbers)))
+            quaternion = make.make("geometry_msgs/msg/Quaternion", **dict(zip("xyzw", numbers[3:])))
+            both = make.make("geometry_msgs/msg/Transform", translation=vector, rotation=quaternion)
+            one = make.make(
+                "geometry_msgs/msg/TransformStamped",
+                header=make.header(stamp, parent),
+                child_frame_id=child,
+                transform=both,
+            )
+            tree = make.make("tf2_msgs/msg/TFMessage", transforms=[one])
+            writer.write("/tf" if stamp else "/tf_static", 10**10, tree)

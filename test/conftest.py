@@ -17,7 +17,8 @@ os.environ.setdefault("MUJOCO_GL", "osmesa")
 # Threads of torch that spin while they wait make small operations a hundred times slower beside a busy process.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from mvla_pruned_ros.sim.viewpoint import POSITION, TARGET, look_at
+from mvla_pruned_ros.geometry.poses import look_at
+from mvla_pruned_ros.sim.viewpoint import POSITION, TARGET
 from mvla_pruned_ros.types import CameraModel, Observation
 
 OBJECT = np.array([0.10, 0.65, 0.03])

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import get_typestore
 from scipy.spatial.transform import Rotation
 
+from mvla_pruned_ros.bags.reader import STORE
 from mvla_pruned_ros.bags.setup import TOPICS
-from mvla_pruned_ros.bags.writer import BAG_VERSION, Messages
+from mvla_pruned_ros.bags.writer import BAG_VERSION, bag_encoder
+from mvla_pruned_ros.messages.encode import Encoder
 from mvla_pruned_ros.types import CameraModel
 
 FOLDER = Path(os.environ.get("KINECT_RGBD", Path(__file__).parents[2] / "shared" / "data" / "kinect_rgbd"))
@@ -61,8 +64,8 @@ def camera_model(base_from_camera: np.ndarray) -> CameraModel:
     return CameraModel(640, 480, 518.0, 519.0, 325.5 + 0.5, 253.5 + 0.5, base_from_camera)
 
 
-def sensor_messages(make: Messages, view: View, stamp: int, big_endian: bool = False) -> dict[str, Any]:
-    """Messages of one frame by role, as a Kinect driver and an arm would send them."""
+def sensor_messages(make: Encoder, view: View, stamp: int, big_endian: bool = False) -> dict[str, Any]:
+    """Encoder of one frame by role, as a Kinect driver and an arm would send them."""
     depth = make.image(view.millimetres.astype(">u2" if big_endian else "<u2"), "16UC1", stamp, CAMERA)
     depth.is_bigendian = int(big_endian)
     return {
@@ -78,15 +81,15 @@ def write_kinect_bag(
     folder: Path, plugin: StoragePlugin = StoragePlugin.MCAP, big_endian: bool = False, step_ns: int = STEP_NS
 ) -> list[View]:
     """The frames under the names of `mvla record`; returns what was written."""
-    frames, make = views(), Messages()
+    frames, make, types = views(), bag_encoder(), get_typestore(STORE)
     with Writer(folder, version=BAG_VERSION, storage_plugin=plugin) as writer:
         connections: dict[str, Any] = {}
 
         def write(role: str, at: int, message: Any) -> None:
             kind = message.__msgtype__
             if role not in connections:
-                connections[role] = writer.add_connection(TOPICS[role], kind, typestore=make.store)
-            writer.write(connections[role], at, make.store.serialize_cdr(message, kind))
+                connections[role] = writer.add_connection(TOPICS[role], kind, typestore=types)
+            writer.write(connections[role], at, types.serialize_cdr(message, kind))
 
         write("instruction", 10**9, make.text(WORDS))
         for i, view in enumerate(frames):

@@ -16,8 +16,8 @@ from rclpy.serialization import deserialize_message
 
 from mvla_pruned_ros.bags.reader import Bag
 from mvla_pruned_ros.cli.main import main
-from mvla_pruned_ros.node import conversions
-from mvla_pruned_ros.rigs.bag_recorder import message_class
+from mvla_pruned_ros.messages.decode import image_to_rgb, stamp_ns
+from mvla_pruned_ros.node.ros_messages import message_class
 from mvla_pruned_ros.rigs.demo.record import TOPICS
 
 DOMAIN = ["--domain-id", os.environ["ROS_DOMAIN_ID"]]
@@ -41,8 +41,8 @@ def test_bag_has_all_topics_and_frames_in_step(bag_folder: Path) -> None:
             counts[message.topic] += 1
             if message.topic == "/simulator/image":
                 image = deserialize_message(message.data, message_class(bag.types[message.topic]))
-                stamps.append(conversions.stamp_ns(image.header))
-                assert conversions.image_to_rgb(image).shape == (192, 192, 3)
+                stamps.append(stamp_ns(image.header))
+                assert image_to_rgb(image).shape == (192, 192, 3)
     assert all(counts[name] for name in TOPICS if name != "/diagnostics")
     assert len(stamps) >= 8 and set(np.diff(stamps)) == {50_000_000}
     assert counts["/simulator/depth"] == pytest.approx(len(stamps), abs=1)

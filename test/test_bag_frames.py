@@ -15,13 +15,16 @@ from bags import BASE, CAMERA, depth_of, numbers_of, write_bag
 from depth_codecs import compressed_metres, compressed_millimetres
 from PIL import Image as Picture
 from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import get_typestore
 
 from mvla_pruned_ros.bags.frames import BagFrame, BagFrames, BagSignal
-from mvla_pruned_ros.bags.reader import Bag
+from mvla_pruned_ros.bags.reader import STORE, Bag
 from mvla_pruned_ros.bags.setup import ROLES, TOPICS, BagSetup
-from mvla_pruned_ros.bags.writer import BagWriter, Messages
+from mvla_pruned_ros.bags.writer import BagWriter, bag_encoder
 from mvla_pruned_ros.cli.bag_options import add_bag_arguments, bag_setup
-from mvla_pruned_ros.sim.viewpoint import POSITION, TARGET, look_at
+from mvla_pruned_ros.geometry.poses import look_at
+from mvla_pruned_ros.messages.encode import Encoder
+from mvla_pruned_ros.sim.viewpoint import POSITION, TARGET
 from mvla_pruned_ros.types import CameraModel, Observation
 
 PUSH, CLOSE = "push the puck to the goal", "close the faucet"
@@ -103,8 +106,10 @@ def test_extrinsics_are_never_guessed(tmp_path: Path, frames: list[Any]) -> None
     with pytest.raises(ValueError, match="identity would be a guess"):
         read(tmp_path / "foreign", setup_for(frames, base_from_camera=None))
     write_bag(tmp_path / "ours", frames)
-    pose = read(tmp_path / "ours", BagSetup())[0].observation.camera.base_from_camera
-    np.testing.assert_allclose(pose, frames[0].camera.base_from_camera)  # conftest's camera stands where the simulated
+    ours = BagSetup()
+    assert ours.of_mvla_record and not setup_for(frames).of_mvla_record
+    with pytest.raises(ValueError, match="identity would be a guess"):
+        read(tmp_path / "ours", ours)
 
 
 def test_words_for_the_whole_bag_and_other_ways_to_split(tmp_path: Path, frames: list[Any]) -> None:
@@ -195,7 +200,7 @@ def own_depth_camera() -> CameraModel:
     return CameraModel(160, 90, 120.0, 120.0, 80.5, 44.5, pose)
 
 
-def sensor_variants(make: Messages, seen: Observation) -> dict[str, dict[str, Any]]:
+def sensor_variants(make: Encoder, seen: Observation) -> dict[str, dict[str, Any]]:
     """Colour and depth or cloud in the forms that are understood."""
     stamp, depth = seen.stamp_ns, depth_of(seen)
     known = np.isfinite(depth)
@@ -208,7 +213,7 @@ def sensor_variants(make: Messages, seen: Observation) -> dict[str, dict[str, An
     millimetres = make.image((np.where(known, depth, 0) * 1000).astype("<u2"), "16UC1", stamp, CAMERA)
     local = (seen.points - seen.camera.base_from_camera[:3, 3]) @ seen.camera.base_from_camera[:3, :3]
     clouds = {
-        frame: make.cloud({"x": xyz[:, 0], "y": xyz[:, 1], "z": xyz[:, 2], "rgb": np.zeros(len(xyz))}, stamp, frame)
+        frame: make.cloud(("x", "y", "z", "rgb"), np.column_stack([xyz, np.zeros(len(xyz))]), stamp, frame)
         for frame, xyz in ((BASE, seen.points), (CAMERA, local))
     }
     packed = {}
@@ -261,12 +266,12 @@ def test_bag_and_live_node_see_the_same(tmp_path: Path, frames: list[Any], varia
     pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
     from rclpy.serialization import deserialize_message
 
-    from mvla_pruned_ros.messages.decode import observation_of
-    from mvla_pruned_ros.node import conversions  # noqa: F401  brings cv_bridge in where it is installed
-    from mvla_pruned_ros.observation.synchronizer import InputStore
-    from mvla_pruned_ros.rigs.bag_recorder import message_class
+    from mvla_pruned_ros.node.ros_messages import message_class, use_installed_readers
+    from mvla_pruned_ros.observation.builder import observation_of
+    from mvla_pruned_ros.observation.synchronizer import Synchronizer
 
-    make, seen = Messages(), frames[0]
+    use_installed_readers()
+    make, seen, types = bag_encoder(), frames[0], get_typestore(STORE)
     stamp = seen.stamp_ns
     messages = {
         "instruction": make.text(PUSH),
@@ -279,12 +284,13 @@ def test_bag_and_live_node_see_the_same(tmp_path: Path, frames: list[Any], varia
     with Writer(tmp_path / "bag", version=9, storage_plugin=plugin) as writer:
         for role, message in messages.items():
             kind = message.__msgtype__
-            data = make.store.serialize_cdr(message, kind)
+            data = types.serialize_cdr(message, kind)
             topic = TOPICS.get(role, f"/simulator/{role}")
-            connection = writer.add_connection(topic, kind, typestore=make.store)
+            connection = writer.add_connection(topic, kind, typestore=types)
             writer.write(connection, 5 * 10**9, data)
             live[role] = deserialize_message(bytes(data), message_class(kind))
     setup = BagSetup(
+        base_from_camera=seen.camera.base_from_camera,
         depth_registered="depth_camera_info" not in messages,
         extra_clouds=[role for role in messages if role in ("points_1", "depth_2")],
         sensor_frames=[DEPTH],
@@ -292,7 +298,7 @@ def test_bag_and_live_node_see_the_same(tmp_path: Path, frames: list[Any], varia
     )
     (frame,) = read(tmp_path / "bag", setup)
     infos = tuple(role for role in live if role.endswith("camera_info"))
-    store = InputStore({role: role for role in live if role != "instruction"}, unstamped=infos)
+    store = Synchronizer({role: role for role in live if role != "instruction"}, unstamped=infos)
     for role in store.topics:
         store.put(role, live[role], stamp, 500_000_000)
     matched = store.wait(60_000_000, 1.0)

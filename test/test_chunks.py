@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mvla_pruned_ros.control.chunk_buffer import LEAST_SHARE, ChunkBuffer, OwnSteps, Splicer, step_towards
+from mvla_pruned_ros.control.chunk_buffer import ChunkBuffer
+from mvla_pruned_ros.control.splicer import LEAST_SHARE, IntraChunkStep, Splicer, step_towards
 from mvla_pruned_ros.types import ActionChunk
 
 MS = 1_000_000
@@ -109,7 +110,7 @@ def test_jump_where_chunks_meet_is_no_larger_than_the_steps_within_them(seed: in
     chunks = random_chunks(seed)
     sent, joined, _ = play(chunks)
     for k, step in enumerate(joined[1:], 1):
-        own = OwnSteps.of(chunks[k].actions) | OwnSteps.of(chunks[k - 1].actions)
+        own = IntraChunkStep.of(chunks[k].actions) | IntraChunkStep.of(chunks[k - 1].actions)
         way = chunks[k].actions[0, :3] - sent[step - 1, :3]
         jump = sent[step, :3] - sent[step - 1, :3]
         assert np.linalg.norm(jump) <= max(own.length, LEAST_SHARE * np.linalg.norm(way)) + 1e-6

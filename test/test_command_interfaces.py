@@ -19,14 +19,14 @@ pytest.importorskip("rclpy", reason="no ROS here: the node needs a graph")
 import torch
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseStamped, TwistStamped
+from live_graph import BEST_EFFORT, INSTRUCTION, SIZE, SUCCESS, LiveGraph, refusal, ros, wait_for  # noqa: F401
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Empty, Float64MultiArray, String
 from std_srvs.srv import SetBool
-from test_policy_node import BEST_EFFORT, INSTRUCTION, SIZE, SUCCESS, Graph, refusal, ros, wait_for  # noqa: F401
 
-from mvla_pruned_ros.control.chunk_buffer import LEAST_SHARE
-from mvla_pruned_ros.control.commands import Limits
+from mvla_pruned_ros.control.limits import Limits
+from mvla_pruned_ros.control.splicer import LEAST_SHARE
 from mvla_pruned_ros.node import policy_node
 from mvla_pruned_ros.policy.mvla.checkpoint import save_policy
 from mvla_pruned_ros.policy.mvla.config import MVLAConfig
@@ -68,7 +68,7 @@ def policies(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 class Arm:
     """What listens to one interface of the node, and lets it move."""
 
-    def __init__(self, graph: Graph, kind: type, topic: str) -> None:
+    def __init__(self, graph: LiveGraph, kind: type, topic: str) -> None:
         self.graph, self.robot = graph, graph.robot
         self.commands: list[Any] = []
         self.sent: list[dict[str, Any]] = []
@@ -114,9 +114,9 @@ class Arm:
 @pytest.fixture
 def graph(
     policies: Callable[..., Path], camera: Callable[..., CameraModel], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Graph]:
+) -> Iterator[LiveGraph]:
     monkeypatch.setattr(policy_node, "DIAGNOSTICS_PERIOD_S", 0.1)
-    graph = Graph(policies(), camera(SIZE, SIZE))
+    graph = LiveGraph(policies(), camera(SIZE, SIZE))
     active = graph.active
     patient = {"max_observation_age_ms": 3000.0, "sync_tolerance_ms": 500.0, "max_speed_m_s": SPEED}
     monkeypatch.setattr(graph, "active", lambda **given: active(**(patient | given)))
@@ -133,7 +133,9 @@ def twists(arm: Arm) -> np.ndarray:
 # Interfaces
 
 
-def test_seven_values_turn_the_end_effector_too_within_their_limit(graph: Graph, policies: Callable[..., Path]) -> None:
+def test_seven_values_turn_the_end_effector_too_within_their_limit(
+    graph: LiveGraph, policies: Callable[..., Path]
+) -> None:
     arm = Arm(graph, TwistStamped, "twist")
     graph.active(policy=str(policies(action_dim=7)), max_angular_speed_rad_s=0.05)
     assert arm.drive(arm.moving_command)
@@ -144,7 +146,7 @@ def test_seven_values_turn_the_end_effector_too_within_their_limit(graph: Graph,
 
 
 def test_pose_leads_on_from_the_measured_one_and_holds_it_when_stopped(
-    graph: Graph, policies: Callable[..., Path]
+    graph: LiveGraph, policies: Callable[..., Path]
 ) -> None:
     arm = Arm(graph, PoseStamped, "pose")
     node = graph.active(policy=str(policies(action_dim=7)), command_interface="pose")
@@ -163,7 +165,7 @@ def test_pose_leads_on_from_the_measured_one_and_holds_it_when_stopped(
     assert last.orientation.w == 1.0
 
 
-def test_target_pose_stays_in_the_workspace(graph: Graph) -> None:
+def test_target_pose_stays_in_the_workspace(graph: LiveGraph) -> None:
     arm = Arm(graph, PoseStamped, "pose")
     lower, upper = [-0.001, 0.599, 0.199], [0.001, 0.601, 0.201]
     graph.active(command_interface="pose", workspace_lower=lower, workspace_upper=upper)
@@ -173,7 +175,7 @@ def test_target_pose_stays_in_the_workspace(graph: Graph) -> None:
 
 
 def test_joint_trajectory_needs_measured_joints_and_stops_when_they_are_silent(
-    graph: Graph, policies: Callable[..., Path]
+    graph: LiveGraph, policies: Callable[..., Path]
 ) -> None:
     messages = pytest.importorskip("trajectory_msgs.msg", reason="trajectory_msgs is not installed")
     arm = Arm(graph, messages.JointTrajectory, "joint_trajectory")
@@ -199,7 +201,9 @@ def test_joint_trajectory_needs_measured_joints_and_stops_when_they_are_silent(
     assert arm.commands[-1].points[0].positions.tolist() == JOINTS
 
 
-def test_numbers_for_a_forward_controller_hold_the_measured_joints(graph: Graph, policies: Callable[..., Path]) -> None:
+def test_numbers_for_a_forward_controller_hold_the_measured_joints(
+    graph: LiveGraph, policies: Callable[..., Path]
+) -> None:
     arm = Arm(graph, Float64MultiArray, "multi_array")
     node = graph.active(
         policy=str(policies(action_dim=3, action_space="joint_position")),
@@ -217,7 +221,7 @@ def test_numbers_for_a_forward_controller_hold_the_measured_joints(graph: Graph,
     assert not wrong.successful and "joint_lower has 3 numbers" in wrong.reason
 
 
-def test_numbers_of_a_cartesian_policy_are_six_velocities_and_zero_when_stopped(graph: Graph) -> None:
+def test_numbers_of_a_cartesian_policy_are_six_velocities_and_zero_when_stopped(graph: LiveGraph) -> None:
     arm = Arm(graph, Float64MultiArray, "multi_array")
     node = graph.active(command_interface="multi_array")
     assert arm.drive(lambda: arm.moving_command() and any(arm.commands[-1].data))
@@ -244,7 +248,7 @@ def test_numbers_of_a_cartesian_policy_are_six_velocities_and_zero_when_stopped(
     ],
 )
 def test_interface_that_does_not_fit_the_policy_fails_configure_with_the_remedy(
-    graph: Graph, policies: Callable[..., Path], capfd: pytest.CaptureFixture[str], entries: dict, parameters: dict,
+    graph: LiveGraph, policies: Callable[..., Path], capfd: pytest.CaptureFixture[str], entries: dict, parameters: dict,
     message: str,
 ) -> None:  # fmt: skip
     if parameters.get("command_interface") == "joint_trajectory":
@@ -255,7 +259,7 @@ def test_interface_that_does_not_fit_the_policy_fails_configure_with_the_remedy(
 # Who lets the arm move
 
 
-def test_disabled_arm_gets_one_safe_command_and_nothing_until_it_is_enabled(graph: Graph) -> None:
+def test_disabled_arm_gets_one_safe_command_and_nothing_until_it_is_enabled(graph: LiveGraph) -> None:
     arm = Arm(graph, TwistStamped, "twist")
     graph.active()
     assert arm.drive(arm.moving_command)
@@ -270,7 +274,9 @@ def test_disabled_arm_gets_one_safe_command_and_nothing_until_it_is_enabled(grap
     assert arm.drive(arm.moving_command)
 
 
-def test_arm_that_requires_it_does_not_move_before_it_is_enabled_and_not_after_a_new_activation(graph: Graph) -> None:
+def test_arm_that_requires_it_does_not_move_before_it_is_enabled_and_not_after_a_new_activation(
+    graph: LiveGraph,
+) -> None:
     arm = Arm(graph, TwistStamped, "twist")
     node = graph.active(require_enable=True)
     assert arm.drive(lambda: len(arm.robot.calls) > 2)
@@ -284,7 +290,7 @@ def test_arm_that_requires_it_does_not_move_before_it_is_enabled_and_not_after_a
     assert all(one["safe"] for one in arm.sent)
 
 
-def test_silent_heartbeat_stops_the_arm_until_it_is_enabled_again(graph: Graph) -> None:
+def test_silent_heartbeat_stops_the_arm_until_it_is_enabled_again(graph: LiveGraph) -> None:
     arm = Arm(graph, TwistStamped, "twist")
     graph.active(heartbeat_timeout_ms=1000.0)
     assert arm.drive(lambda: arm.says(DiagnosticStatus.WARN, "no heartbeat on /policy/heartbeat yet"))
@@ -302,7 +308,9 @@ def test_silent_heartbeat_stops_the_arm_until_it_is_enabled_again(graph: Graph) 
     assert arm.drive(arm.moving_command, beat=True)
 
 
-def test_silent_heartbeat_stops_the_arm_while_the_policy_hangs(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_heartbeat_stops_the_arm_while_the_policy_hangs(
+    graph: LiveGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
     arm = Arm(graph, TwistStamped, "twist")
     graph.active(heartbeat_timeout_ms=500.0, max_observation_age_ms=60000.0)
     assert arm.drive(arm.moving_command, beat=True)
@@ -317,7 +325,7 @@ def test_silent_heartbeat_stops_the_arm_while_the_policy_hangs(graph: Graph, mon
 # What was sent
 
 
-def test_each_command_is_reported_with_what_was_asked_and_what_became_of_it(graph: Graph) -> None:
+def test_each_command_is_reported_with_what_was_asked_and_what_became_of_it(graph: LiveGraph) -> None:
     arm = Arm(graph, TwistStamped, "twist")
     node = graph.active(max_speed_m_s=0.01)
     assert arm.drive(lambda: sum(one["clamped"] for one in arm.sent) > 10)
@@ -334,7 +342,7 @@ def test_each_command_is_reported_with_what_was_asked_and_what_became_of_it(grap
     assert arm.sent[-1]["reason"] == "deactivated" and arm.sent[-1]["action"] is None and not any(arm.sent[-1]["sent"])
 
 
-def test_exhausted_chunk_is_given_as_the_reason_of_the_safe_command(graph: Graph) -> None:
+def test_exhausted_chunk_is_given_as_the_reason_of_the_safe_command(graph: LiveGraph) -> None:
     arm = Arm(graph, TwistStamped, "twist")
     graph.active(max_observation_age_ms=60000.0)
     assert arm.drive(arm.moving_command)
@@ -342,7 +350,7 @@ def test_exhausted_chunk_is_given_as_the_reason_of_the_safe_command(graph: Graph
 
 
 def test_commands_are_led_from_chunk_to_chunk_until_that_is_switched_off(
-    graph: Graph, monkeypatch: pytest.MonkeyPatch
+    graph: LiveGraph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Chunks that step by 0.01 and begin 0.3 apart."""
     arm, count = Arm(graph, TwistStamped, "twist"), iter(range(10**6))

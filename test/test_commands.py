@@ -9,17 +9,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from mvla_pruned_ros.control.commands import (
-    BORDER_S,
-    INTERFACES,
-    CommandForm,
-    Limits,
-    MotionRefusedError,
-    RobotState,
-    command_of,
-    hold,
-    leash,
-)
+from mvla_pruned_ros.control.action_spaces import INTERFACES, CommandForm
+from mvla_pruned_ros.control.commands import MotionRefusedError, RobotState, command_of, hold, hold_target
+from mvla_pruned_ros.control.limits import BORDER_S, Limits
 
 TWIST = CommandForm("twist", "cartesian_velocity", 4)
 POSE = CommandForm("pose", "cartesian_velocity", 7)
@@ -180,15 +172,15 @@ def test_safe_command_is_zero_velocity_or_what_was_measured(form: CommandForm) -
 
 def test_sagging_arm_is_held_where_it_stopped_and_a_moved_one_where_it_is() -> None:
     limits = Limits(0.1, lookahead_s=0.1)
-    held = leash(None, POSE, limits, AT)
+    held = hold_target(None, POSE, limits, AT)
     assert AT.position is not None
     sagged = RobotState(AT.position - [0, 0, 0.005], AT.orientation)
-    assert leash(held, POSE, limits, sagged) is held
+    assert hold_target(held, POSE, limits, sagged) is held
     moved = RobotState(AT.position - [0, 0, 0.05], AT.orientation)
-    assert leash(held, POSE, limits, moved)[:3] == pytest.approx([0.1, 0.2, 0.25])
+    assert hold_target(held, POSE, limits, moved)[:3] == pytest.approx([0.1, 0.2, 0.25])
     turned = RobotState(AT.position, np.array([0.0, 0, 0, 1]))
-    assert leash(held, POSE, limits, turned)[3:].tolist() == [0, 0, 0, 1]
-    assert leash(held, POSE, limits, RobotState()) is held
+    assert hold_target(held, POSE, limits, turned)[3:].tolist() == [0, 0, 0, 1]
+    assert hold_target(held, POSE, limits, RobotState()) is held
 
 
 # What cannot be sent at all

@@ -16,10 +16,12 @@ from PIL import Image as Picture
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from mvla_pruned_ros.messages.decode import decode as messages
-from mvla_pruned_ros.node import conversions, message_fallback
-from mvla_pruned_ros.node.conversions import ConversionError
-from mvla_pruned_ros.observation.streams import Frames
+from mvla_pruned_ros.messages import decode, layouts
+from mvla_pruned_ros.messages.layouts import ConversionError
+from mvla_pruned_ros.node.ros_messages import ENCODER
+from mvla_pruned_ros.observation.builder import cloud_to_points
+from mvla_pruned_ros.observation.frames import Frames
+from mvla_pruned_ros.reports.overlay import KEPT_FIELDS
 
 BASE, CAMERA = "base", "camera"
 RGB = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)  # red, green, blue of pixel p are 3p, 3p + 1, 3p + 2
@@ -63,7 +65,7 @@ def cloud(points: np.ndarray, frame: str = BASE, rows: int = 1, row_padding: int
 
 def points_of(message: PointCloud2, base_from_camera: np.ndarray | None = None) -> np.ndarray:
     pose = np.eye(4) if base_from_camera is None else base_from_camera
-    return conversions.cloud_to_points(message, Frames(BASE, CAMERA, {CAMERA: pose}))
+    return cloud_to_points(message, Frames(BASE, CAMERA, {CAMERA: pose}))
 
 
 def camera_info(**changes: object) -> CameraInfo:
@@ -89,13 +91,13 @@ def camera_info(**changes: object) -> CameraInfo:
     ],
 )
 def test_colour_order_and_row_padding_are_honoured(encoding: str, sent: np.ndarray, padding: int) -> None:
-    got = conversions.image_to_rgb(image(sent, encoding, padding))
+    got = decode.image_to_rgb(image(sent, encoding, padding))
     assert got.dtype == np.uint8 and got.flags.c_contiguous
     np.testing.assert_array_equal(got, RGB)
 
 
 def test_grey_image_becomes_three_equal_channels() -> None:
-    got = conversions.image_to_rgb(image(RGB[..., 0], "mono8", 3))
+    got = decode.image_to_rgb(image(RGB[..., 0], "mono8", 3))
     np.testing.assert_array_equal(got, np.repeat(RGB[..., :1], 3, 2))
 
 
@@ -114,31 +116,31 @@ def test_malformed_image_is_refused_and_the_reason_named(change: dict, says: str
     for name, value in change.items():
         setattr(message, name, value)
     with pytest.raises(ConversionError, match=says):
-        conversions.image_to_rgb(message)
+        decode.image_to_rgb(message)
 
 
 @pytest.mark.parametrize("big_endian", [False, True])
 def test_depth_in_metres_masks_what_is_no_reading(big_endian: bool) -> None:
     sent = np.array([[0.5, np.nan, np.inf], [0.0, -1.0, 2.0]], np.float32)
-    got = conversions.depth_to_metres(image(sent, "32FC1", 4, big_endian))
+    got = decode.depth_to_metres(image(sent, "32FC1", 4, big_endian))
     np.testing.assert_array_equal(got, np.array([[0.5, 0, 0], [0, 0, 2]], np.float32))
     assert got.dtype == np.float32 and got.dtype.isnative
 
 
 @pytest.mark.parametrize("big_endian", [False, True])
 def test_depth_in_millimetres_becomes_metres(big_endian: bool) -> None:
-    got = conversions.depth_to_metres(image(np.array([[0, 1500], [65535, 1]], np.uint16), "16UC1", 2, big_endian))
+    got = decode.depth_to_metres(image(np.array([[0, 1500], [65535, 1]], np.uint16), "16UC1", 2, big_endian))
     np.testing.assert_allclose(got, [[0, 1.5], [65.535, 0.001]], rtol=1e-6)
 
 
 def test_step_that_is_no_multiple_of_the_element_is_honoured() -> None:
     sent = np.array([[0.5, 1.0], [1.5, 2.0]], np.float32)
-    np.testing.assert_array_equal(conversions.depth_to_metres(image(sent, "32FC1", padding=3)), sent)
+    np.testing.assert_array_equal(decode.depth_to_metres(image(sent, "32FC1", padding=3)), sent)
 
 
 def test_colour_image_is_no_depth() -> None:
     with pytest.raises(ConversionError, match="encoding 'rgb8': 32FC1, 16UC1"):
-        conversions.depth_to_metres(image(RGB, "rgb8"))
+        decode.depth_to_metres(image(RGB, "rgb8"))
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "png"])
@@ -146,7 +148,7 @@ def test_compressed_image_is_decoded(kind: str) -> None:
     sent = np.full((16, 24, 3), (200, 100, 50), np.uint8)
     buffer = io.BytesIO()
     Picture.fromarray(sent).save(buffer, kind)
-    got = conversions.compressed_to_rgb(CompressedImage(format=kind, data=array("B", buffer.getvalue())))
+    got = decode.compressed_to_rgb(CompressedImage(format=kind, data=array("B", buffer.getvalue())))
     assert got.shape == sent.shape
     np.testing.assert_allclose(got.astype(int), sent, atol=3 if kind == "jpeg" else 0)
 
@@ -156,9 +158,9 @@ def test_truncated_and_foreign_compressed_images_are_refused() -> None:
     Picture.fromarray(np.tile(RGB, (50, 50, 1))).save(buffer, "jpeg")
     for data in (buffer.getvalue()[: len(buffer.getvalue()) // 2], b"GIF89a", b""):
         with pytest.raises(ConversionError, match="JPEG or PNG"):
-            conversions.compressed_to_rgb(CompressedImage(format="jpeg", data=array("B", data)))
+            decode.compressed_to_rgb(CompressedImage(format="jpeg", data=array("B", data)))
     with pytest.raises(ConversionError, match="is depth"):
-        conversions.compressed_to_rgb(CompressedImage(format="16UC1; compressedDepth png"))
+        decode.compressed_to_rgb(CompressedImage(format="16UC1; compressedDepth png"))
 
 
 # Clouds
@@ -231,10 +233,10 @@ def test_malformed_clouds_are_refused_and_the_reason_named() -> None:
 
 
 def test_kept_points_come_back_as_they_were_sent() -> None:
-    message = conversions.kept_points_cloud(POINTS, np.arange(4) / 10, np.array([0, 1, 2, 0]), Header(frame_id=BASE))
+    message = ENCODER.cloud(KEPT_FIELDS, np.column_stack([POINTS, np.arange(4) / 10, [0, 1, 2, 0]]), 0, BASE)
     assert [f.name for f in message.fields] == ["x", "y", "z", "salience", "set"]
     np.testing.assert_array_equal(points_of(message), POINTS)
-    read = message_fallback.read_points(message, ["salience", "set"])
+    read = layouts.read_points(message, ["salience", "set"])
     np.testing.assert_allclose(read["salience"], np.arange(4) / 10)
     assert read["set"].tolist() == [0, 1, 2, 0]
 
@@ -243,55 +245,55 @@ def test_kept_points_come_back_as_they_were_sent() -> None:
 
 
 def test_pixel_centres_move_by_half_a_pixel() -> None:
-    model = conversions.camera_model(camera_info(), 640, 480, np.eye(4))
+    model = decode.camera_model(camera_info(), 640, 480, np.eye(4))
     assert (model.fx, model.fy, model.cx, model.cy) == (600, 610, 320, 240)
 
 
 def test_intrinsics_are_rescaled_to_the_image() -> None:
-    model = conversions.camera_model(camera_info(), 320, 240, np.eye(4))
+    model = decode.camera_model(camera_info(), 320, 240, np.eye(4))
     assert (model.width, model.height) == (320, 240)
     assert (model.fx, model.fy, model.cx, model.cy) == (300, 305, 160, 120)
 
 
 def test_with_distortion_the_rectified_intrinsics_count() -> None:
-    model = conversions.camera_model(camera_info(d=[0.1, 0, 0, 0, 0.0]), 640, 480, np.eye(4))
+    model = decode.camera_model(camera_info(d=[0.1, 0, 0, 0, 0.0]), 640, 480, np.eye(4))
     assert (model.fx, model.fy, model.cx, model.cy) == (500, 510, 300.5, 200.5)
 
 
 def test_region_of_interest_moves_the_centre() -> None:
     info = camera_info()
     info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height = 80, 0, 480, 480
-    model = conversions.camera_model(info, 240, 240, np.eye(4))
+    model = decode.camera_model(info, 240, 240, np.eye(4))
     assert (model.fx, model.cx, model.cy) == (300, 120, 120)
 
 
 def test_cropped_image_and_uncalibrated_camera_are_refused() -> None:
     with pytest.raises(ConversionError, match="640 x 360.*640 x 480"):
-        conversions.camera_model(camera_info(), 640, 360, np.eye(4))
+        decode.camera_model(camera_info(), 640, 360, np.eye(4))
     with pytest.raises(ConversionError, match="not calibrated"):
-        conversions.camera_model(camera_info(k=[0.0] * 9, p=[0.0] * 12), 640, 480, np.eye(4))
+        decode.camera_model(camera_info(k=[0.0] * 9, p=[0.0] * 12), 640, 480, np.eye(4))
     with pytest.raises(ConversionError, match="not calibrated"):
-        conversions.camera_model(CameraInfo(), 640, 480, np.eye(4))
+        decode.camera_model(CameraInfo(), 640, 480, np.eye(4))
 
 
 def test_pose_in_another_frame_or_not_finite_is_refused() -> None:
     pose = PoseStamped(header=Header(frame_id=BASE))
     pose.pose.position.x = 0.5
-    assert conversions.pose_to_position(pose, BASE).tolist() == [0.5, 0, 0]
+    assert decode.pose_to_position(pose, BASE).tolist() == [0.5, 0, 0]
     pose.pose.position.y = float("nan")
     with pytest.raises(ConversionError, match="not finite"):
-        conversions.pose_to_position(pose, BASE)
+        decode.pose_to_position(pose, BASE)
     with pytest.raises(ConversionError, match="frame 'base'.*'world'"):
-        conversions.pose_to_position(pose, "world")
+        decode.pose_to_position(pose, "world")
 
 
 def test_gripper_without_position_or_in_metres_is_refused() -> None:
-    assert conversions.gripper_opening(JointState(position=[0.25])) == 0.25
+    assert decode.gripper_opening(JointState(position=[0.25])) == 0.25
     with pytest.raises(ConversionError, match="no position"):
-        conversions.gripper_opening(JointState())
+        decode.gripper_opening(JointState())
     for wrong in (float("nan"), 85.0):
         with pytest.raises(ConversionError, match="scaled to 0"):
-            conversions.gripper_opening(JointState(position=[wrong]))
+            decode.gripper_opening(JointState(position=[wrong]))
 
 
 # The stand-in against the originals
@@ -306,11 +308,9 @@ def installed(package: str) -> bool:
 def test_stand_in_equals_cv_bridge(encoding: str) -> None:
     from cv_bridge import CvBridge
 
-    channels = message_fallback.LAYOUTS[encoding][1]
+    channels = layouts.LAYOUTS[encoding][1]
     message = image(np.random.default_rng(0).integers(0, 256, (6, 8, channels), np.uint8), encoding)
-    np.testing.assert_array_equal(
-        message_fallback.imgmsg_to_cv2(message, "rgb8"), CvBridge().imgmsg_to_cv2(message, "rgb8")
-    )
+    np.testing.assert_array_equal(layouts.imgmsg_to_cv2(message, "rgb8"), CvBridge().imgmsg_to_cv2(message, "rgb8"))
 
 
 @pytest.mark.skipif(not installed("sensor_msgs_py"), reason="sensor_msgs_py is not installed: nothing to compare with")
@@ -319,12 +319,12 @@ def test_stand_in_equals_sensor_msgs_py() -> None:
 
     fields = [PointField(name=n, offset=4 * i, datatype=PointField.FLOAT32, count=1) for i, n in enumerate("xyzi")]
     values = np.random.default_rng(0).random((20, 4)).astype(np.float32)
-    mine = message_fallback.create_cloud(Header(frame_id=BASE), fields, values)
+    mine = ENCODER.cloud("xyzi", values, 0, BASE)
     theirs = point_cloud2.create_cloud(Header(frame_id=BASE), fields, values)
     assert mine.data == theirs.data and mine.row_step == theirs.row_step
     for name in "xyz":
         np.testing.assert_array_equal(
-            message_fallback.read_points(mine, ["x", "y", "z"])[name],
+            layouts.read_points(mine, ["x", "y", "z"])[name],
             point_cloud2.read_points(mine, field_names=["x", "y", "z"])[name],
         )
 
@@ -335,16 +335,16 @@ def test_installed_packages_only_get_messages_they_read_rightly(monkeypatch: pyt
 
     def reader(message: object, **_: object) -> np.ndarray:
         seen.append(message)
-        return message_fallback.imgmsg_to_cv2(message, "rgb8")  # type: ignore[arg-type]
+        return layouts.imgmsg_to_cv2(message, "rgb8")  # type: ignore[arg-type]
 
-    monkeypatch.setattr(messages, "_installed_imgmsg_to_cv2", reader)
+    monkeypatch.setattr(decode, "_installed_imgmsg_to_cv2", reader)
     plain, padded = image(RGB, "bgr8"), image(RGB, "bgr8", padding=4)
     for message in (plain, padded):
-        np.testing.assert_array_equal(conversions.image_to_rgb(message), RGB[..., ::-1])
+        np.testing.assert_array_equal(decode.image_to_rgb(message), RGB[..., ::-1])
     assert seen == [plain]
 
 
 @pytest.mark.skipif(sys.byteorder != "little", reason="written for little-endian computers")
 def test_a_large_image_costs_no_copy() -> None:
     message = image(np.zeros((480, 640, 3), np.uint8), "rgb8")
-    assert np.shares_memory(conversions.image_to_rgb(message), np.frombuffer(message.data, np.uint8))
+    assert np.shares_memory(decode.image_to_rgb(message), np.frombuffer(message.data, np.uint8))

@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
 
 from mvla_pruned_ros.cli.main import main
-from mvla_pruned_ros.rigs.faults.faulty_policy_node import spoilt
+from mvla_pruned_ros.rigs.faults.faulty_policy_node import corrupted
 from mvla_pruned_ros.rigs.faults.fuzz import run_fuzz
 from mvla_pruned_ros.rigs.faults.malformed import STREAMS
 from mvla_pruned_ros.rigs.faults.matrix import FAULTS
@@ -134,7 +134,7 @@ def test_exit_code_and_file_tell_of_a_fault_that_was_not_survived(
 )  # fmt: skip
 def test_faulty_policy_spoils_actions_as_it_says(kind: str, shape: tuple[int, ...], finite: bool) -> None:
     actions = np.ones((4, 3), np.float32)
-    bad = spoilt(actions, kind)
+    bad = corrupted(actions, kind)
     assert bad.shape == shape and np.isfinite(bad).all() == finite
     assert np.array_equal(actions, np.ones((4, 3)))  # the policy's own are left alone
-    assert spoilt(actions, "long", 3).shape == (12, 3) and spoilt(actions, "fast").max() == 1000
+    assert corrupted(actions, "long", 3).shape == (12, 3) and corrupted(actions, "fast").max() == 1000

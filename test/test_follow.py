@@ -40,11 +40,13 @@ def records(sensors: Path, tiny_policy_folder: Path) -> list[CallRecord]:
     """
     pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
     from mvla_pruned_ros.control.chunk_buffer import ChunkBuffer
-    from mvla_pruned_ros.messages.decode import Frames, observation_of, stamp_ns
+    from mvla_pruned_ros.messages.decode import stamp_ns
     from mvla_pruned_ros.node.call_report import record_of
     from mvla_pruned_ros.node.parameters import SPECS, Settings
     from mvla_pruned_ros.node.worker import Result, Worker
-    from mvla_pruned_ros.observation.synchronizer import InputStore
+    from mvla_pruned_ros.observation.builder import observation_of
+    from mvla_pruned_ros.observation.frames import Frames
+    from mvla_pruned_ros.observation.synchronizer import Synchronizer
     from mvla_pruned_ros.policy.fingerprint import policy_fingerprint
     from mvla_pruned_ros.policy.mvla.policy import MVLAPolicy
     from mvla_pruned_ros.policy.runtime import PolicyRuntime
@@ -64,7 +66,7 @@ def records(sensors: Path, tiny_policy_folder: Path) -> list[CallRecord]:
     names = {topic: role for role, topic in topics.items()}
     camera = "camera_color_optical_frame"
     frames = Frames("base", camera, {camera: make_observation().camera.base_from_camera})
-    store, chunks, found = InputStore(topics, unstamped=("camera_info",)), ChunkBuffer(), []
+    store, chunks, found = Synchronizer(topics, unstamped=("camera_info",)), ChunkBuffer(), []
     runtime = PolicyRuntime(MVLAPolicy.load(tiny_policy_folder), make_pruner("tri_stage", 0.5))
     settings = Settings.of(values)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from bags import write_bag
 
-from mvla_pruned_ros.control.commands import CommandForm
+from mvla_pruned_ros.control.action_spaces import CommandForm
 from mvla_pruned_ros.policy.base import Policy
 from mvla_pruned_ros.policy.conformance import METHODS, check_policy
 from mvla_pruned_ros.policy.runtime import PolicyRuntime

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mvla_pruned_ros.geometry.clouds import clouds as geometry
+from mvla_pruned_ros.geometry import clouds as geometry
 from mvla_pruned_ros.policy.engine.cuda_graph import StaticCall
 from mvla_pruned_ros.policy.mla import point_sampling as geometry_torch
 

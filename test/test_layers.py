@@ -1,4 +1,4 @@
-"""Imports point one way, and a file is where its name says: docs/architecture.md is the picture of what is held here."""
+"""Imports point one way, and a file is where its name says. docs/architecture.md is the picture of it."""
 
 from __future__ import annotations
 
@@ -126,7 +126,8 @@ def test_library_is_imported_only_where_it_belongs(library: str) -> None:
 
     found = {path.relative_to(PACKAGE).as_posix() for path in modules() for _, name in imports(path) if counts(name)}
     assert found, f"nothing imports {library}"
-    outside = {path for path in found if not any(path == home or path.startswith(f"{home}/") for home in HOMES[library])}
+    homes = HOMES[library]
+    outside = {path for path in found if not any(path == home or path.startswith(f"{home}/") for home in homes)}
     assert not outside
 
 

@@ -14,18 +14,18 @@ pytest.importorskip("hypothesis", reason="hypothesis is not installed: pip insta
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mvla_pruned_ros.messages.decode import ConversionError, observation_of
-from mvla_pruned_ros.node.conversions import stamp_ns
-from mvla_pruned_ros.observation.streams import Frames, pose_of
+from mvla_pruned_ros.messages.decode import ConversionError, stamp_ns
+from mvla_pruned_ros.observation.builder import observation_of
+from mvla_pruned_ros.observation.frames import Frames, pose_of
 from mvla_pruned_ros.policy.loading import LoadedPolicy, load_policy
 from mvla_pruned_ros.policy.mvla.preprocess import NotReadyError
 from mvla_pruned_ros.rigs.faults.malformed import STREAMS, malformed
-from mvla_pruned_ros.rigs.faults.peer import synthetic_messages
-from mvla_pruned_ros.rigs.synthetic_camera import BASE, EXTRINSICS, FRAME
+from mvla_pruned_ros.rigs.faults.peer import HEIGHT, TOPICS, WIDTH
+from mvla_pruned_ros.rigs.synthetic_robot import BASE, EXTRINSICS, FRAME, synthetic_messages
 
 CAMERA_POSE = pose_of(EXTRINSICS["extrinsics.translation"], EXTRINSICS["extrinsics.rotation_xyzw"])
 FRAMES = Frames(BASE, FRAME, {BASE: np.eye(4), FRAME: CAMERA_POSE})
-GOOD = synthetic_messages()
+GOOD = synthetic_messages(TOPICS, WIDTH, HEIGHT)
 EXAMPLES = 250
 
 

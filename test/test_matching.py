@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mvla_pruned_ros.observation.synchronizer import InputStore
+from mvla_pruned_ros.observation.synchronizer import Synchronizer
 
 MS = 1_000_000
 TOLERANCE = 60 * MS
@@ -18,16 +18,16 @@ def message(stamp_ms: int, label: str = "") -> SimpleNamespace:
     return SimpleNamespace(header=SimpleNamespace(stamp=stamp), label=label or str(stamp_ms))
 
 
-def put(store: InputStore, name: str, stamp_ms: int) -> None:
+def put(store: Synchronizer, name: str, stamp_ms: int) -> None:
     store.put(name, message(stamp_ms), stamp_ms * MS, 500 * MS)
 
 
 @pytest.fixture
-def store() -> InputStore:
-    return InputStore({"image": "/image", "depth": "/depth", "camera_info": "/info"}, unstamped=("camera_info",))
+def store() -> Synchronizer:
+    return Synchronizer({"image": "/image", "depth": "/depth", "camera_info": "/info"}, unstamped=("camera_info",))
 
 
-def test_image_waits_for_the_depth_of_its_own_instant(store: InputStore) -> None:
+def test_image_waits_for_the_depth_of_its_own_instant(store: Synchronizer) -> None:
     put(store, "camera_info", 1)
     put(store, "depth", 1000)
     put(store, "image", 1050)  # the depth of 1000 is within the tolerance, but that of 1050 is on its way
@@ -38,7 +38,7 @@ def test_image_waits_for_the_depth_of_its_own_instant(store: InputStore) -> None
     assert matched.messages["depth"].label == "1050"
 
 
-def test_after_the_tolerance_the_nearest_depth_is_taken(store: InputStore) -> None:
+def test_after_the_tolerance_the_nearest_depth_is_taken(store: Synchronizer) -> None:
     put(store, "camera_info", 1)
     put(store, "depth", 1000)
     put(store, "image", 1020)
@@ -48,13 +48,13 @@ def test_after_the_tolerance_the_nearest_depth_is_taken(store: InputStore) -> No
     assert 0.05 < time.monotonic() - start < 0.5
 
 
-def matched_depth(store: InputStore) -> str | None:
+def matched_depth(store: Synchronizer) -> str | None:
     """Of the image that is matched now, without patience; None: it waits."""
     matched = store.wait(TOLERANCE, 0.002)
     return None if matched is None else matched.messages["depth"].label
 
 
-def test_image_does_not_wait_for_a_slow_stream(store: InputStore) -> None:
+def test_image_does_not_wait_for_a_slow_stream(store: Synchronizer) -> None:
     """Depth every 100 ms, images every 30: only one that is nearly due is waited for."""
     put(store, "camera_info", 1)
     for stamp in (945, 975):
@@ -73,7 +73,7 @@ def test_image_does_not_wait_for_a_slow_stream(store: InputStore) -> None:
     assert matched_depth(store) == "1100"
 
 
-def test_an_image_waits_for_a_message_that_is_overdue(store: InputStore) -> None:
+def test_an_image_waits_for_a_message_that_is_overdue(store: Synchronizer) -> None:
     """Drivers of depth cameras deliver tens of milliseconds late."""
     put(store, "camera_info", 1)
     for stamp in (900, 950, 1000):
@@ -85,14 +85,14 @@ def test_an_image_waits_for_a_message_that_is_overdue(store: InputStore) -> None
     assert matched is not None and matched.messages["depth"].label == "1050"
 
 
-def test_depth_beyond_the_tolerance_never_matches(store: InputStore) -> None:
+def test_depth_beyond_the_tolerance_never_matches(store: Synchronizer) -> None:
     put(store, "camera_info", 1)
     put(store, "depth", 1000)
     put(store, "image", 1100)
     assert store.wait(TOLERANCE, 0.1) is None
 
 
-def test_newest_complete_set_wins_and_older_images_are_counted(store: InputStore) -> None:
+def test_newest_complete_set_wins_and_older_images_are_counted(store: Synchronizer) -> None:
     put(store, "camera_info", 1)
     for stamp in (1000, 1050, 1100):
         put(store, "image", stamp)
@@ -107,12 +107,12 @@ def test_newest_complete_set_wins_and_older_images_are_counted(store: InputStore
     "stamp_ms, now_ms, cause",
     [(0, 1000, "zero stamp"), (1500, 1000, "stamp in the future"), (1000, 2000, "stale")],
 )
-def test_absurd_stamps_are_dropped_and_counted(store: InputStore, stamp_ms: int, now_ms: int, cause: str) -> None:
+def test_absurd_stamps_are_dropped_and_counted(store: Synchronizer, stamp_ms: int, now_ms: int, cause: str) -> None:
     store.put("depth", message(stamp_ms), now_ms * MS, 500 * MS)
     assert store.drops == {f"depth: {cause}": 1}
 
 
-def test_duplicates_and_late_messages_are_dropped_and_counted(store: InputStore) -> None:
+def test_duplicates_and_late_messages_are_dropped_and_counted(store: Synchronizer) -> None:
     for stamp in (1000, 1000, 950):
         put(store, "depth", stamp)
     assert store.drops == {"depth: duplicate": 1, "depth: out of order": 1}

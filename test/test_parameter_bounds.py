@@ -27,7 +27,7 @@ from mvla_pruned_ros.node.environment import prepare_environment
 from mvla_pruned_ros.node.parameters import SPECS, Spec
 from mvla_pruned_ros.rigs.faults.peer import Peer
 from mvla_pruned_ros.rigs.faults.session import INSTRUCTION
-from mvla_pruned_ros.rigs.synthetic_camera import EXTRINSICS
+from mvla_pruned_ros.rigs.synthetic_robot import EXTRINSICS
 
 LIVE = {name: spec for name, spec in SPECS.items() if not spec.fixed}
 OTHER_TYPE = {float: 1, int: 0.5, bool: 1, str: 1.0, list: "here"}
@@ -220,7 +220,7 @@ def test_every_change_in_mid_inference_waits_for_the_end_of_the_call(
 ) -> None:
     """While a call is held, each live parameter is changed; the call must not see it, the next must."""
     from mvla_pruned_ros.policy.runtime import PolicyRuntime
-    from mvla_pruned_ros.rigs.demo.session import Graph
+    from mvla_pruned_ros.rigs.graph import Graph
 
     infer = PolicyRuntime.infer
     inside, release, pruners = threading.Event(), threading.Event(), []

@@ -3,7 +3,6 @@
 A made-up robot publishes the sensors; the policy has random weights, so commands mean nothing but are not zero.
 """
 
-import json
 import os
 import shutil
 import signal
@@ -11,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,216 +21,40 @@ pytest.importorskip("rclpy", reason="no ROS here: the node needs a graph")
 
 import rclpy
 import torch
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from geometry_msgs.msg import PoseStamped, TwistStamped
+from diagnostic_msgs.msg import DiagnosticStatus
+from live_graph import (  # noqa: F401
+    BEST_EFFORT,
+    CAMERA,
+    FAILURE,
+    INSTRUCTION,
+    SIZE,
+    STREAMS,
+    SUCCESS,
+    LiveGraph,
+    Robot,
+    graph,
+    refusal,
+    ros,
+    wait_for,
+)
 from mla_checkpoint import write_run
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.lifecycle import TransitionCallbackReturn
-from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rosgraph_msgs.msg import Clock
 from safetensors.torch import load_file, save_file
 from scipy.spatial.transform import Rotation
-from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2
-from std_msgs.msg import Float64, Header, String
+from sensor_msgs.msg import Image, PointCloud2
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from mvla_pruned_ros.node import policy_node
-from mvla_pruned_ros.node.conversions import stamp_ns, time_message
-from mvla_pruned_ros.node.environment import prepare_environment
-from mvla_pruned_ros.node.message_fallback import cv2_to_imgmsg
+from mvla_pruned_ros.messages.decode import stamp_ns
+from mvla_pruned_ros.node.ros_messages import ENCODER
 from mvla_pruned_ros.policy.mla.convert import convert
 from mvla_pruned_ros.policy.runtime import WarmUp
 from mvla_pruned_ros.types import CameraModel
 
-INSTRUCTION = "push the puck to the goal"
-SIZE = 64
-BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
-STREAMS = ("camera_info", "ee_pose", "gripper", "depth", "image")
-
-
-def wait_for(condition: Callable[[], Any], timeout_s: float = 5.0) -> bool:
-    until = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.01)
-    return True
-
-
-class Robot(Node):
-    """Publishes made-up sensors and remembers what it is told."""
-
-    def __init__(self, camera: CameraModel) -> None:
-        super().__init__("robot")
-        self.camera = camera
-        kinds = {
-            "image": Image,
-            "depth": Image,
-            "camera_info": CameraInfo,
-            "ee_pose": PoseStamped,
-            "gripper": JointState,
-        }
-        self.out = {name: self.create_publisher(kind, f"/policy/{name}", BEST_EFFORT) for name, kind in kinds.items()}
-        self.clock_out = self.create_publisher(Clock, "/clock", 10)
-        self.instruction = self.create_publisher(String, "/policy/instruction", 1)
-        self.reset = self.create_client(Trigger, "/policy/reset")
-        self.twists: list[TwistStamped] = []
-        self.grippers: list[float] = []
-        self.status: DiagnosticStatus | None = None
-        self.calls: list[dict[str, Any]] = []
-        self.create_subscription(TwistStamped, "/policy/command/twist", self.twists.append, 100)
-        self.create_subscription(Float64, "/policy/command/gripper", lambda m: self.grippers.append(m.data), 100)
-        self.create_subscription(DiagnosticArray, "/diagnostics", self._diagnosed, 10)
-        self.create_subscription(String, "/policy/pruning", lambda m: self.calls.append(json.loads(m.data)), 10)
-        rng = np.random.default_rng(0)
-        self.pixels = rng.integers(0, 256, (SIZE, SIZE, 3), np.uint8)
-        self.depth = np.full((SIZE, SIZE), 1.0, np.float32)
-        self.time_ns: int | None = None  # simulated; None takes the system's
-
-    def _diagnosed(self, message: DiagnosticArray) -> None:
-        self.status = message.status[0]
-
-    @property
-    def speeds(self) -> list[float]:
-        """Speed of every command so far, m/s."""
-        return [float(np.linalg.norm([t.twist.linear.x, t.twist.linear.y, t.twist.linear.z])) for t in self.twists]
-
-    @property
-    def moving(self) -> bool:
-        return bool(self.twists) and self.speeds[-1] > 0
-
-    def values(self) -> dict[str, str]:
-        """Diagnostics by key."""
-        return {v.key: v.value for v in self.status.values} if self.status else {}
-
-    def send(self, without: tuple[str, ...] = (), stamp: int | None = None, **replaced: Any) -> int:
-        """One set of messages; returns its stamp."""
-        stamp = stamp if stamp is not None else self.time_ns or time.time_ns()
-        base, camera = Header(stamp=time_message(stamp), frame_id="base"), Header(stamp=time_message(stamp))
-        camera.frame_id = "camera_color_optical_frame"
-        pose = PoseStamped(header=base)
-        pose.pose.position.x, pose.pose.position.y, pose.pose.position.z = 0.0, 0.6, 0.2
-        info = CameraInfo(header=camera, width=SIZE, height=SIZE)
-        info.k = [self.camera.fx, 0.0, self.camera.cx - 0.5, 0.0, self.camera.fy, self.camera.cy - 0.5, 0.0, 0.0, 1.0]
-        messages = {
-            "camera_info": info,
-            "ee_pose": pose,
-            "gripper": JointState(header=base, position=[1.0]),
-            "depth": cv2_to_imgmsg(self.depth, "32FC1", camera),
-            "image": cv2_to_imgmsg(self.pixels, "rgb8", camera),
-        }
-        for name in STREAMS:
-            if name not in without:
-                self.out[name].publish(replaced.get(name, messages[name]))
-        return stamp
-
-    def drive(self, until: Callable[[], Any], timeout_s: float = 8.0, **send: Any) -> bool:
-        """Send at 20 Hz until something holds; simulated time goes on with it."""
-        end = time.monotonic() + timeout_s
-        while time.monotonic() < end:
-            if self.time_ns is not None:
-                self.time_ns += 12_500_000
-                self.clock_out.publish(Clock(clock=time_message(self.time_ns)))
-                if self.time_ns % 50_000_000:
-                    time.sleep(0.0125)
-                    continue
-            self.send(**send)
-            if until():
-                return True
-            time.sleep(0.0125 if self.time_ns is not None else 0.05)
-        return bool(until())
-
-
-class Graph:
-    """Policy node and robot, each spun by threads of its own."""
-
-    def __init__(self, folder: Path, camera: CameraModel) -> None:
-        sys.setswitchinterval(policy_node.SWITCH_INTERVAL_S)  # as the executable does
-        self.folder, self.camera = folder, camera
-        self.robot = Robot(camera)
-        self.nodes: list[policy_node.PolicyNode] = []
-        self._executors: list[Any] = []
-        self._spin(SingleThreadedExecutor(), self.robot)
-
-    def _spin(self, executor: Any, node: Node) -> None:
-        def spin() -> None:
-            try:
-                executor.spin()
-            except Exception as error:  # shut down underneath
-                if rclpy.ok():
-                    print(f"executor of {node.get_name()} ended: {error!r}", file=sys.stderr)
-
-        executor.add_node(node)
-        self._executors.append(executor)
-        threading.Thread(target=spin, daemon=True).start()
-
-    def node(self, **parameters: Any) -> policy_node.PolicyNode:
-        """An unconfigured policy node; a value of None leaves a parameter at its default."""
-        pose = self.camera.base_from_camera
-        defaults = {
-            "policy": str(self.folder),
-            "device": "cpu",
-            "instruction": INSTRUCTION,
-            "method": "random",
-            "extrinsics.translation": pose[:3, 3].tolist(),
-            "extrinsics.rotation_xyzw": Rotation.from_matrix(pose[:3, :3]).as_quat().tolist(),
-        }
-        given = {k: v for k, v in {**defaults, **parameters}.items() if v is not None}
-        overrides = [Parameter(name, value=value) for name, value in given.items()]
-        node = policy_node.PolicyNode(parameter_overrides=overrides)
-        self.nodes.append(node)
-        return node
-
-    def active(self, **parameters: Any) -> policy_node.PolicyNode:
-        """A policy node that is active and has found the robot."""
-        node = self.node(**parameters)
-        self._spin(SingleThreadedExecutor(), node)
-        assert node.trigger_configure() == SUCCESS
-        assert node.trigger_activate() == SUCCESS
-        robot = self.robot
-        assert wait_for(
-            lambda: (
-                all(p.get_subscription_count() for p in robot.out.values())
-                and robot.instruction.get_subscription_count()
-            )
-        )
-        assert wait_for(lambda: robot.count_publishers("/policy/command/gripper"))
-        return node
-
-    def close(self) -> None:
-        for node in self.nodes:
-            node.close()
-        for executor in self._executors:
-            executor.shutdown(timeout_sec=1.0)
-        for node in [*self.nodes, self.robot]:
-            node.destroy_node()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ros() -> Iterator[None]:
-    prepare_environment()
-    rclpy.init()
-    yield
-    rclpy.try_shutdown()
-
-
-@pytest.fixture
-def graph(
-    tiny_policy_folder: Path, camera: Callable[..., CameraModel], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Graph]:
-    monkeypatch.setattr(policy_node, "DIAGNOSTICS_PERIOD_S", 0.1)
-    graph = Graph(tiny_policy_folder, camera(SIZE, SIZE))
-    yield graph
-    graph.close()
-
-
 # Commands
 
 
-def test_commands_come_at_their_rate_whatever_the_camera_does(graph: Graph) -> None:
+def test_commands_come_at_their_rate_whatever_the_camera_does(graph: LiveGraph) -> None:
     graph.active(command_rate_hz=50.0)
     robot = graph.robot
     assert robot.drive(lambda: robot.moving)
@@ -246,14 +69,14 @@ def test_commands_come_at_their_rate_whatever_the_camera_does(graph: Graph) -> N
     assert len(robot.grippers) - grippers == pytest.approx(len(robot.twists) - before, abs=2)
 
 
-def test_nothing_is_said_to_the_gripper_before_the_first_action(graph: Graph) -> None:
+def test_nothing_is_said_to_the_gripper_before_the_first_action(graph: LiveGraph) -> None:
     graph.active(instruction="")
     robot = graph.robot
     assert wait_for(lambda: len(robot.twists) > 10)
     assert not any(robot.speeds) and not robot.grippers
 
 
-def test_exhausted_chunk_stops_the_arm_and_holds_the_gripper(graph: Graph) -> None:
+def test_exhausted_chunk_stops_the_arm_and_holds_the_gripper(graph: LiveGraph) -> None:
     graph.active()
     robot = graph.robot
     assert robot.drive(lambda: robot.moving)
@@ -264,7 +87,7 @@ def test_exhausted_chunk_stops_the_arm_and_holds_the_gripper(graph: Graph) -> No
     assert robot.grippers[-1] == gripper != 0
 
 
-def test_speed_limit_holds_and_is_counted(graph: Graph) -> None:
+def test_speed_limit_holds_and_is_counted(graph: LiveGraph) -> None:
     graph.active(max_speed_m_s=0.01)
     robot = graph.robot
     assert robot.drive(lambda: robot.moving)
@@ -273,7 +96,7 @@ def test_speed_limit_holds_and_is_counted(graph: Graph) -> None:
     assert wait_for(lambda: int(robot.values().get("commands_clamped", 0)) > 0)
 
 
-def test_each_call_is_reported_when_somebody_listens(graph: Graph) -> None:
+def test_each_call_is_reported_when_somebody_listens(graph: LiveGraph) -> None:
     graph.active(keep_ratio=0.25)
     robot = graph.robot
     clouds: list[PointCloud2] = []
@@ -290,7 +113,7 @@ def test_each_call_is_reported_when_somebody_listens(graph: Graph) -> None:
 
 
 def test_pruning_that_does_not_pay_is_left_out_until_it_is_asked_for_anew(
-    graph: Graph, monkeypatch: pytest.MonkeyPatch
+    graph: LiveGraph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(WarmUp, "pruning_pays", False)
     node, robot = graph.active(prune="auto"), graph.robot
@@ -302,7 +125,7 @@ def test_pruning_that_does_not_pay_is_left_out_until_it_is_asked_for_anew(
     assert wait_for(lambda: robot.values().get("pruning") == "True")
 
 
-def test_pruning_is_not_left_out_unless_that_was_allowed(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pruning_is_not_left_out_unless_that_was_allowed(graph: LiveGraph, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(WarmUp, "pruning_pays", False)
     graph.active()
     robot = graph.robot
@@ -313,7 +136,7 @@ def test_pruning_is_not_left_out_unless_that_was_allowed(graph: Graph, monkeypat
 # Faults
 
 
-def test_silent_camera_stops_the_arm_and_names_the_stream(graph: Graph) -> None:
+def test_silent_camera_stops_the_arm_and_names_the_stream(graph: LiveGraph) -> None:
     graph.active(max_observation_age_ms=300.0)
     robot = graph.robot
     assert robot.drive(lambda: robot.moving)
@@ -324,7 +147,7 @@ def test_silent_camera_stops_the_arm_and_names_the_stream(graph: Graph) -> None:
     assert robot.drive(lambda: robot.moving and robot.status.level == DiagnosticStatus.OK), robot.status.message
 
 
-def test_dead_depth_stops_the_arm_and_names_the_stream(graph: Graph) -> None:
+def test_dead_depth_stops_the_arm_and_names_the_stream(graph: LiveGraph) -> None:
     graph.active(max_observation_age_ms=300.0)
     robot = graph.robot
     assert robot.drive(lambda: robot.moving)
@@ -334,14 +157,14 @@ def test_dead_depth_stops_the_arm_and_names_the_stream(graph: Graph) -> None:
     assert robot.drive(lambda: robot.moving)
 
 
-def test_wrong_encoding_is_refused_and_the_node_lives(graph: Graph) -> None:
+def test_wrong_encoding_is_refused_and_the_node_lives(graph: LiveGraph) -> None:
     graph.active()
     robot = graph.robot
-    strange = cv2_to_imgmsg(robot.pixels, "rgb8", Header(frame_id="camera_color_optical_frame"))
+    strange = ENCODER.image(robot.pixels, "rgb8", 0, CAMERA)
     strange.encoding = "yuv422"
 
     def send_strange() -> bool:
-        strange.header.stamp = time_message(time.time_ns())
+        strange.header.stamp = ENCODER.time(time.time_ns())
         return bool(robot.status and "yuv422" in robot.status.message)
 
     assert robot.drive(send_strange, image=strange), robot.status
@@ -350,7 +173,7 @@ def test_wrong_encoding_is_refused_and_the_node_lives(graph: Graph) -> None:
     assert any("malformed" in key and int(value) > 0 for key, value in robot.values().items())
 
 
-def test_no_valid_depth_is_not_ready_never_a_guess(graph: Graph) -> None:
+def test_no_valid_depth_is_not_ready_never_a_guess(graph: LiveGraph) -> None:
     graph.active()
     robot = graph.robot
     robot.depth[:] = np.nan
@@ -360,7 +183,7 @@ def test_no_valid_depth_is_not_ready_never_a_guess(graph: Graph) -> None:
     assert robot.drive(lambda: robot.moving)
 
 
-def test_bad_stamps_are_dropped_and_counted(graph: Graph) -> None:
+def test_bad_stamps_are_dropped_and_counted(graph: LiveGraph) -> None:
     graph.active()
     robot = graph.robot
     assert robot.drive(lambda: robot.moving)
@@ -377,7 +200,7 @@ def test_bad_stamps_are_dropped_and_counted(graph: Graph) -> None:
 
 
 def test_failing_policy_is_retried_a_bounded_number_of_times_until_reset(
-    graph: Graph, monkeypatch: pytest.MonkeyPatch
+    graph: LiveGraph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph.active()
     robot = graph.robot
@@ -405,7 +228,7 @@ def test_failing_policy_is_retried_a_bounded_number_of_times_until_reset(
 
 
 def test_out_of_device_memory_is_tried_once_more_with_fewer_tokens(
-    graph: Graph, monkeypatch: pytest.MonkeyPatch
+    graph: LiveGraph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
 
@@ -428,7 +251,7 @@ def test_out_of_device_memory_is_tried_once_more_with_fewer_tokens(
 
 
 def test_hung_policy_call_stops_the_arm_and_deactivation_is_bounded(
-    graph: Graph, monkeypatch: pytest.MonkeyPatch
+    graph: LiveGraph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = graph.active(max_observation_age_ms=300.0)
     robot = graph.robot
@@ -446,7 +269,7 @@ def test_hung_policy_call_stops_the_arm_and_deactivation_is_bounded(
 # Time
 
 
-def test_stopped_clock_stops_the_arm(graph: Graph) -> None:
+def test_stopped_clock_stops_the_arm(graph: LiveGraph) -> None:
     graph.active(use_sim_time=True)
     robot = graph.robot
     robot.time_ns = 5_000_000_000
@@ -455,7 +278,7 @@ def test_stopped_clock_stops_the_arm(graph: Graph) -> None:
     assert robot.drive(lambda: robot.moving)
 
 
-def test_clock_jumps_forget_the_episode_and_recover(graph: Graph) -> None:
+def test_clock_jumps_forget_the_episode_and_recover(graph: LiveGraph) -> None:
     graph.active(use_sim_time=True)
     robot = graph.robot
     for start in (50, 10, 500):  # first, back, far ahead
@@ -474,7 +297,7 @@ def test_clock_jumps_forget_the_episode_and_recover(graph: Graph) -> None:
 # Parameters and instructions
 
 
-def test_parameters_are_all_or_nothing(graph: Graph) -> None:
+def test_parameters_are_all_or_nothing(graph: LiveGraph) -> None:
     node = graph.node()
     assert node.trigger_configure() == SUCCESS
 
@@ -505,7 +328,7 @@ def test_parameters_are_all_or_nothing(graph: Graph) -> None:
         node.set_parameters([Parameter("keep_ration", value=0.5)])
 
 
-def test_parameters_change_between_calls_without_a_pause(graph: Graph) -> None:
+def test_parameters_change_between_calls_without_a_pause(graph: LiveGraph) -> None:
     node = graph.active(method="tri_stage", keep_ratio=1.0)
     robot = graph.robot
     assert robot.drive(lambda: len(robot.calls) > 2)
@@ -518,7 +341,7 @@ def test_parameters_change_between_calls_without_a_pause(graph: Graph) -> None:
     assert 14 < len(robot.twists) - before < 27
 
 
-def test_unknown_words_are_refused_and_the_old_instruction_stays(graph: Graph) -> None:
+def test_unknown_words_are_refused_and_the_old_instruction_stays(graph: LiveGraph) -> None:
     node = graph.active()
     robot = graph.robot
     robot.instruction.publish(String(data="juggle the puck"))
@@ -528,7 +351,7 @@ def test_unknown_words_are_refused_and_the_old_instruction_stays(graph: Graph) -
     assert wait_for(lambda: node.get_parameter("instruction").value == "open the faucet")
 
 
-def test_without_an_instruction_the_arm_rests(graph: Graph) -> None:
+def test_without_an_instruction_the_arm_rests(graph: LiveGraph) -> None:
     graph.active(instruction="")
     robot = graph.robot
     robot.drive(lambda: False, timeout_s=0.5)
@@ -538,7 +361,7 @@ def test_without_an_instruction_the_arm_rests(graph: Graph) -> None:
     assert robot.drive(lambda: robot.moving)
 
 
-def test_misspelt_parameters_are_refused_at_start(graph: Graph) -> None:
+def test_misspelt_parameters_are_refused_at_start(graph: LiveGraph) -> None:
     with pytest.raises(ValueError, match="unknown parameter 'keep_ration': did you mean 'keep_ratio'"):
         graph.node(keep_ration=0.25)
 
@@ -546,7 +369,7 @@ def test_misspelt_parameters_are_refused_at_start(graph: Graph) -> None:
 # Life cycle
 
 
-def test_deactivation_ends_in_a_safe_command_and_silence(graph: Graph) -> None:
+def test_deactivation_ends_in_a_safe_command_and_silence(graph: LiveGraph) -> None:
     node = graph.active()
     robot = graph.robot
     for _ in range(2):
@@ -561,7 +384,7 @@ def test_deactivation_ends_in_a_safe_command_and_silence(graph: Graph) -> None:
         assert node.trigger_activate() == SUCCESS
 
 
-def test_node_can_be_configured_again_after_clean_up(graph: Graph) -> None:
+def test_node_can_be_configured_again_after_clean_up(graph: LiveGraph) -> None:
     node = graph.active()
     robot = graph.robot
     assert node.trigger_deactivate() == SUCCESS
@@ -571,12 +394,12 @@ def test_node_can_be_configured_again_after_clean_up(graph: Graph) -> None:
     assert robot.drive(lambda: robot.moving)
 
 
-def test_missing_extrinsics_fail_configure_instead_of_being_guessed(graph: Graph) -> None:
+def test_missing_extrinsics_fail_configure_instead_of_being_guessed(graph: LiveGraph) -> None:
     node = graph.node(**{"extrinsics.translation": None, "extrinsics.rotation_xyzw": None})
     assert node.trigger_configure() == FAILURE
 
 
-def test_cuda_asked_for_but_absent_fails_configure(graph: Graph) -> None:
+def test_cuda_asked_for_but_absent_fails_configure(graph: LiveGraph) -> None:
     import torch
 
     if torch.cuda.is_available():
@@ -585,22 +408,13 @@ def test_cuda_asked_for_but_absent_fails_configure(graph: Graph) -> None:
 
 
 def test_unreadable_weights_fail_configure_with_one_message(
-    graph: Graph, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    graph: LiveGraph, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for file in graph.folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes()[: 100 if file.suffix == ".safetensors" else None])
     assert graph.node(policy=str(tmp_path)).trigger_configure() == FAILURE
     lines = [line for line in capfd.readouterr().err.splitlines() if "ERROR" in line]
     assert len(lines) == 1 and "model.safetensors" in lines[0]
-
-
-def refusal(node: policy_node.PolicyNode, capfd: pytest.CaptureFixture[str]) -> str:
-    """The one message with which configure fails."""
-    capfd.readouterr()
-    assert node.trigger_configure() == FAILURE
-    lines = [line for line in capfd.readouterr().err.splitlines() if "ERROR" in line]
-    assert len(lines) == 1 and "cannot configure" in lines[0], lines
-    return lines[0]
 
 
 @pytest.mark.parametrize(
@@ -612,7 +426,12 @@ def refusal(node: policy_node.PolicyNode, capfd: pytest.CaptureFixture[str]) -> 
     ],
 )
 def test_malformed_checkpoint_fails_configure_with_one_message(
-    graph: Graph, tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, value: torch.Tensor | None, message: str
+    graph: LiveGraph,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    name: str,
+    value: torch.Tensor | None,
+    message: str,
 ) -> None:
     folder = Path(shutil.copytree(graph.folder, tmp_path / "policy"))
     weights = load_file(folder / "model.safetensors")
@@ -622,7 +441,7 @@ def test_malformed_checkpoint_fails_configure_with_one_message(
 
 
 def test_upstream_policy_is_loaded_or_refused_by_the_same_node(
-    graph: Graph, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    graph: LiveGraph, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Its actions are poses, not velocities; what is wrong with a folder is told as for any other policy."""
     run = write_run(tmp_path / "run")
@@ -662,7 +481,7 @@ def test_missing_checkpoint_fails_configure_with_one_message(camera: Callable[..
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_end_in_one_safe_command_and_exit_code_0(graph: Graph, number: int) -> None:
+def test_signals_end_in_one_safe_command_and_exit_code_0(graph: LiveGraph, number: int) -> None:
     child = process(graph.folder, graph.camera)
     robot = graph.robot
     try:

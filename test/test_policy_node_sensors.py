@@ -23,22 +23,21 @@ from bags import numbers_of
 from depth_codecs import compressed_metres
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
+from live_graph import BEST_EFFORT, FAILURE, SIZE, LiveGraph, graph, refusal, ros  # noqa: F401
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2
 from std_msgs.msg import Header
-from test_policy_node import BEST_EFFORT, FAILURE, SIZE, Graph, graph, refusal, ros  # noqa: F401
 
-from mvla_pruned_ros.bags.writer import Messages
+from mvla_pruned_ros.bags.writer import bag_encoder
 from mvla_pruned_ros.messages.decode import ConversionError
-from mvla_pruned_ros.node.conversions import time_message
-from mvla_pruned_ros.node.message_fallback import create_cloud
-from mvla_pruned_ros.observation.builder import Observer
-from mvla_pruned_ros.observation.streams import Frames
+from mvla_pruned_ros.node.ros_messages import ENCODER
+from mvla_pruned_ros.observation.builder import ObservationBuilder
+from mvla_pruned_ros.observation.frames import Frames
 from mvla_pruned_ros.observation.synchronizer import MatchedMessages
 from mvla_pruned_ros.types import CameraModel
 
 CAMERA, DEPTH = "camera_color_optical_frame", "camera_depth_optical_frame"
-make = Messages()
+make = bag_encoder()
 TF = {"extrinsics_source": "tf", "extrinsics.translation": None, "extrinsics.rotation_xyzw": None}
 
 
@@ -80,7 +79,7 @@ def buffer(monkeypatch: pytest.MonkeyPatch) -> Buffer:
     return made
 
 
-def test_missing_transform_stops_the_arm_and_a_late_one_is_waited_for(graph: Graph, buffer: Buffer) -> None:  # noqa: F811
+def test_missing_transform_stops_the_arm_and_a_late_one_is_waited_for(graph: LiveGraph, buffer: Buffer) -> None:
     node, robot = graph.active(**TF), graph.robot
     still = graph.camera.base_from_camera
     assert robot.drive(lambda: int(robot.values().get("dropped no transform", 0)) > 2, 30.0)
@@ -117,7 +116,7 @@ def moved_m(stamp: int) -> float:
 
 
 def test_tf_without_tf2_fails_configure_and_says_what_to_do(
-    graph: Graph,  # noqa: F811
+    graph: LiveGraph,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -135,7 +134,7 @@ def test_tf_without_tf2_fails_configure_and_says_what_to_do(
     ],
 )
 def test_poses_that_do_not_fit_together_fail_configure(
-    graph: Graph,  # noqa: F811
+    graph: LiveGraph,
     parameters: dict[str, Any],
     says: str,
     buffer: Buffer,
@@ -144,12 +143,12 @@ def test_poses_that_do_not_fit_together_fail_configure(
     assert says in refusal(graph.node(**parameters), capfd)
 
 
-def test_wrong_name_of_a_cloud_is_refused_at_start(graph: Graph) -> None:  # noqa: F811
+def test_wrong_name_of_a_cloud_is_refused_at_start(graph: LiveGraph) -> None:
     with pytest.raises(ValueError, match="extra_clouds has 'wrist'"):
         graph.node(extra_clouds=["wrist"])
 
 
-def test_compressed_depth_of_a_camera_of_its_own_and_a_second_cloud(graph: Graph) -> None:  # noqa: F811
+def test_compressed_depth_of_a_camera_of_its_own_and_a_second_cloud(graph: LiveGraph) -> None:
     robot, camera = graph.robot, graph.camera
     del robot.out["depth"]
     kinds = {"depth/compressedDepth": CompressedImage, "depth_camera_info": CameraInfo, "points_1": PointCloud2}
@@ -164,20 +163,18 @@ def test_compressed_depth_of_a_camera_of_its_own_and_a_second_cloud(graph: Graph
         sensor_extrinsics=numbers_of(beside),
     )
     width, height, xyz = 80, 45, np.random.default_rng(0).uniform(-0.2, 0.2, (300, 3)).astype(np.float32)
-    fields = [PointField(name=n, offset=4 * i, datatype=PointField.FLOAT32, count=1) for i, n in enumerate("xyz")]
     data = array("B", compressed_metres(np.full((height, width), 1.0, np.float32)))
 
     def send() -> None:
         stamp = time.time_ns()
-        header = Header(stamp=time_message(stamp), frame_id=DEPTH)
+        header = Header(stamp=ENCODER.time(stamp), frame_id=DEPTH)
         info = CameraInfo(header=header, width=width, height=height)
         info.k = [70.0, 0.0, 39.5, 0.0, 70.0, 22.0, 0.0, 0.0, 1.0]
         robot.out["depth_camera_info"].publish(info)
         robot.out["depth/compressedDepth"].publish(
             CompressedImage(header=header, format="32FC1; compressedDepth png", data=data)
         )
-        base = Header(stamp=time_message(stamp), frame_id="base")
-        robot.out["points_1"].publish(create_cloud(base, fields, xyz))
+        robot.out["points_1"].publish(ENCODER.cloud("xyz", xyz, stamp, "base"))
         robot.send(without=("depth",), stamp=stamp)
 
     worker = node._worker
@@ -199,7 +196,7 @@ def test_compressed_depth_of_a_camera_of_its_own_and_a_second_cloud(graph: Graph
 def test_a_cloud_that_serves_several_images_is_converted_once_and_a_new_one_anew() -> None:
     """And a depth image always, because what becomes of it depends on its camera info."""
     frames = Frames("base", CAMERA, {CAMERA: np.eye(4)})
-    observer = Observer(frames)
+    builder = ObservationBuilder(frames)
     camera = CameraModel(32, 24, 30.0, 30.0, 16.0, 12.0, np.eye(4))
 
     def matched(stamp: int, **clouds: Any) -> MatchedMessages:
@@ -212,20 +209,20 @@ def test_a_cloud_that_serves_several_images_is_converted_once_and_a_new_one_anew
         return MatchedMessages(stamp, own | clouds, 0.0, stamp)
 
     def cloud(height: float) -> Any:
-        return make.cloud({"x": np.zeros(40, "f4"), "y": np.ones(40, "f4"), "z": np.full(40, height, "f4")}, 5, "base")
+        return make.cloud("xyz", np.tile(np.float32([0, 1, height]), (40, 1)), 5, "base")
 
     first, second, left = cloud(0.1), cloud(0.2), cloud(0.3)
-    a, b = observer.observe(matched(10, points=first), "go"), observer.observe(matched(11, points=first), "go")
+    a, b = builder.build(matched(10, points=first), "go"), builder.build(matched(11, points=first), "go")
     assert a.points is b.points and a.image[0, 0, 0] == 10 and b.image[0, 0, 0] == 11
-    c = observer.observe(matched(12, points=second), "go")
+    c = builder.build(matched(12, points=second), "go")
     np.testing.assert_allclose(c.points[:, 2], 0.2, atol=1e-7)
-    both = [observer.observe(matched(13, points=second, points_1=one), "go").points for one in (left, left, first)]
+    both = [builder.build(matched(13, points=second, points_1=one), "go").points for one in (left, left, first)]
     assert both[0] is both[1] and both[2] is not both[0]
     np.testing.assert_allclose(both[2][40:, 2], 0.1, atol=1e-7)
     depth = make.image(np.ones((24, 32), np.float32), "32FC1", 14, CAMERA)
-    d, e = (observer.observe(matched(14, depth=depth), "go").points for _ in range(2))
+    d, e = (builder.build(matched(14, depth=depth), "go").points for _ in range(2))
     assert d is not e
     np.testing.assert_array_equal(d, e)
     with pytest.raises(ConversionError):
-        observer.observe(matched(15, points=make.cloud({"x": np.zeros(1, "f4")}, 15, "base")), "go")
-    assert observer.observe(matched(16, points=first), "go").points is not a.points
+        builder.build(matched(15, points=make.cloud("x", np.zeros((1, 1)), 15, "base")), "go")
+    assert builder.build(matched(16, points=first), "go").points is not a.points

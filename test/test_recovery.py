@@ -18,7 +18,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TwistStamped
 
 from mvla_pruned_ros.rigs.child_process import ChildNode, end_all
-from mvla_pruned_ros.rigs.demo.session import COMMAND_REMAPS, SENSOR_REMAPS, DemoOptions, Graph, start_policy
+from mvla_pruned_ros.rigs.demo.session import COMMAND_REMAPS, SENSOR_REMAPS, DemoOptions, start_policy
+from mvla_pruned_ros.rigs.graph import Graph
 
 AGE_LIMIT_S = 0.5  # default of max_observation_age_ms
 SLACK_S = 1.0  # a busy computer

@@ -16,6 +16,7 @@ from mvla_pruned_ros.bags.labels import labelled
 from mvla_pruned_ros.bags.reader import Bag
 from mvla_pruned_ros.bags.setup import BagSetup
 from mvla_pruned_ros.cli.main import main
+from mvla_pruned_ros.sim.viewpoint import camera_pose
 from mvla_pruned_ros.types import Observation
 
 PUSH = "push the puck to the goal"
@@ -34,7 +35,7 @@ def bag_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def actions_of(folder: Path, chunk: int, without: set[str] = frozenset()) -> list[np.ndarray | None]:  # type: ignore[assignment]
     with Bag(folder) as bag:
-        events = BagFrames(bag, BagSetup(), signals=True)
+        events = BagFrames(bag, BagSetup(base_from_camera=camera_pose()), signals=True)
         return [actions for _, actions in labelled(events, set(events.roles) - without, chunk, STEP_S)]
 
 
@@ -97,7 +98,7 @@ def test_figures_are_those_of_the_core(replayed: list[Path], bag_folder: Path, t
     pruned = PolicyRuntime(policy, make_pruner("tri_stage", 0.35, config))
     full = PolicyRuntime(policy, make_pruner("none", 1.0))
     with Bag(bag_folder) as bag:
-        frames = [e for e in BagFrames(bag, BagSetup()) if isinstance(e, BagFrame)]
+        frames = [e for e in BagFrames(bag, BagSetup(base_from_camera=camera_pose())) if isinstance(e, BagFrame)]
     errors, unpruned = [], []
     for frame in frames:
         unpruned.append(full.infer(frame.observation).chunk.actions)

@@ -152,7 +152,7 @@ def test_franka_parameters_are_the_node_s_and_refused_until_they_are_filled_in()
     pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
     from mvla_pruned_ros.models import policy_folder
     from mvla_pruned_ros.node.parameters import SPECS, Settings
-    from mvla_pruned_ros.observation.streams import pose_of
+    from mvla_pruned_ros.observation.frames import pose_of
 
     path = ROOT / "config" / "realsense_franka.yaml"
     given = yaml.safe_load(path.read_text())["/**/policy"]["ros__parameters"]

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from bags import BASE, CAMERA, numbers_of
 
-from mvla_pruned_ros.bags.writer import Messages
-from mvla_pruned_ros.messages.decode import ConversionError, observation_of
-from mvla_pruned_ros.observation.streams import Frames, TransformError, cloud_streams, sensor_poses
-from mvla_pruned_ros.sim.viewpoint import look_at
+from mvla_pruned_ros.bags.writer import bag_encoder
+from mvla_pruned_ros.geometry.poses import look_at
+from mvla_pruned_ros.messages.decode import ConversionError
+from mvla_pruned_ros.observation.builder import observation_of
+from mvla_pruned_ros.observation.frames import Frames, TransformError, sensor_poses
+from mvla_pruned_ros.observation.streams import cloud_streams
 from mvla_pruned_ros.types import CameraModel
 
 DEPTH, LEFT = "camera_depth_optical_frame", "left_optical_frame"
@@ -21,7 +23,7 @@ COLOUR_POSE = look_at(np.array([0.6, 0.1, 0.6]), np.array([0.0, 0.7, 0.1]))
 DEPTH_POSE = look_at(np.array([0.63, 0.12, 0.62]), np.array([0.0, 0.68, 0.1]))  # beside it, and turned a little
 LEFT_POSE = look_at(np.array([-0.6, 0.2, 0.5]), np.array([0.0, 0.7, 0.1]))
 POSES = {CAMERA: COLOUR_POSE, DEPTH: DEPTH_POSE, LEFT: LEFT_POSE}
-make = Messages()
+make = bag_encoder()
 
 
 def camera(width: int, height: int, pose: np.ndarray) -> CameraModel:
@@ -89,7 +91,7 @@ def test_organised_and_unorganised_cloud_of_another_frame_are_the_same_points() 
     depth[::5, ::3] = np.nan
     u, v = np.meshgrid(np.arange(64) + 0.5, np.arange(36) + 0.5)
     xyz = np.stack([(u - model.cx) / model.fx * depth, (v - model.cy) / model.fy * depth, depth], -1).reshape(-1, 3)
-    cloud = make.cloud(dict(zip("xyz", xyz.T)), STAMP, LEFT)
+    cloud = make.cloud("xyz", xyz, STAMP, LEFT)
     flat = points_of({"points": cloud})
     cloud.height, cloud.width, cloud.row_step, cloud.is_dense = 36, 64, 64 * cloud.point_step, False
     np.testing.assert_array_equal(points_of({"points": cloud}), flat)
@@ -103,7 +105,7 @@ def test_clouds_of_all_cameras_are_joined_in_the_base_frame() -> None:
     alone = points_of(parts)
     parts |= depth_parts("depth_1", left, LEFT)
     xyz = np.random.default_rng(0).uniform(-1, 1, (50, 3)).astype(np.float32)
-    parts["points_2"] = make.cloud(dict(zip("xyz", xyz.T)), STAMP, BASE)
+    parts["points_2"] = make.cloud("xyz", xyz, STAMP, BASE)
     points = points_of(parts)
     np.testing.assert_array_equal(points[: len(alone)], alone)
     np.testing.assert_array_equal(points[-50:], xyz)

@@ -25,9 +25,9 @@ from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 
 from mvla_pruned_ros.rigs.child_process import parameter_arguments
-from mvla_pruned_ros.rigs.demo.session import Graph
 from mvla_pruned_ros.rigs.faults.session import INSTRUCTION
-from mvla_pruned_ros.rigs.synthetic_camera import EXTRINSICS
+from mvla_pruned_ros.rigs.graph import Graph
+from mvla_pruned_ros.rigs.synthetic_robot import EXTRINSICS
 
 EXIT_S = 2.0
 BUSY_S = 1.0  # a busy computer
@@ -72,7 +72,7 @@ class Child:
             target=node_process, args=(parameter_arguments(given), domain, str(log), hold), daemon=True
         )
         self.twists: list[TwistStamped] = []
-        self._ear = graph.node.create_subscription(
+        self._subscription = graph.node.create_subscription(
             TwistStamped, "/policy/command/twist", lambda m: self.twists.append(m), 100
         )
         self._change = graph.node.create_client(ChangeState, "/policy/change_state")
@@ -137,7 +137,7 @@ class Child:
         with contextlib.suppress(ValueError):
             self.process.kill()
             self.process.join(5.0)
-        self.graph.node.destroy_subscription(self._ear)
+        self.graph.node.destroy_subscription(self._subscription)
 
 
 @pytest.fixture(scope="module")

@@ -28,14 +28,17 @@ from std_msgs.msg import Float64, String
 from std_srvs.srv import Trigger
 
 from mvla_pruned_ros.geometry.clouds import depth_to_points
-from mvla_pruned_ros.node import conversions
+from mvla_pruned_ros.messages.decode import camera_model, depth_to_metres, image_to_rgb, stamp_ns
 from mvla_pruned_ros.node.parameters import PRUNING, SPECS, Settings
-from mvla_pruned_ros.observation.streams import Frames
+from mvla_pruned_ros.node.ros_messages import ENCODER
+from mvla_pruned_ros.observation.builder import cloud_to_points
+from mvla_pruned_ros.observation.frames import Frames
 from mvla_pruned_ros.pruning.tri_stage.config import TriStageConfig
 from mvla_pruned_ros.rigs.child_process import ChildNode, end_all
-from mvla_pruned_ros.rigs.demo.session import Graph
-from mvla_pruned_ros.sim import messages as simulator_messages
+from mvla_pruned_ros.rigs.graph import Graph
 from mvla_pruned_ros.sim.node import LATCHED, PARAMETERS
+from mvla_pruned_ros.sim.sensors import organised_points
+from mvla_pruned_ros.sim.viewpoint import BASE_FRAME, CAMERA_FRAME, extrinsics
 from mvla_pruned_ros.types import CameraModel
 
 ROOT = Path(__file__).parent.parent
@@ -58,29 +61,27 @@ def test_depth_and_cloud_messages_show_the_same_points(camera: Callable[..., Cam
     model = camera(64, 48)
     depth = np.random.default_rng(0).uniform(0.3, 2.0, (48, 64)).astype(np.float32)
     depth[:5] = 0
-    stamp = conversions.time_message(12_000_000_345)
-    message = simulator_messages.depth_message(depth, stamp)
-    np.testing.assert_array_equal(conversions.depth_to_metres(message), depth)
+    stamp = 12_000_000_345
+    message = ENCODER.depth(depth, stamp, CAMERA_FRAME)
+    np.testing.assert_array_equal(depth_to_metres(message), depth)
     expected = depth_to_points(depth, model)
-    cloud = simulator_messages.CloudMaker(model).message(depth, stamp)
-    base, camera_frame = simulator_messages.BASE_FRAME, simulator_messages.CAMERA_FRAME
-    points = conversions.cloud_to_points(cloud, Frames(base, camera_frame, {camera_frame: model.base_from_camera}))
+    cloud = ENCODER.cloud("xyz", organised_points(depth, model), stamp, CAMERA_FRAME)
+    points = cloud_to_points(cloud, Frames(BASE_FRAME, CAMERA_FRAME, {CAMERA_FRAME: model.base_from_camera}))
     assert not cloud.is_dense and len(points) == 43 * 64
     np.testing.assert_allclose(points, expected, atol=2e-6)
 
 
 def test_camera_info_leads_back_to_the_camera(camera: Callable[..., CameraModel]) -> None:
     model = camera(64, 48)
-    message = simulator_messages.camera_info_message(model, conversions.time_message(1))
-    back = conversions.camera_model(message, 64, 48, model.base_from_camera)
+    message = ENCODER.camera_info(model, 1, CAMERA_FRAME)
+    back = camera_model(message, 64, 48, model.base_from_camera)
     assert (back.fx, back.fy, back.cx, back.cy) == pytest.approx((model.fx, model.fy, model.cx, model.cy))
 
 
 def test_demo_configuration_has_the_extrinsics_of_the_simulated_camera() -> None:
-    translation, rotation = simulator_messages.simulated_camera_extrinsics()
     values = parameters_of("demo.yaml", "policy")
-    assert values["extrinsics.translation"] == pytest.approx(translation, abs=1e-6)
-    assert values["extrinsics.rotation_xyzw"] == pytest.approx(rotation, abs=1e-6)
+    for name, expected in extrinsics().items():
+        assert values[name] == pytest.approx(expected, abs=1e-6)
 
 
 def test_robot_configuration_has_every_parameter_and_asks_for_the_extrinsics() -> None:
@@ -170,7 +171,7 @@ class Driver:
 
     def command(self, velocity: tuple[float, float, float], stamp_ns: int = 0) -> None:
         message = TwistStamped()
-        message.header.stamp = conversions.time_message(stamp_ns)
+        message.header.stamp = ENCODER.time(stamp_ns)
         message.twist.linear.x, message.twist.linear.y, message.twist.linear.z = velocity
         self.twist.publish(message)
 
@@ -207,10 +208,10 @@ def test_frames_come_at_their_rate_of_simulated_time_with_equal_stamps(driver: D
     assert driver.reset().success
     driver.images.clear()
     driver.wait(lambda: len(driver.images) >= 6)
-    stamps = [conversions.stamp_ns(m.header) for m in driver.images]
+    stamps = [stamp_ns(m.header) for m in driver.images]
     assert set(np.diff(stamps)) == {50_000_000}
-    assert driver.images[0].header.frame_id == simulator_messages.CAMERA_FRAME
-    assert conversions.image_to_rgb(driver.images[0]).shape == (64, 64, 3)
+    assert driver.images[0].header.frame_id == CAMERA_FRAME
+    assert image_to_rgb(driver.images[0]).shape == (64, 64, 3)
 
 
 def test_a_command_is_held_and_times_out_in_simulated_time(driver: Driver) -> None:
@@ -258,7 +259,7 @@ def test_points_are_published_only_while_somebody_listens(driver: Driver) -> Non
     subscription = driver.subscribe(PointCloud2, "/simulator/points", clouds.append, sensor_qos())
     driver.wait(lambda: clouds)
     driver.graph.node.destroy_subscription(subscription)
-    assert clouds[0].header.frame_id == simulator_messages.CAMERA_FRAME
+    assert clouds[0].header.frame_id == CAMERA_FRAME
     assert clouds[0].width == 64 and clouds[0].height == 64
 
 

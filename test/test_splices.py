@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mvla_pruned_ros.cli.main import main
-from mvla_pruned_ros.control.chunk_buffer import OwnSteps
+from mvla_pruned_ros.control.splicer import IntraChunkStep
 from mvla_pruned_ros.evaluation.splices.measure import SplicedEpisode, summary
 from mvla_pruned_ros.evaluation.splices.plot import splice_svg
 
@@ -20,7 +20,7 @@ def episode(mode: str = "switch", jump: float = 0.3) -> SplicedEpisode:
     sent = np.zeros((6, 4), np.float32)
     sent[:, 0] = [0.0, 0.1, 0.2, 0.2 + jump, 0.3 + jump, 0.4 + jump]
     sent[3:, 3] = 1.0
-    own = OwnSteps(np.array([0.1, 0.5, 0.0]), 0.5)
+    own = IntraChunkStep(np.array([0.1, 0.5, 0.0]), 0.5)
     return SplicedEpisode("push", 7, 4, mode, True, 0.0125, sent, np.array([3]), own)
 
 

@@ -12,9 +12,10 @@ from bags import write_bag
 pytest.importorskip("metaworld", reason="the simulator extra is not installed: pip install .[train]")
 
 from mvla_pruned_ros.cli.main import main
+from mvla_pruned_ros.geometry.poses import look_at
 from mvla_pruned_ros.policy.mvla.config import MVLAConfig
 from mvla_pruned_ros.sim.robot import robot_of
-from mvla_pruned_ros.sim.viewpoint import POSITION, TARGET, look_at
+from mvla_pruned_ros.sim.viewpoint import POSITION, TARGET
 from mvla_pruned_ros.training.demonstrations import Demonstrations
 from mvla_pruned_ros.training.expert import record_episode
 

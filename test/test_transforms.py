@@ -19,7 +19,7 @@ from mvla_pruned_ros.bags.reader import Bag
 from mvla_pruned_ros.bags.setup import BagSetup
 from mvla_pruned_ros.bags.tf_tree import TransformTree
 from mvla_pruned_ros.geometry.clouds import depth_to_points
-from mvla_pruned_ros.observation.streams import TransformError
+from mvla_pruned_ros.observation.frames import TransformError
 from mvla_pruned_ros.types import Observation
 
 S = 10**9

@@ -1,7 +1,7 @@
 """Observations and recorded commands of a bag, in the order they were recorded, as the policy node would see them.
 
 One pass, nothing but the newest messages in memory. Conversion and matching are those of the node (``messages``,
-``matching``); where the node takes the newest image that is complete, every complete image is taken here.
+``observation``); where the node takes the newest image that is complete, every complete image is taken here.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from ..messages.decode import ConversionError, gripper_opening, stamp_ns
-from ..observation.builder import Observer
-from ..observation.streams import TransformError, is_camera_info, is_cloud
-from ..observation.synchronizer import InputStore, MatchedMessages
+from ..observation.builder import ObservationBuilder
+from ..observation.frames import TransformError
+from ..observation.streams import is_camera_info, is_cloud
+from ..observation.synchronizer import MatchedMessages, Synchronizer
 from ..types import Observation
 from .reader import Bag
 from .setup import TRANSFORMS, BagSetup
@@ -80,8 +81,8 @@ class BagFrames:
             ValueError: topics or extrinsics are missing; see ``BagSetup``.
         """
         self._bag, self._setup, self._signals = bag, setup, signals
-        self._observer = Observer(setup.frames())
         self.roles = setup.resolve(bag)
+        self._builder = ObservationBuilder(setup.frames())
         self.images = bag.counts[self.roles["image"]]
         self._names: dict[str, list[str]] = {}  # two cameras may share a camera info
         for role, topic in self.roles.items():
@@ -90,7 +91,7 @@ class BagFrames:
         self._now = 0.0
         streams = {role: topic for role, topic in self.roles.items() if is_stream(role)}
         infos = tuple(filter(is_camera_info, streams))
-        self._store = InputStore(streams, unstamped=infos, clock=lambda: self._now)
+        self._store = Synchronizer(streams, unstamped=infos, clock=lambda: self._now)
         self.drops = self._store.drops
         self._refused, self._taken = "", 0
         self._episode, self._begins = 0, True
@@ -110,7 +111,7 @@ class BagFrames:
 
     def _events(self) -> Iterator[BagFrame | BagSignal]:
         if self._setup.from_tf:  # first of all: the one that belongs to a picture is often recorded after it
-            self._observer = Observer(replace(self._setup.frames(), lookup=self._transforms().lookup))
+            self._builder = ObservationBuilder(replace(self._setup.frames(), lookup=self._transforms().lookup))
         for raw in self._bag.messages(set(self._names)):
             self._now = raw.offset_ns * 1e-9
             yield from self._complete()  # pictures that have waited long enough by now
@@ -201,7 +202,7 @@ class BagFrames:
             self.drops["before the first instruction"] += 1
             return None
         try:
-            observation = self._observer.observe(matched, self._instruction)
+            observation = self._builder.build(matched, self._instruction)
         except ConversionError as error:
             self.drops["no transform" if isinstance(error, TransformError) else "malformed"] += 1
             self._refused = str(error)

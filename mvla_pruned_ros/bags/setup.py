@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..observation.streams import EXTRA_CLOUD, INFO, Frames, cloud_streams, pose_of, sensor_poses
-from ..sim.viewpoint import POSITION, TARGET, look_at
+from ..observation.frames import Frames, pose_of, sensor_poses
+from ..observation.streams import EXTRA_CLOUD, INFO, cloud_streams
 from .reader import Bag
 
 IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
@@ -66,8 +66,7 @@ class BagSetup:
         topics: role -> topic, for the roles whose topics have other names than in ``TOPICS``.
         base_frame, camera_frame: frame of pose and commands; optical frame of the colour image and what is registered
             to it.
-        base_from_camera: (4, 4) pose of the optical frame in the base frame. None: of the simulated camera, which is
-            taken for bags of `mvla record` only.
+        base_from_camera: (4, 4) pose of the optical frame in the base frame; None: not known, or told by tf.
         extrinsics_source: ``parameters``: the poses given here. ``tf``: those of the bag's tf, at each stamp.
         depth_registered: depth has frame and camera info of the colour image. Naming a topic for depth_camera_info says
             that it has not.
@@ -121,22 +120,25 @@ class BagSetup:
     def from_tf(self) -> bool:
         return self.extrinsics_source == "tf"
 
+    @property
+    def of_mvla_record(self) -> bool:
+        """Whether the sensors' topics have the names that `mvla record` gives them."""
+        return all(self.topics.get(role, TOPICS[role]) == TOPICS[role] for role in SENSORS)
+
     def frames(self) -> Frames:
         """Frame names with the poses of the sensors that are given; tf is not asked yet.
 
         Raises:
-            ValueError: no extrinsics for a bag that is not of `mvla record`.
+            ValueError: no extrinsics.
         """
         poses = sensor_poses(self.sensor_frames, self.sensor_extrinsics)
         pose = self.base_from_camera
         if pose is None and not self.from_tf:
-            if any(self.topics.get(role, TOPICS[role]) != TOPICS[role] for role in SENSORS):
-                raise ValueError(
-                    "the pose of the camera is not given, and identity would be a guess: give the pose of its optical "
-                    "frame in the base frame with --extrinsics X Y Z QX QY QZ QW (metres; quaternion x y z w) or in "
-                    "the file of --bag-config, or take it from the bag's tf with --extrinsics-source tf"
-                )
-            pose = look_at(POSITION, TARGET)
+            raise ValueError(
+                "the pose of the camera is not given, and identity would be a guess: give the pose of its optical "
+                "frame in the base frame with --extrinsics X Y Z QX QY QZ QW (metres; quaternion x y z w) or in "
+                "the file of --bag-config, or take it from the bag's tf with --extrinsics-source tf"
+            )
         return Frames(self.base_frame, self.camera_frame, poses if pose is None else poses | {self.camera_frame: pose})
 
     def _clouds(self, source: str) -> list[str]:

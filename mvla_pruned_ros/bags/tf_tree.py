@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
-from ..observation.streams import TransformError
+from ..observation.frames import TransformError
 
 
 @dataclass

@@ -64,11 +64,14 @@ def add_bag_arguments(parser: argparse.ArgumentParser) -> None:
 def bag_setup(args: argparse.Namespace) -> BagSetup:
     """From the arguments; what is given on the command line goes before what is in the file.
 
+    A bag of `mvla record` was taken with the simulated camera, whose pose is known.
+
     Raises:
         ValueError: names the argument or the key of the file.
     """
     from ..bags.setup import BagSetup
-    from ..observation.streams import pose_of
+    from ..observation.frames import pose_of
+    from ..sim.viewpoint import camera_pose
 
     setup = BagSetup.load(args.bag_config) if args.bag_config else BagSetup()
     names = ("base_frame", "camera_frame", "extrinsics_source", "sync_tolerance_ms", "instruction", "split")
@@ -78,7 +81,10 @@ def bag_setup(args: argparse.Namespace) -> BagSetup:
     if args.sensor_frame:
         values["sensor_frames"] = [name for name, *_ in args.sensor_frame]
         values["sensor_extrinsics"] = [_number(text) for _, *pose in args.sensor_frame for text in pose]
-    return replace(setup, **values).with_remaps(args.remap)
+    setup = replace(setup, **values).with_remaps(args.remap)
+    if setup.base_from_camera is None and not setup.from_tf and setup.of_mvla_record:
+        return replace(setup, base_from_camera=camera_pose())
+    return setup
 
 
 def _number(text: str) -> float:

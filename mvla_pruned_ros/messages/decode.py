@@ -1,27 +1,25 @@
-"""Messages to arrays. What does not make sense is refused, and the message says what was wrong.
+"""Messages to arrays. A message that does not make sense is refused, and the error says what was wrong.
 
-No message class is named here: anything with the fields of the ROS message will do, be it from the wire (``ros/``) or
-from a bag (``bag_frames``), and both see the same observation. Where cv_bridge and sensor_msgs_py are installed the ROS
-layer brings them in (``use_installed``). They ignore row padding and byte order (some releases of them), so messages
-with either go through ``message_bytes``, as all do without them.
+No message class is named here: anything with the fields of the ROS message will do, be it from the wire or from a bag,
+and both give the same observation. Where cv_bridge and sensor_msgs_py are installed, the node brings them in
+(``use_installed``). Some of their releases ignore row padding and byte order, so messages with either go through
+``layouts``, as all do without them.
 """
 
 from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from PIL import Image as Picture
 
-from ..geometry.clouds import depth_to_points
-from ..observation.streams import INFO, Frames, is_cloud
-from ..types import CameraModel, Observation
+from ..types import CameraModel
 from . import layouts as message_bytes
 from .compressed_depth import compressed_depth_values
-from .layouts import LAYOUTS, POINT_TYPES, ConversionError
+from .layouts import FLOAT32, FLOAT64, LAYOUTS, POINT_TYPES, ConversionError
 
 _installed_imgmsg_to_cv2: Callable[..., np.ndarray] | None = None
 _installed_read_points: Callable[..., np.ndarray] | None = None
@@ -30,7 +28,6 @@ COLOUR_ENCODINGS = ("rgb8", "bgr8", "rgba8", "bgra8", "mono8")
 DEPTH_ENCODINGS = ("32FC1", "16UC1")
 MILLIMETRE = np.float32(0.001)  # REP-118: 16UC1 depth is in millimetres
 ASPECT_TOLERANCE = 0.01
-FLOATS = (7, 8)  # PointField.FLOAT32 and FLOAT64
 FARTHEST_M = np.float32(1e6)  # finite numbers beyond it are no readings, and would overflow in what follows
 FOCAL_PX = (0.1, 1e6)
 GRIPPER_SLACK = 0.1  # how far beyond 0..1 an opening may lie by calibration
@@ -102,35 +99,19 @@ def compressed_to_rgb(message: Any) -> np.ndarray:
         ) from error
 
 
-def cloud_to_points(message: Any, frames: Frames) -> np.ndarray:
-    """(N, 3) float32 finite points in the base frame, metres; rows of an organised cloud one after the other.
+def cloud_planes(message: Any) -> np.ndarray:
+    """(3, N) float32 x, y, z of the finite points, in the cloud's own frame, metres.
 
-    Plane by plane, each axis contiguous in memory: a third of the time of a matrix product, which moreover has numpy's
-    BLAS start threads that go on turning, and take a core from the commands of the same machine.
+    The rows of an organised cloud come one after the other.
 
     Raises:
-        ConversionError: a frame that ``frames`` does not know, fields x, y, z missing or not floats, or size, steps and
-            length disagree.
+        ConversionError: fields x, y, z missing or not floats, or size, steps and length disagree.
     """
-    frame, pose = message.header.frame_id, None
-    if frame != frames.base:
-        pose = frames.pose(frame, stamp_ns(message.header), "point cloud")
     planes = _unpack_cloud(message)
     valid = np.ones(planes.shape[1], bool)
     for plane in planes:
         valid &= np.abs(plane) < FARTHEST_M  # false for NaN
-    if not valid.all():
-        planes = planes.compress(valid, 1)
-    if pose is None:
-        return planes.T
-    x, y, z = planes
-    moved = np.empty_like(planes)
-    for axis, (right, down, ahead, origin) in zip(moved, pose.astype(np.float32)):
-        np.multiply(x, right, out=axis)
-        axis += y * down
-        axis += z * ahead
-        axis += origin
-    return moved.T
+    return planes if valid.all() else planes.compress(valid, 1)
 
 
 def camera_model(message: Any, width: int, height: int, base_from_camera: np.ndarray) -> CameraModel:
@@ -192,56 +173,6 @@ def gripper_opening(message: Any) -> float:
     return opening
 
 
-def observation_of(
-    stamp: int, messages: Mapping[str, Any], instruction: str, frames: Frames, points: np.ndarray | None = None
-) -> Observation:
-    """Messages that belong to one image as an observation, with the points of all clouds.
-
-    Args:
-        stamp: of the image, nanoseconds. messages: ``image`` (raw or compressed), ``camera_info``, ``ee_pose``,
-            ``gripper``, and clouds: ``depth`` or ``points``, and ``depth_1``, ``points_2``, ... of more cameras. Depth
-            that is not registered to the colour image has its own camera info, ``depth_camera_info``.
-        points: what ``points_of`` made of these messages, where that was done before.
-
-    Raises:
-        ConversionError: a message that cannot be used, or in a frame of which nothing is known.
-        TransformError: where the camera or a cloud was at its stamp is not known.
-    """
-    compressed = hasattr(messages["image"], "format")
-    image = (compressed_to_rgb if compressed else image_to_rgb)(messages["image"])
-    pose = frames.pose(frames.camera, stamp, "colour image")
-    camera = camera_model(messages["camera_info"], image.shape[1], image.shape[0], pose)
-    points = points_of(messages, frames) if points is None else points
-    position = pose_to_position(messages["ee_pose"], frames.base)
-    proprio = np.append(position, np.float32(gripper_opening(messages["gripper"])))
-    return Observation(stamp, image, points, camera, proprio, instruction)
-
-
-def points_of(messages: Mapping[str, Any], frames: Frames) -> np.ndarray:
-    """(N, 3) float32 points of all clouds of some messages, base frame, metres; see ``observation_of``."""
-    clouds = [_cloud_points(name, messages, frames) for name in messages if is_cloud(name)]
-    return clouds[0] if len(clouds) == 1 else np.concatenate(clouds)
-
-
-def _cloud_points(name: str, messages: Mapping[str, Any], frames: Frames) -> np.ndarray:
-    """(N, 3) float32 of one stream, base frame."""
-    message = messages[name]
-    if name.startswith("points"):
-        return cloud_to_points(message, frames)
-    frame, info = message.header.frame_id, messages.get(name + INFO)
-    if info is None:
-        if frame != frames.camera:
-            raise ConversionError(
-                f"depth image is in frame {frame!r}, not {frames.camera!r}: register it to the colour camera, set "
-                "camera_frame and extrinsics.*, or depth_registered to false"
-            )
-        info = messages["camera_info"]
-    depth = depth_to_metres(message)
-    height, width = depth.shape
-    pose = frames.pose(frame, stamp_ns(message.header), "depth image")
-    return depth_to_points(depth, camera_model(info, width, height, pose))
-
-
 def _unpack_image(message: Any, encodings: tuple[str, ...], desired: str, what: str) -> np.ndarray:
     if message.encoding not in encodings:
         raise ConversionError(f"{what} has encoding {message.encoding!r}: {', '.join(encodings)} can be used")
@@ -270,7 +201,7 @@ def _unpack_cloud(message: Any) -> np.ndarray:
         raise ConversionError(f"point cloud has fields {', '.join(fields) or '(none)'}: {', '.join(missing)} missing")
     end = 0
     for name in "xyz":
-        if fields[name].datatype not in FLOATS:
+        if fields[name].datatype not in (FLOAT32, FLOAT64):
             raise ConversionError(f"point cloud field {name} has datatype {fields[name].datatype}: floats expected")
         end = max(end, fields[name].offset + np.dtype(POINT_TYPES[fields[name].datatype]).itemsize)
     width, height, step, row = message.width, message.height, message.point_step, message.row_step

@@ -24,6 +24,7 @@ LAYOUTS: dict[str, tuple[str, int, list[int] | None]] = {
     "16UC1": ("u2", 1, None),
     "32FC1": ("f4", 1, None),
 }
+FLOAT32, FLOAT64 = 7, 8  # PointField.datatype
 POINT_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}  # by PointField.datatype
 
 

@@ -9,7 +9,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from std_msgs.msg import String
 
-from ..observation.streams import sensor_poses
+from ..observation.frames import sensor_poses
 from ..policy.call_record import CallRecord
 from ..policy.engine.machine import machine
 from ..policy.fingerprint import policy_fingerprint

@@ -7,18 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from builtin_interfaces.msg import Duration
-from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from std_msgs.msg import Float64, Float64MultiArray, Header, MultiArrayDimension, MultiArrayLayout, String
+from std_msgs.msg import Float64, String
 
 from ..control.commands import Command
-from .conversions import time_message
 from .parameters import Settings, joint_names_of
+from .ros_messages import ENCODER, message_class
 
 COMMAND_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 REPORT_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)  # every command counts in a report
+MESSAGES = {  # on the topic of the interface's name
+    "twist": "geometry_msgs/msg/TwistStamped",
+    "pose": "geometry_msgs/msg/PoseStamped",
+    "joint_trajectory": "trajectory_msgs/msg/JointTrajectory",
+    "multi_array": "std_msgs/msg/Float64MultiArray",
+}
 CARTESIAN = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
 
 
@@ -73,8 +77,9 @@ class CommandOutput:
         self.interface: str = settings["command_interface"]
         self._frame: str = settings["base_frame"]
         self._joints = joint_names_of(settings)
-        kind, topic = _message_kind(self.interface)
-        self._publisher = node.create_publisher(kind, f"~/command/{topic}", COMMAND_QOS)
+        self._publisher = node.create_publisher(
+            _message_class(self.interface), f"~/command/{self.interface}", COMMAND_QOS
+        )
         self._gripper = node.create_publisher(Float64, "~/command/gripper", COMMAND_QOS)
         self._sent = node.create_publisher(String, "~/command/sent", REPORT_QOS)
 
@@ -85,65 +90,30 @@ class CommandOutput:
 
     def send(self, command: Command, stamp_ns: int, lookahead_s: float) -> None:
         """Publish it, and beside it the gripper's. lookahead_s: see ``Limits``."""
-        header = Header(stamp=time_message(stamp_ns), frame_id=self._frame)
-        values = [float(v) for v in command.values]
-        make = {"twist": _twist, "pose": _pose}.get(self.interface)
-        if make is not None:
-            message = make(header, values)
+        values, frame = command.values, self._frame
+        if self.interface == "twist":
+            message = ENCODER.twist(values, stamp_ns, frame)
+        elif self.interface == "pose":
+            message = ENCODER.pose(values[:3], stamp_ns, frame, values[3:])
         elif self.interface == "joint_trajectory":
-            message = _trajectory(self._joints, values, lookahead_s)
+            message = ENCODER.trajectory(self._joints, values, lookahead_s)
         else:
-            label = ", ".join(self._joints or CARTESIAN)
-            dimension = MultiArrayDimension(label=label, size=len(values), stride=len(values))
-            message = Float64MultiArray(layout=MultiArrayLayout(dim=[dimension]), data=values)
+            message = ENCODER.numbers(", ".join(self._joints or CARTESIAN), values)
         self._publisher.publish(message)
         if command.gripper is not None:
-            self._gripper.publish(Float64(data=command.gripper))
+            self._gripper.publish(ENCODER.number(command.gripper))
 
     def report(self, decision: Decision, stamp_ns: int) -> None:
         """Say what was sent, when somebody listens."""
         if self._sent.get_subscription_count():
-            self._sent.publish(String(data=decision.json(stamp_ns, self.interface)))
+            self._sent.publish(ENCODER.text(decision.json(stamp_ns, self.interface)))
 
 
-def _message_kind(interface: str) -> tuple[type, str]:
-    if interface == "twist":
-        return TwistStamped, "twist"
-    if interface == "pose":
-        return PoseStamped, "pose"
-    if interface == "multi_array":
-        return Float64MultiArray, "multi_array"
-    try:  # needed by this interface only
-        from trajectory_msgs.msg import JointTrajectory
-    except ImportError as error:
+def _message_class(interface: str) -> Any:
+    try:
+        return message_class(MESSAGES[interface])
+    except ImportError as error:  # only the trajectory's package is not among those that the node always needs
+        package = MESSAGES[interface].split("/")[0]
         raise ValueError(
-            "command_interface joint_trajectory needs the package trajectory_msgs (pip: ros-trajectory-msgs)"
+            f"command_interface {interface} needs the package {package} (pip: ros-{package.replace('_', '-')})"
         ) from error
-    return JointTrajectory, "joint_trajectory"
-
-
-def _twist(header: Header, values: list[float]) -> TwistStamped:
-    message = TwistStamped(header=header)
-    linear, angular = message.twist.linear, message.twist.angular
-    linear.x, linear.y, linear.z, angular.x, angular.y, angular.z = values
-    return message
-
-
-def _pose(header: Header, values: list[float]) -> PoseStamped:
-    message = PoseStamped(header=header)
-    p, q = message.pose.position, message.pose.orientation
-    p.x, p.y, p.z, q.x, q.y, q.z, q.w = values
-    return message
-
-
-def _trajectory(joints: tuple[str, ...], positions: list[float], duration_s: float) -> Any:
-    """One point, to be reached after ``duration_s``, without an end velocity: if nothing follows, the arm stops there.
-
-    The stamp is zero, which means at once: one of another computer's clock may lie in the past and would be refused.
-    """
-    from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
-
-    nanoseconds = round(duration_s * 1e9)
-    time_from_start = Duration(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
-    point = JointTrajectoryPoint(positions=positions, time_from_start=time_from_start)
-    return JointTrajectory(joint_names=list(joints), points=[point])

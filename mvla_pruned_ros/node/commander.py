@@ -17,8 +17,10 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
 
-from ..control.chunk_buffer import ChunkBuffer, Splicer
-from ..control.commands import Command, CommandForm, MotionRefusedError, command_of, leash
+from ..control.action_spaces import CommandForm
+from ..control.chunk_buffer import ChunkBuffer
+from ..control.commands import Command, MotionRefusedError, command_of, hold_target
+from ..control.splicer import Splicer
 from .command_publisher import CommandOutput, Decision
 from .command_timer import CommandTimer
 from .motion_gate import Enabling
@@ -191,7 +193,7 @@ class Commander:
             self.counts["safe_stops"] += 1
             self._stopped, self._stopped_at = True, time.monotonic()
         try:
-            self._held = leash(self._held, self._form, self._settings().limits, self._state.last)
+            self._held = hold_target(self._held, self._form, self._settings().limits, self._state.last)
             command = Command(self._held, self._gripper)
         except MotionRefusedError as error:
             reason, command = f"{reason}; nothing is sent: {error}", None

@@ -9,7 +9,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-from ..observation.synchronizer import InputStore
+from ..observation.synchronizer import Synchronizer
 from .worker import MAX_FAILURES, Result, Worker
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -24,7 +24,7 @@ def _text(value: Any) -> str:
 
 
 def inference_status(
-    name: str, *, active: bool, worker: Worker | None, store: InputStore, silent: list[str], refused: str | None,
+    name: str, *, active: bool, worker: Worker | None, store: Synchronizer, silent: list[str], refused: str | None,
     max_age_s: float, slow_ms: float, instruction: str, device: str, memory_mb: float, late_shapes: int, pruning: bool,
     commands: dict[str, Any], motion: list[tuple[bytes, str]], image_publishers: int, links: list[str],
     stopped_s: float,

@@ -12,7 +12,8 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from ..control.commands import INTERFACES, Limits
+from ..control.action_spaces import INTERFACES
+from ..control.limits import Limits
 from ..observation.streams import cloud_streams
 from ..policy.engine.device import PRECISIONS
 from ..policy.source import PolicySource

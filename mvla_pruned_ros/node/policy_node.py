@@ -3,7 +3,7 @@
 Threads: one spins the executor, whose callbacks only store the newest messages; one inference worker
 (``ros/worker.py``) replaces chunks; the command timer, which reads the one in use, and the watchdog have threads of
 their own and wait for neither. What they share is replaced by assignment (chunk, settings, state of the robot) or
-locked inside ``InputStore`` and ``Commander``, which decides what is sent to the robot.
+locked inside ``Synchronizer`` and ``Commander``, which decides what is sent to the robot.
 
 One thread for all callbacks, not rclpy's multi-threaded executor: that one hands each callback to another thread and
 builds its wait set anew for it, half as much processor time again, all of it taken from the worker's interpreter.
@@ -21,7 +21,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
@@ -34,24 +33,23 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.signals import SignalHandlerOptions
-from rclpy.time import Time
 from sensor_msgs.msg import Image, PointCloud2
-from std_msgs.msg import Header, String
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
+from ..control.action_spaces import CommandForm
 from ..control.chunk_buffer import ChunkBuffer
-from ..control.commands import CommandForm
-from ..observation.builder import Observer
-from ..observation.streams import Lookup, is_camera_info
-from ..observation.synchronizer import InputStore, MatchedMessages
+from ..observation.builder import ObservationBuilder
+from ..observation.frames import Lookup
+from ..observation.streams import is_camera_info
+from ..observation.synchronizer import MatchedMessages, Synchronizer
 from ..policy.base import Policy
 from ..policy.mvla.preprocess import square_image
 from ..policy.runtime import PolicyRuntime
 from ..policy.source import PolicySource
 from ..pruning.methods import make_pruner
-from ..reports.overlay import draw_overlay
+from ..reports.overlay import KEPT_FIELDS, draw_overlay, kept_points
 from ..types import ActionSpace, Observation
-from . import conversions as convert
 from .autostart import Autostart
 from .call_report import CallReport
 from .command_publisher import COMMAND_QOS, REPORT_QOS
@@ -62,6 +60,7 @@ from .malloc import keep_freed_memory
 from .parameters import SPECS, ParameterSet, Settings, joint_names_of
 from .qos_checks import link_problems
 from .robot_state import RobotStateReader
+from .ros_messages import ENCODER, use_installed_readers
 from .subscriptions import input_topics
 from .tf_lookup import Transforms
 from .warm_up import frames_of, warm_up
@@ -153,7 +152,7 @@ class PolicyNode(LifecycleNode):
             )
             topics[name] = subscription.topic_name
         self._state = RobotStateReader(self, settings["base_frame"], joint_names_of(settings))
-        self._store = InputStore(topics, unstamped=tuple(filter(is_camera_info, topics)))
+        self._store = Synchronizer(topics, unstamped=tuple(filter(is_camera_info, topics)))
         self.create_subscription(String, "~/instruction", self._instruct, COMMAND_QOS)
 
     def _take(self, name: str, message: Any) -> None:
@@ -174,7 +173,7 @@ class PolicyNode(LifecycleNode):
             self._policy.check_instruction(settings["instruction"])
 
     def _observe(self, matched: MatchedMessages, settings: Settings) -> Observation:
-        return self._observer.observe(matched, settings["instruction"])
+        return self._builder.build(matched, settings["instruction"])
 
     def _listen_to_tf(self) -> Lookup:
         if self._transforms is None:
@@ -199,7 +198,7 @@ class PolicyNode(LifecycleNode):
     def _configure(self) -> TransitionCallbackReturn:
         settings = self._parameters_.settings
         try:
-            self._observer = Observer(frames_of(settings, self._listen_to_tf))
+            self._builder = ObservationBuilder(frames_of(settings, self._listen_to_tf))
             if settings["torch_threads"]:
                 import torch
 
@@ -285,10 +284,10 @@ class PolicyNode(LifecycleNode):
 
     def _watch(self) -> None:
         """On a thread of its own, by steady time."""
-        self._look_for_drift()
+        self._check_clock_step()
         self._commander.watch()
 
-    def _look_for_drift(self) -> None:
+    def _check_clock_step(self) -> None:
         """A system clock that was set is a jump too; rclpy only reports jumps of simulated time."""
         if self.get_parameter("use_sim_time").value:
             return
@@ -324,23 +323,18 @@ class PolicyNode(LifecycleNode):
         self._calls.publish(result, self._parameters_.settings, self._store.topics)
         age_ms = (self.get_clock().now().nanoseconds - observation.stamp_ns) / 1e6
         if self._pruning.get_subscription_count():
-            self._pruning.publish(String(data=call_json(result, age_ms, self._store.frames_received)))
-        stamp = Time(nanoseconds=observation.stamp_ns).to_msg()
+            self._pruning.publish(ENCODER.text(call_json(result, age_ms, self._store.frames_received)))
         if self._overlay.get_subscription_count():
             grid = inference.layout.grid[0]
             size = max(1, OVERLAY_PX // grid) * grid
             image, camera = square_image(observation.image, observation.camera, size)
             picture = draw_overlay(image, inference.selection, inference.layout, camera)
             frame = self._parameters_.settings["camera_frame"]
-            self._overlay.publish(convert.rgb_to_image(picture, Header(stamp=stamp, frame_id=frame)))
+            self._overlay.publish(ENCODER.image(picture, "rgb8", observation.stamp_ns, frame))
         if self._kept_points.get_subscription_count():
-            kept = inference.selection.points_kept
-            n2, selection = inference.selection.num_image, inference.selection
-            salience = np.zeros(len(kept)) if selection.salience is None else selection.salience[n2:][kept]
-            sets = np.zeros(len(kept)) if selection.sets is None else selection.sets[n2:][kept]
-            header = Header(stamp=stamp, frame_id=self._parameters_.settings["base_frame"])
-            points = inference.layout.point_positions[kept]
-            self._kept_points.publish(convert.kept_points_cloud(points, salience, sets, header))
+            points = kept_points(inference.selection, inference.layout)
+            frame = self._parameters_.settings["base_frame"]
+            self._kept_points.publish(ENCODER.cloud(KEPT_FIELDS, points, observation.stamp_ns, frame))
 
     def _diagnose(self) -> None:
         settings = self._parameters_.settings
@@ -393,6 +387,7 @@ def run(args: Sequence[str] | None = None, kind: type[PolicyNode] = PolicyNode) 
     """Run the node until SIGINT or SIGTERM; one safe command at the end. 1 when it could not be configured."""
     prepare_environment()
     keep_freed_memory()
+    use_installed_readers()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     stopping, node = threading.Event(), None

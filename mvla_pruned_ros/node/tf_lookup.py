@@ -9,7 +9,7 @@ import numpy as np
 from rclpy.node import Node
 from rclpy.time import Time
 
-from ..observation.streams import TransformError, pose_of
+from ..observation.frames import TransformError, pose_of
 
 POLL_S = 0.002
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..observation.streams import Frames, Lookup, pose_of, sensor_poses
+from ..observation.frames import Frames, Lookup, pose_of, sensor_poses
 from ..policy.runtime import PolicyRuntime, WarmUp
 from .parameters import Settings
 

@@ -14,8 +14,8 @@ import torch
 
 from ..control.chunk_buffer import ChunkBuffer
 from ..messages.decode import ConversionError, stamp_ns
-from ..observation.streams import TransformError
-from ..observation.synchronizer import InputStore, MatchedMessages
+from ..observation.frames import TransformError
+from ..observation.synchronizer import MatchedMessages, Synchronizer
 from ..policy.mvla.preprocess import NotReadyError
 from ..policy.runtime import Inference, PolicyRuntime
 from ..pruning.base import Pruner
@@ -54,7 +54,7 @@ class Worker:
     """
 
     def __init__(
-        self, runtime: PolicyRuntime, store: InputStore, chunks: ChunkBuffer, settings: Callable[[], Settings],
+        self, runtime: PolicyRuntime, store: Synchronizer, chunks: ChunkBuffer, settings: Callable[[], Settings],
         observe: Callable[[MatchedMessages, Settings], Observation], on_result: Callable[[Result], None],
     ) -> None:  # fmt: skip
         """Args: settings: newest snapshot. observe: messages to an observation (raises ConversionError). on_result:

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from operator import is_
 from typing import Any
 
 import numpy as np
 
-from ..messages.decode import observation_of, points_of
+from ..geometry.clouds import depth_to_points
+from ..messages.decode import (
+    camera_model,
+    cloud_planes,
+    compressed_to_rgb,
+    depth_to_metres,
+    gripper_opening,
+    image_to_rgb,
+    pose_to_position,
+    stamp_ns,
+)
+from ..messages.layouts import ConversionError
 from ..types import Observation
-from .streams import Frames, is_cloud
+from .frames import Frames
+from .streams import INFO, is_cloud
 from .synchronizer import MatchedMessages
 
 
-class Observer:
+class ObservationBuilder:
     """Makes observations, in the frames it is given.
 
     A cloud that serves several images is converted once, and so, because they hold the same array, grouped once by the
@@ -25,7 +38,7 @@ class Observer:
         self._clouds: list[Any] = []
         self._points = np.empty((0, 3), np.float32)
 
-    def observe(self, matched: MatchedMessages, instruction: str) -> Observation:
+    def build(self, matched: MatchedMessages, instruction: str) -> Observation:
         """Raises ConversionError and TransformError as ``observation_of`` does."""
         messages = matched.messages
         clouds = {name: message for name, message in messages.items() if is_cloud(name)}
@@ -34,3 +47,78 @@ class Observer:
             # What becomes of a depth image depends on its camera info too, and it is as new as the colour image.
             self._clouds = list(clouds.values()) if all(name.startswith("points") for name in clouds) else []
         return observation_of(matched.stamp_ns, messages, instruction, self._frames, self._points)
+
+
+def observation_of(
+    stamp: int, messages: Mapping[str, Any], instruction: str, frames: Frames, points: np.ndarray | None = None
+) -> Observation:
+    """Messages that belong to one image as an observation, with the points of all clouds.
+
+    Args:
+        stamp: of the image, nanoseconds. messages: ``image`` (raw or compressed), ``camera_info``, ``ee_pose``,
+            ``gripper``, and clouds: ``depth`` or ``points``, and ``depth_1``, ``points_2``, ... of more cameras. Depth
+            that is not registered to the colour image has its own camera info, ``depth_camera_info``.
+        points: what ``points_of`` made of these messages, where that was done before.
+
+    Raises:
+        ConversionError: a message that cannot be used, or in a frame of which nothing is known.
+        TransformError: where the camera or a cloud was at its stamp is not known.
+    """
+    compressed = hasattr(messages["image"], "format")
+    image = (compressed_to_rgb if compressed else image_to_rgb)(messages["image"])
+    pose = frames.pose(frames.camera, stamp, "colour image")
+    camera = camera_model(messages["camera_info"], image.shape[1], image.shape[0], pose)
+    points = points_of(messages, frames) if points is None else points
+    position = pose_to_position(messages["ee_pose"], frames.base)
+    proprio = np.append(position, np.float32(gripper_opening(messages["gripper"])))
+    return Observation(stamp, image, points, camera, proprio, instruction)
+
+
+def points_of(messages: Mapping[str, Any], frames: Frames) -> np.ndarray:
+    """(N, 3) float32 points of all clouds of some messages, base frame, metres; see ``observation_of``."""
+    clouds = [_cloud_points(name, messages, frames) for name in messages if is_cloud(name)]
+    return clouds[0] if len(clouds) == 1 else np.concatenate(clouds)
+
+
+def _cloud_points(name: str, messages: Mapping[str, Any], frames: Frames) -> np.ndarray:
+    """(N, 3) float32 of one stream, base frame."""
+    message = messages[name]
+    if name.startswith("points"):
+        return cloud_to_points(message, frames)
+    frame, info = message.header.frame_id, messages.get(name + INFO)
+    if info is None:
+        if frame != frames.camera:
+            raise ConversionError(
+                f"depth image is in frame {frame!r}, not {frames.camera!r}: register it to the colour camera, set "
+                "camera_frame and extrinsics.*, or depth_registered to false"
+            )
+        info = messages["camera_info"]
+    depth = depth_to_metres(message)
+    height, width = depth.shape
+    pose = frames.pose(frame, stamp_ns(message.header), "depth image")
+    return depth_to_points(depth, camera_model(info, width, height, pose))
+
+
+def cloud_to_points(message: Any, frames: Frames) -> np.ndarray:
+    """(N, 3) float32 finite points in the base frame, metres; rows of an organised cloud one after the other.
+
+    Moved plane by plane, each axis contiguous in memory: a third of the time of a matrix product, which moreover has
+    numpy's BLAS start threads that keep spinning and take a core from the commands of the same machine.
+
+    Raises:
+        ConversionError: a frame that ``frames`` does not know, or as ``cloud_planes``.
+    """
+    frame, pose = message.header.frame_id, None
+    if frame != frames.base:
+        pose = frames.pose(frame, stamp_ns(message.header), "point cloud")
+    planes = cloud_planes(message)
+    if pose is None:
+        return planes.T
+    x, y, z = planes
+    moved = np.empty_like(planes)
+    for axis, (right, down, ahead, origin) in zip(moved, pose.astype(np.float32)):
+        np.multiply(x, right, out=axis)
+        axis += y * down
+        axis += z * ahead
+        axis += origin
+    return moved.T

@@ -36,7 +36,7 @@ class _Stream:
         return gaps[len(gaps) // 2] if gaps else None
 
 
-def _worth_waiting(stamp: int, images: _Stream, stream: _Stream) -> bool:
+def _closer_partner_expected(stamp: int, images: _Stream, stream: _Stream) -> bool:
     """Whether the next message of a stream will be a closer partner for an image, and there before a newer image is."""
     last = stream.last_stamp_ns
     if last >= stamp:
@@ -63,7 +63,7 @@ class MatchedMessages:
     oldest_ns: int
 
 
-class InputStore:
+class Synchronizer:
     """Latest messages of the streams.
 
     Attributes:
@@ -180,7 +180,7 @@ class InputStore:
                 if name in self._unstamped:
                     found[name] = stream.messages[-1][1]
                     continue
-                if patient and _worth_waiting(stamp, self._streams["image"], stream):
+                if patient and _closer_partner_expected(stamp, self._streams["image"], stream):
                     continue
                 nearest, message = min(((s, m) for s, m, _ in stream.messages), key=lambda x: abs(x[0] - stamp))
                 if abs(nearest - stamp) <= tolerance_ns:

@@ -47,14 +47,14 @@ def check_policy(policy: Any, name: str) -> Policy:
             output = policy.act(prepared, selection, observation.instruction, StageTimer(policy.device))
             _check_output(output, selection, policy, name)
         policy.reset()
-    except Misfit:
+    except PolicyInterfaceError:
         raise
     except Exception as error:
         raise ValueError(f"policy {name}: it cannot act on its own example: {type(error).__name__}: {error}") from error
     return cast(Policy, policy)
 
 
-class Misfit(ValueError):
+class PolicyInterfaceError(ValueError):
     """An answer that does not fit the interface."""
 
 
@@ -75,19 +75,21 @@ def _check_layout(layout: TokenLayout, name: str) -> None:
     }
     for field, shape in shapes.items():
         if np.shape(getattr(layout, field)) != shape:
-            raise Misfit(f"policy {name}: layout.{field} is {np.shape(getattr(layout, field))}, must be {shape}")
+            raise PolicyInterfaceError(
+                f"policy {name}: layout.{field} is {np.shape(getattr(layout, field))}, must be {shape}"
+            )
     if not np.isfinite(layout.point_positions).all():
-        raise Misfit(f"policy {name}: layout.point_positions has values that are not finite")
+        raise PolicyInterfaceError(f"policy {name}: layout.point_positions has values that are not finite")
 
 
 def _check_output(output: PolicyOutput, selection: Selection, policy: Policy, name: str) -> None:
     actions, shape = np.asarray(output.actions), (policy.chunk_size, policy.action_dim)
     if actions.shape != shape or not np.isfinite(actions).all():
-        raise Misfit(f"policy {name}: actions of {actions.shape}, must be {shape} finite numbers")
+        raise PolicyInterfaceError(f"policy {name}: actions of {actions.shape}, must be {shape} finite numbers")
     if len(output.evidence.attention) != selection.num_kept or output.selection.num_kept != selection.num_kept:
-        raise Misfit(
+        raise PolicyInterfaceError(
             f"policy {name}: {selection.num_kept} visual tokens were kept, but evidence is of "
             f"{len(output.evidence.attention)} and the selection returned of {output.selection.num_kept}"
         )
     if not (np.isfinite(output.evidence.attention).all() and np.isfinite(output.evidence.norm).all()):
-        raise Misfit(f"policy {name}: evidence has values that are not finite")
+        raise PolicyInterfaceError(f"policy {name}: evidence has values that are not finite")

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..bags.writer import BagWriter
 from ..policy.mvla.preprocess import square_image
-from ..reports.overlay import draw_overlay
+from ..reports.overlay import KEPT_FIELDS, draw_overlay, kept_points
 from .compare import Comparison
 
 TOPICS = {
@@ -44,17 +44,9 @@ class Annotations(BagWriter):
         """One frame. row: its figures."""
         make, stamp = self.messages, one.observation.stamp_ns
         selection, layout = one.pruned.selection, one.pruned.layout
-        kept = selection.points_kept
-        points = layout.point_positions[kept]
-        nothing = np.zeros(len(selection.reason), np.float32)
-        salience, sets = (
-            (nothing if values is None else values)[selection.num_image :][kept]
-            for values in (selection.salience, selection.sets)
-        )
-        columns = {"x": points[:, 0], "y": points[:, 1], "z": points[:, 2], "salience": salience, "set": sets}
         messages = {
             "/mvla/overlay": make.jpeg(overlay_of(one), stamp, self._camera),
-            "/mvla/kept_points": make.cloud(columns, stamp, self._base),
+            "/mvla/kept_points": make.cloud(KEPT_FIELDS, kept_points(selection, layout), stamp, self._base),
             "/mvla/pruning": make.text(json.dumps(row)),
             "/mvla/keep_ratio": make.number(selection.keep_ratio),
             "/mvla/share_2d": make.number(one.share_norm),

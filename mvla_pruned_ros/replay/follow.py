@@ -16,7 +16,9 @@ import numpy as np
 
 from ..bags.frames import with_own_image
 from ..bags.reader import Bag
-from ..messages.decode import ConversionError, Frames, observation_of, stamp_ns
+from ..messages.decode import ConversionError, stamp_ns
+from ..observation.builder import observation_of
+from ..observation.frames import Frames
 from ..observation.streams import is_camera_info
 from ..policy.base import Policy
 from ..policy.call_record import CallRecord

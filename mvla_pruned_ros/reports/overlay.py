@@ -17,6 +17,18 @@ TINTS = {
 }
 DOTS = {SemanticSet.BACKGROUND: (120, 220, 120), SemanticSet.ROBOT: (255, 80, 80), SemanticSet.OBJECT: (255, 230, 0)}
 DARK, TINT = 0.25, 0.18
+KEPT_FIELDS = ("x", "y", "z", "salience", "set")
+
+
+def kept_points(selection: Selection, layout: TokenLayout) -> np.ndarray:
+    """(K, 5) float32 ``KEPT_FIELDS`` of the point tokens that stayed; 0 for what the method does not tell."""
+    kept = selection.points_kept
+    nothing = np.zeros(len(selection.reason), np.float32)
+    salience, sets = (
+        (nothing if values is None else values)[selection.num_image :][kept]
+        for values in (selection.salience, selection.sets)
+    )
+    return np.column_stack([layout.point_positions[kept], salience, sets]).astype(np.float32)
 
 
 def draw_overlay(

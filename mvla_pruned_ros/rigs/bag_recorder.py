@@ -1,9 +1,8 @@
 """Topics to rosbag2, as the bytes that went over the wire: nothing is decoded on the way. Reading needs no ROS and is
-in ``bag_reader``."""
+in ``bags/reader``."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from rosbags.typesys import get_typestore
 
 from ..bags.reader import STORE
 from ..bags.writer import BAG_VERSION
+from ..node.ros_messages import message_class
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,6 @@ class Topic:
     type: str
     reliable: bool = True
     latched: bool = False
-
-
-def message_class(type_name: str) -> Any:
-    """The rclpy class of ``package/msg/Name``."""
-    package, _, name = type_name.split("/")
-    return getattr(importlib.import_module(f"{package}.msg"), name)
 
 
 def _qos(topic: Topic, depth: int) -> QoSProfile:

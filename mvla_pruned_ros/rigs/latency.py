@@ -24,10 +24,10 @@ from geometry_msgs.msg import TwistStamped
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_msgs.msg import String
 
-from ..node.conversions import stamp_ns
+from ..messages.decode import stamp_ns
 from .child_process import ChildNode, end_all
-from .demo.session import Graph
-from .synthetic_camera import CAMERA_HZ, EXTRINSICS, HEIGHT, WIDTH
+from .graph import Graph
+from .synthetic_robot import CAMERA_HZ, EXTRINSICS, HEIGHT, WIDTH
 
 READY_TIMEOUT_S = 120.0
 WARM_UP_S = 3.0  # not counted: discovery, first calls, clock frequency
@@ -81,7 +81,7 @@ def measure_sensor_to_command(seconds: float, policy: str = "small", device: str
         listener = _Listener(graph)
         try:
             node = start("policy node", "mvla_pruned_ros.node.policy_node", parameters)
-            start("camera", "mvla_pruned_ros.rigs.synthetic_camera", {})
+            start("camera", "mvla_pruned_ros.rigs.synthetic_robot", {})
             listen(READY_TIMEOUT_S, until_called=True)
             if not listener.calls:
                 raise TimeoutError(f"no policy call in {READY_TIMEOUT_S:g} s; the policy node said:\n{node.tail()}")

@@ -12,7 +12,7 @@ import mujoco
 import numpy as np
 
 from ..types import CameraModel
-from .viewpoint import FIELD_OF_VIEW_DEG, POSITION, TARGET, look_at
+from .viewpoint import FIELD_OF_VIEW_DEG, POSITION, camera_pose
 
 
 @functools.cache
@@ -32,7 +32,7 @@ class RgbdCamera:
     def __init__(self, model: mujoco.MjModel, size: int = 192) -> None:
         """Args: model: what to look at; its ``corner`` camera is moved. size: edge of the image in pixels."""
         self._model = model
-        pose = look_at(POSITION, TARGET)
+        pose = camera_pose()
         camera_id = model.camera("corner").id
         model.cam_pos[camera_id] = POSITION
         model.cam_fovy[camera_id] = FIELD_OF_VIEW_DEG

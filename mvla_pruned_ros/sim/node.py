@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import rclpy
-from geometry_msgs.msg import PoseStamped, TwistStamped
+from geometry_msgs.msg import TwistStamped
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -28,15 +28,17 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2
 from std_msgs.msg import Bool, Float64, String
 from std_srvs.srv import Trigger
 
-from ..node.conversions import stamp_ns, time_message
+from ..messages.decode import stamp_ns
 from ..node.environment import prepare_environment
-from . import messages as messages
+from ..node.ros_messages import ENCODER
+from .pacing import Pacer
 from .robot import STEP_S, SimulatedRobot
+from .sensors import SensorTopics
 from .tasks import TASKS, task_named
+from .viewpoint import BASE_FRAME, extrinsics
 
 STEP_NS = round(STEP_S * 1e9)
 START_NS = 1_000_000_000  # simulated time 0 would read as "no time yet" everywhere in ROS
@@ -115,20 +117,13 @@ class SimulatorNode(Node):
         self._reset_answer = (True, "")
         self._stop = threading.Event()
         self.callbacks_failed = False
-        self._achieved = 0.0
-        self._running_s = 0.0
+        self._pacer = Pacer(REPORT_PERIOD_S, START_NS)
         self._instruction_listeners = 0
         self._robot: SimulatedRobot | None = None
-        self._cloud: messages.CloudMaker | None = None
 
         # Keeping every frame that was not yet sent costs memory and adds age, so depth is 1 like the subscriber's.
         sensor = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self._image = self.create_publisher(Image, "~/image", sensor)
-        self._depth = self.create_publisher(Image, "~/depth", sensor)
-        self._camera_info = self.create_publisher(CameraInfo, "~/camera_info", sensor)
-        self._points = self.create_publisher(PointCloud2, "~/points", sensor)
-        self._pose = self.create_publisher(PoseStamped, "~/ee_pose", sensor)
-        self._opening = self.create_publisher(JointState, "~/gripper", sensor)
+        self._sensors = SensorTopics(self, sensor)
         self._clock_publisher = self.create_publisher(Clock, "/clock", 10)
         self._success = self.create_publisher(Bool, "~/success", LATCHED)
         self._status = self.create_publisher(String, "~/status", LATCHED)
@@ -198,42 +193,30 @@ class SimulatorNode(Node):
         if self._values["auto_reset"]:
             self._begin_episode()
         self._publish_status()
-        due = reported = status = now = time.monotonic()
-        reported_ns, running_s = self._time_ns, 0.0
+        status_due = time.monotonic()
+        self._pacer.restart()
         while not self._stop.is_set():
             with self._lock:
                 values, wanted, self._reset_wanted = self._values, self._reset_wanted, None
             if wanted is not None:
                 self._reset_answer = self._begin_episode()
                 wanted.set()
-                now = due = time.monotonic()  # loading a task is no simulated time
+                self._pacer.restart()
+            factor = values["real_time_factor"] if self._running else STEP_S / IDLE_PERIOD_S
             if self._running:
                 self._step(values)
-                factor = values["real_time_factor"]
             else:
                 self._publish_clock()
-                factor = STEP_S / IDLE_PERIOD_S
-            before, now = now, time.monotonic()
-            if self._running:
-                running_s += now - before
-                self._running_s += now - before
-            if now - status >= STATUS_PERIOD_S:
-                status = now
+            self._pacer.stepped(self._running)
+            if time.monotonic() >= status_due:
+                status_due = time.monotonic() + STATUS_PERIOD_S
                 self._publish_status()
-            if now - reported >= REPORT_PERIOD_S:
-                if running_s > 0:
-                    self._achieved = (self._time_ns - reported_ns) / 1e9 / running_s
-                    self.get_logger().info(
-                        f"{self._achieved:.2f} x real time (asked {factor:g}), step {self._steps}, "
-                        f"{self._frames_sent} frames sent"
-                    )
-                reported, reported_ns, running_s = now, self._time_ns, 0.0
-            if factor > 0:
-                due += STEP_S / factor
-                if due > now:
-                    self._stop.wait(due - now)
-                elif now - due > 0.1:
-                    due = now  # too slow: go on from here, do not race to make up for it
+            if self._pacer.report_due(self._time_ns):
+                self.get_logger().info(
+                    f"{self._pacer.achieved:.2f} x real time (asked {factor:g}), step {self._steps}, "
+                    f"{self._frames_sent} frames sent"
+                )
+            self._pacer.wait(STEP_S, factor, self._stop)
 
     def _begin_episode(self, seed: int | None = None) -> tuple[bool, str]:
         values = self._values
@@ -241,13 +224,9 @@ class SimulatorNode(Node):
         self._seed = values["seed"] if seed is None else seed
         self._robot = _robot_for(task.name, values["image_size"])
         self._robot.reset(self._seed)
-        self._cloud = messages.CloudMaker(self._robot.camera)
         if self._episode == 0:
-            translation, rotation = messages.simulated_camera_extrinsics()
-            self.get_logger().info(
-                f"camera in {messages.BASE_FRAME!r}: extrinsics.translation {np.round(translation, 6).tolist()}, "
-                f"extrinsics.rotation_xyzw {np.round(rotation, 6).tolist()}"
-            )
+            pose = ", ".join(f"{name} {np.round(values, 6).tolist()}" for name, values in extrinsics().items())
+            self.get_logger().info(f"camera in {BASE_FRAME!r}: {pose}")
         with self._lock:
             self._episode += 1
             self._episode_start_ns = self._time_ns
@@ -267,7 +246,8 @@ class SimulatorNode(Node):
         assert robot is not None
         every = max(1, round(1 / (values["camera_rate_hz"] * STEP_S)))
         if self._steps % every == 0:
-            self._publish_sensors(robot)
+            self._sensors.publish(robot, self._time_ns)
+            self._frames_sent += 1
         with self._lock:
             timeout_ns = values["command_timeout_s"] * 1e9
             command = self._command.copy()
@@ -301,20 +281,7 @@ class SimulatorNode(Node):
             self.get_logger().warning(f"{self._policy_reset.srv_name} did not answer within {RESET_PATIENCE_S:g} s")
 
     def _publish_clock(self) -> None:
-        self._clock_publisher.publish(Clock(clock=time_message(self._time_ns)))
-
-    def _publish_sensors(self, robot: SimulatedRobot) -> None:
-        stamp = time_message(self._time_ns)
-        rgb, depth = robot.render()
-        proprio = robot.proprio
-        self._camera_info.publish(messages.camera_info_message(robot.camera, stamp))
-        self._pose.publish(messages.pose_message(proprio[:3], stamp))
-        self._opening.publish(messages.gripper_message(proprio[3], stamp))
-        self._depth.publish(messages.depth_message(depth, stamp))
-        if self._cloud is not None and self._points.get_subscription_count():
-            self._points.publish(self._cloud.message(depth, stamp))
-        self._image.publish(messages.image_message(rgb, "rgb8", stamp))
-        self._frames_sent += 1
+        self._clock_publisher.publish(Clock(clock=ENCODER.time(self._time_ns)))
 
     def _publish_status(self) -> None:
         robot = self._robot
@@ -331,10 +298,10 @@ class SimulatorNode(Node):
             "step": self._steps,
             "success": bool(robot and robot.success),
             "time_s": self._time_ns / 1e9,
-            "running_s": round(self._running_s, 3),  # wall time in which simulated time went on
-            "real_time_factor": round(self._achieved, 3),
+            "running_s": round(self._pacer.running_s, 3),  # wall time in which simulated time went on
+            "real_time_factor": round(self._pacer.achieved, 3),
             "frames_sent": self._frames_sent,
-            "image_subscribers": self._image.get_subscription_count(),
+            "image_subscribers": self._sensors.image_subscribers,
             "command_publishers": self._twist.get_publisher_count(),
             "commands_received": self._commands_received,
         }

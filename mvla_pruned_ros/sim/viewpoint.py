@@ -1,21 +1,31 @@
-"""Where the simulated camera stands. Whoever reads its pictures needs this and no simulator."""
+"""Frames of the simulated robot and the pose of its camera. Needs no simulator."""
 
 from __future__ import annotations
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
+from ..geometry.poses import look_at
+
+BASE_FRAME, CAMERA_FRAME = "base", "camera_color_optical_frame"
 # A view in which no task hides its object behind the arm.
 POSITION = np.array([0.62, 0.10, 0.62])
 TARGET = np.array([-0.02, 0.72, 0.08])
 FIELD_OF_VIEW_DEG = 48.0
 
+# Meta-World's mocap weld holds the hand pointing down, within a few degrees, in this orientation (x, y, z, w).
+HAND_ORIENTATION = (0.0, 2**-0.5, 0.0, 2**-0.5)
 
-def look_at(position: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(4, 4) base_from_camera of an upright optical frame at ``position`` that looks at ``target``."""
-    forward = (target - position) / np.linalg.norm(target - position)
-    right = np.cross(forward, [0.0, 0.0, 1.0])
-    right /= np.linalg.norm(right)
-    pose = np.eye(4)
-    pose[:3, :3] = np.stack([right, np.cross(forward, right), forward], 1)
-    pose[:3, 3] = position
-    return pose
+
+def camera_pose() -> np.ndarray:
+    """(4, 4) pose of the camera's optical frame in the base frame."""
+    return look_at(POSITION, TARGET)
+
+
+def extrinsics() -> dict[str, list[float]]:
+    """The same as parameters of the policy node: translation in metres, quaternion x y z w."""
+    pose = camera_pose()
+    return {
+        "extrinsics.translation": pose[:3, 3].tolist(),
+        "extrinsics.rotation_xyzw": Rotation.from_matrix(pose[:3, :3]).as_quat().tolist(),
+    }

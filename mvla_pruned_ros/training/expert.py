@@ -12,10 +12,10 @@ from ..bags.writer import BagWriter
 from ..policy.mvla.config import MVLAConfig
 from ..policy.mvla.preprocess import prepare
 from ..sim.robot import MAX_SPEED, SimulatedRobot, robot_of
+from ..sim.viewpoint import BASE_FRAME, CAMERA_FRAME
 from .demonstrations import Demonstrations
 
 OBSERVE_EVERY = 2  # steps between recorded frames
-BASE_FRAME, CAMERA_FRAME = "base", "camera_color_optical_frame"
 START_NS = 1_000_000_000  # time 0 would read as "no time yet" everywhere in ROS
 PAUSE_NS = 1_000_000_000  # between two episodes of a bag
 
@@ -120,12 +120,11 @@ def record_bag(
                     stamp = start + robot.time_ns
                     if seen:
                         rgb, depth = robot.render()
-                        metres = np.where(depth > 0, depth, np.float32(np.nan))
                         messages += [
                             (stamp, "camera_info", make.camera_info(robot.camera, stamp, CAMERA_FRAME)),
                             (stamp, "ee_pose", make.pose(robot.proprio[:3], stamp, BASE_FRAME)),
                             (stamp, "gripper", make.gripper(robot.proprio[3], stamp, BASE_FRAME)),
-                            (stamp, "depth", make.image(metres, "32FC1", stamp, CAMERA_FRAME)),
+                            (stamp, "depth", make.depth(depth, stamp, CAMERA_FRAME)),
                             (stamp, "image", make.image(rgb, "rgb8", stamp, CAMERA_FRAME)),
                         ]
                     messages.append((stamp, "twist", make.twist(command[:3], stamp, BASE_FRAME)))

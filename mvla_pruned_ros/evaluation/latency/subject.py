@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...geometry.poses import look_at
 from ...policy.engine.device import resolve_device, resolve_precision
 from ...policy.loading import load_policy
 from ...policy.mla.config import MLAConfig
@@ -21,7 +22,6 @@ from ...policy.mvla.model import MVLAModel
 from ...policy.mvla.normalization import ActionNormalization
 from ...policy.mvla.policy import MVLAPolicy
 from ...pruning.tri_stage.config import TriStageConfig
-from ...sim.viewpoint import look_at
 from ...types import CameraModel, Observation
 
 INSTRUCTION = "push the puck to the goal"

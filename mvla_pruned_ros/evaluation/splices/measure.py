@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...control.chunk_buffer import OwnSteps
+from ...control.splicer import IntraChunkStep
 from ...policy.runtime import PolicyRuntime
 from ..success.rollout import DelayedControl
 
@@ -38,7 +38,7 @@ class SplicedEpisode:
     step_s: float
     sent: np.ndarray
     splices: np.ndarray
-    own: OwnSteps
+    own: IntraChunkStep
 
     @property
     def jumps(self) -> np.ndarray:
@@ -46,10 +46,10 @@ class SplicedEpisode:
         return np.abs(self.sent[self.splices, :-1].astype(float) - self.sent[self.splices - 1, :-1])
 
     @property
-    def largest_jump(self) -> OwnSteps:
+    def largest_jump(self) -> IntraChunkStep:
         """Along each axis, and in length."""
         jumps = self.jumps
-        return OwnSteps(jumps.max(0, initial=0.0), float(np.linalg.norm(jumps, axis=1).max(initial=0.0)))
+        return IntraChunkStep(jumps.max(0, initial=0.0), float(np.linalg.norm(jumps, axis=1).max(initial=0.0)))
 
     @property
     def within_own_steps(self) -> bool:
@@ -83,20 +83,20 @@ def spliced_episode(
     control = DelayedControl(runtime, delay=delay, blend=mode == "blend")
     sent: list[np.ndarray] = []
     splices: list[int] = []
-    own: OwnSteps | None = None
+    own: IntraChunkStep | None = None
     while robot.steps < robot.task.max_steps and not robot.success:
         before = control.chunk
         sent.append(control.step(robot))
         chunk = control.chunk
         if chunk is not before and chunk is not None:
-            steps = OwnSteps.of(chunk.actions)
+            steps = IntraChunkStep.of(chunk.actions)
             own = steps if own is None else own | steps
             if before is not None:
                 splices.append(len(sent) - 1)
     width = runtime.policy.action_dim - 1
     return SplicedEpisode(
         robot.task.name, seed, delay, mode, robot.success, runtime.policy.step_s, np.array(sent),
-        np.array(splices, int), own or OwnSteps(np.zeros(width), 0.0),
+        np.array(splices, int), own or IntraChunkStep(np.zeros(width), 0.0),
     )  # fmt: skip
 
 

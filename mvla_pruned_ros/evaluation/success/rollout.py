@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...control.chunk_buffer import Splicer
+from ...control.splicer import Splicer
 from ...policy.base import Policy
 from ...policy.mvla.preprocess import NotReadyError
 from ...policy.runtime import PolicyRuntime

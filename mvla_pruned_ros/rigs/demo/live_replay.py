@@ -19,9 +19,10 @@ from rich.table import Table
 from std_msgs.msg import String
 
 from ...bags.reader import Bag
-from ..bag_recorder import message_class
+from ...node.ros_messages import message_class
 from ..child_process import ChildFailedError, ChildNode, end_all
-from .session import SENSOR_REMAPS, DemoOptions, Graph, start_policy
+from ..graph import Graph
+from .session import SENSOR_REMAPS, DemoOptions, start_policy
 
 INSTRUCTION = "/policy/instruction"
 INPUTS = {"/clock", INSTRUCTION, *SENSOR_REMAPS.values()}

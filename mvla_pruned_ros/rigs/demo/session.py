@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.srv import SetParameters
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from ...node.environment import prepare_environment
 from ...policy.source import PolicySource, default_policy
 from ...pruning.base import check_keep_ratio
 from ...pruning.methods import check_method
-from ...sim.messages import simulated_camera_extrinsics
 from ...sim.node import LATCHED, RELIABLE
 from ...sim.robot import MAX_SPEED, STEP_S
 from ...sim.tasks import DEMO_TASKS, Task, task_named
+from ...sim.viewpoint import extrinsics
 from ..child_process import ChildNode, end_all
+from ..graph import Graph
 
 # On two cores busy with other work, at 1.0 one to three frames of a hundred were lost and observations were up to
 # 170 ms (simulated) old when their chunk of 200 ms was ready; at 0.5 none was lost and the age stayed below 135 ms.
@@ -102,54 +96,18 @@ class EpisodeLog:
     inferences: list[dict[str, Any]] = field(default_factory=list)  # messages of the policy node's ~/pruning
 
 
-class Graph:
-    """A node in a ROS graph that only this computer sees, and what puts children into the same graph.
-
-    Attributes:
-        node: served by ``spin_once``.
-        environment: for child processes.
-    """
-
-    def __init__(self, name: str, domain_id: int | None) -> None:
-        """Args: name: of the node. domain_id: None takes one that another run here is unlikely to have."""
-        domain = 1 + os.getpid() % 100 if domain_id is None else domain_id
-        # rclpy reads the range from our own environment too.
-        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-        prepare_environment()
-        self.environment = {**os.environ, "ROS_DOMAIN_ID": str(domain)}
-        self._context = Context()
-        rclpy.init(args=[], context=self._context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
-        self.node = Node(name, context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self.node)
-
-    def spin_once(self, timeout_s: float) -> None:
-        """Serve one callback, waiting for it at most so long."""
-        self._executor.spin_once(timeout_sec=timeout_s)
-
-    def __enter__(self) -> Graph:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._executor.shutdown()
-        self.node.destroy_node()
-        rclpy.try_shutdown(context=self._context)
-
-
 def start_policy(options: DemoOptions, environment: dict[str, str], sensors: dict[str, str]) -> ChildNode:
     """The policy node, set up for the simulated camera.
 
     Args: sensors: remaps of its input topics.
     """
-    translation, rotation = simulated_camera_extrinsics()
     parameters: dict[str, Any] = {
+        **extrinsics(),
         "use_sim_time": True,
         "method": options.method,
         "keep_ratio": float(options.keep_ratio),
         "device": options.device,
         "max_speed_m_s": MAX_SPEED,
-        "extrinsics.translation": translation,
-        "extrinsics.rotation_xyzw": rotation,
     }
     if options.policy is not None:
         parameters["policy"] = str(options.policy)

@@ -69,11 +69,11 @@ class FaultyPolicy:
         output: PolicyOutput = self._policy.act(*args)
         actions = output.actions
         for kind, number in faults.items():
-            actions = spoilt(actions, kind, number)
+            actions = corrupted(actions, kind, number)
         return dataclasses.replace(output, actions=actions)
 
 
-def spoilt(actions: np.ndarray, kind: str, number: float = 0) -> np.ndarray:
+def corrupted(actions: np.ndarray, kind: str, number: float = 0) -> np.ndarray:
     """Actions as a fault makes them; those of other faults are left alone. Args: actions: (K, A)."""
     if kind in ("nan", "infinite"):
         actions = actions.copy()

@@ -26,11 +26,11 @@ def _(session: Session, report: Report) -> None:
 @fault("command listener restarts", ROW, "rematched: commands arrive again")
 def _(session: Session, report: Report) -> None:
     peer = session.peer
-    peer.deafen()
+    peer.unsubscribe()
     session.drive(lambda: False, 0.3)
     peer.commands.clear()
     start = time.monotonic()
-    peer.listen()
+    peer.subscribe()
     session.drive(lambda: peer.commands)
     report.must(peer.commands, "commands")
     if peer.commands:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sensor_msgs.msg import PointField
 
-from ...node.message_fallback import LAYOUTS
+from ...messages.layouts import LAYOUTS
 
 STREAMS = (
     "image", "image/compressed", "depth", "points", "camera_info", "ee_pose", "gripper", "instruction",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sensor_msgs.msg import PointField
 
-from ...node.message_fallback import byte_array
+from ...node.ros_messages import ENCODER
 from .matrix import Report, fault, goes_on, recovers, says, stops
 from .session import Session
 
@@ -125,7 +125,7 @@ def _big_endian(stream: str, kind: str, setup: str) -> None:
     @fault(f"big-endian {stream}", ROW, "read as it is meant: the same points, the arm goes on", setup)
     def inject(session: Session, report: Report) -> None:
         values = np.frombuffer(session.peer.messages[stream].data, kind)
-        swapped = session.peer.altered(stream, data=byte_array(values.byteswap().view(np.uint8)), is_bigendian=True)
+        swapped = session.peer.altered(stream, data=ENCODER.data(values.byteswap().view(np.uint8)), is_bigendian=True)
         plain = _height_of_points(session)
         strange = _height_of_points(session, **{stream: swapped})
         report.saw(f"median height of the kept points {plain:.3f} m, big-endian {strange:.3f} m")

@@ -1,9 +1,8 @@
-"""The other end of a policy node: made-up sensors out, commands and diagnostics in, its services called."""
+"""The other end of a policy node: synthetic sensors out, commands and diagnostics in, its services called."""
 
 from __future__ import annotations
 
 import copy
-import io
 import json
 import time
 from collections import deque
@@ -11,32 +10,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TwistStamped
 from lifecycle_msgs.srv import ChangeState
-from PIL import Image as Picture
 from rcl_interfaces.srv import GetParameters, SetParameters, SetParametersAtomically
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CompressedImage, PointCloud2, PointField
+from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Float64, String
 from std_srvs.srv import Trigger
 
-from ...geometry.clouds import depth_to_points
-from ...node.conversions import camera_model, depth_to_metres, image_to_rgb, time_message
-from ...node.message_fallback import byte_array, create_cloud
-from ..demo.session import Graph
-from ..synthetic_camera import synthetic_frame
+from ...node.ros_messages import ENCODER
+from ..graph import Graph
+from ..synthetic_robot import SENSOR_QOS, synthetic_messages
 
 WIDTH, HEIGHT = 160, 120
 FRAME_S = 0.1  # between frames
 LEAST_SERVED = 3  # callbacks between two frames
 MAX_SPEED_M_S = 0.25  # the node's default
 CLOCK_NS = 12_500_000  # of simulated time at once
-SENSOR_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 STATE_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 STATES = ("ee_pose", "gripper")
+TOPICS = (*STATES, "camera_info", "depth", "image", "points", "image/compressed")  # whatever a node may hear
 
 
 @dataclass(frozen=True)
@@ -50,21 +45,6 @@ class Command:
     def moves(self) -> bool:
         """Whether it is anything but zero; NaN counts as motion."""
         return any(v != 0 for v in self.velocity)
-
-
-def synthetic_messages(width: int = WIDTH, height: int = HEIGHT) -> dict[str, Any]:
-    """One frame on every topic the node may be set up to hear; stamps are zero."""
-    messages = synthetic_frame(width, height)
-    info, depth, image = messages["camera_info"], messages["depth"], messages["image"]
-    points = depth_to_points(depth_to_metres(depth), camera_model(info, width, height, np.eye(4)))
-    fields = [PointField(name=n, offset=4 * i, datatype=PointField.FLOAT32, count=1) for i, n in enumerate("xyz")]
-    messages["points"] = create_cloud(depth.header, fields, points)
-    file = io.BytesIO()
-    Picture.fromarray(image_to_rgb(image)).save(file, "PNG")
-    compressed = CompressedImage(header=image.header, format="png")
-    compressed.data = byte_array(np.frombuffer(file.getvalue(), np.uint8))
-    messages["image/compressed"] = compressed
-    return messages
 
 
 class Peer:
@@ -82,7 +62,7 @@ class Peer:
     def __init__(self, graph: Graph, name: str, streams: tuple[str, ...], simulated_time: bool = False) -> None:
         self.graph, self.name, self.streams = graph, name, streams
         node = self._node = graph.node
-        self.messages = synthetic_messages()
+        self.messages = synthetic_messages(TOPICS, WIDTH, HEIGHT)
         self.time_ns: int | None = 5_000_000_000 if simulated_time else None
         self.commands: deque[Command] = deque(maxlen=20_000)
         self.grippers: deque[float] = deque(maxlen=20_000)
@@ -96,8 +76,8 @@ class Peer:
         self._next_send = 0.0
         self.connect()
         self._clock = node.create_publisher(Clock, "/clock", 10)
-        self.listen()
-        self._ears = [
+        self.subscribe()
+        self._subscriptions = [
             node.create_subscription(kind, topic, take, qos)
             for kind, topic, take, qos in (
                 (Float64, f"/{name}/command/gripper", lambda m: self.grippers.append(m.data), 100),
@@ -112,14 +92,14 @@ class Peer:
         self.change_state = node.create_client(ChangeState, f"/{name}/change_state")
         self.reset = node.create_client(Trigger, f"/{name}/reset")
 
-    def listen(self) -> None:
+    def subscribe(self) -> None:
         """Hear velocity commands."""
         topic = f"/{self.name}/command/twist"
-        self._ear = self._node.create_subscription(TwistStamped, topic, self._commanded, 100)
+        self._commands_subscription = self._node.create_subscription(TwistStamped, topic, self._commanded, 100)
 
-    def deafen(self) -> None:
-        """Hear none until ``listen``."""
-        self._node.destroy_subscription(self._ear)
+    def unsubscribe(self) -> None:
+        """Hear none until ``subscribe``."""
+        self._node.destroy_subscription(self._commands_subscription)
 
     def connect(self) -> None:
         """Create the sensors' publishers."""
@@ -152,9 +132,9 @@ class Peer:
     def close(self) -> None:
         """Destroy all of it."""
         self.disconnect()
-        self.deafen()
-        for ear in self._ears:
-            self._node.destroy_subscription(ear)
+        self.unsubscribe()
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
         for client in (self.set_parameters, self.set_atomically, self.get_parameters, self.change_state, self.reset):
             self._node.destroy_client(client)
         self._node.destroy_publisher(self._clock)
@@ -213,13 +193,13 @@ class Peer:
                 continue
             message = replaced.get(topic.replace("/", "_"), self.messages[topic])
             if topic not in as_they_are:
-                message.header.stamp = time_message(own.get(topic, now))
+                message.header.stamp = ENCODER.time(own.get(topic, now))
             publisher.publish(message)
 
     def tick_clock(self, time_ns: int) -> None:
         """Say what time it is."""
         self.time_ns = time_ns
-        self._clock.publish(Clock(clock=time_message(time_ns)))
+        self._clock.publish(Clock(clock=ENCODER.time(time_ns)))
 
     def step(self, **send: Any) -> None:
         """Serve callbacks until the next frame or clock tick is due, then send it. send: see ``send``."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..child_process import ChildFailedError
-from ..demo.session import Graph
+from ..graph import Graph
 
 # Each module adds its faults to FAULTS; the order is that of the table.
 # "tf missing or late" is not among them: tf2_ros comes with a ROS installation only, and test_policy_node_sensors.py

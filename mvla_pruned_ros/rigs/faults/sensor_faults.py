@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ...node.message_fallback import byte_array
+from ...node.ros_messages import ENCODER
+from ..synthetic_robot import synthetic_messages
 from .matrix import Report, fault, goes_on, recovers, says, stops
-from .peer import HEIGHT, WIDTH, synthetic_messages
+from .peer import HEIGHT, TOPICS, WIDTH
 from .session import Session
 
 SILENT = "sensor silent, or one modality dead"
@@ -124,13 +125,13 @@ def _(session: Session, report: Report) -> None:
 def _depth(session: Session, change: Callable[[np.ndarray], None]) -> Any:
     depth = np.frombuffer(session.peer.messages["depth"].data, np.uint16).copy()
     change(depth)
-    return session.peer.altered("depth", data=byte_array(depth))
+    return session.peer.altered("depth", data=ENCODER.data(depth))
 
 
 def _cloud(session: Session, change: Callable[[np.ndarray], None]) -> Any:
     points = np.frombuffer(session.peer.messages["points"].data, np.float32).copy().reshape(-1, 3)
     change(points)
-    return session.peer.altered("points", data=byte_array(points))
+    return session.peer.altered("points", data=ENCODER.data(points))
 
 
 @fault("part of the depth invalid", READINGS, "masked, the arm goes on")
@@ -149,7 +150,7 @@ def _(session: Session, report: Report) -> None:
 @fault("depth of NaN and Inf", READINGS, "not ready, the arm stops, recovers")
 def _(session: Session, report: Report) -> None:
     values = np.where(np.arange(WIDTH * HEIGHT) % 2, np.float32(np.nan), np.float32(np.inf))
-    wild = session.peer.altered("depth", encoding="32FC1", step=4 * WIDTH, data=byte_array(values))
+    wild = session.peer.altered("depth", encoding="32FC1", step=4 * WIDTH, data=ENCODER.data(values))
     stops(session, report, depth=wild)
     says(session, report, "points in the workspace", "WARN", depth=wild)
     recovers(session, report)
@@ -174,7 +175,7 @@ def _(session: Session, report: Report) -> None:
 
 @fault("empty cloud", READINGS, "not ready, the arm stops, recovers", "points")
 def _(session: Session, report: Report) -> None:
-    nothing = session.peer.altered("points", width=0, row_step=0, data=byte_array(np.empty(0, np.uint8)))
+    nothing = session.peer.altered("points", width=0, row_step=0, data=ENCODER.data(np.empty(0, np.uint8)))
     stops(session, report, points=nothing)
     says(session, report, "points in the workspace", "WARN", points=nothing)
     recovers(session, report)
@@ -198,7 +199,7 @@ def _first_call_is_full(session: Session, report: Report, since_ns: int) -> None
 @fault("resolution changes", CAMERA, "pruning history flushed, the arm goes on")
 def _(session: Session, report: Report) -> None:
     peer, before = session.peer, session.peer.messages
-    peer.messages = {**before, **synthetic_messages(96, 72)}
+    peer.messages = {**before, **synthetic_messages(TOPICS, 96, 72)}
     since = peer.now_ns()
     try:
         goes_on(session, report)

@@ -19,8 +19,8 @@ from std_srvs.srv import Trigger
 
 from ...models import policy_folder
 from ..child_process import ChildNode
-from ..demo.session import Graph
-from ..synthetic_camera import EXTRINSICS
+from ..graph import Graph
+from ..synthetic_robot import EXTRINSICS
 from .peer import Peer
 
 INSTRUCTION = "push the puck to the goal"
@@ -60,7 +60,7 @@ class Session:
 
     Attributes:
         graph, child, peer: see their classes. setup: of ``SETUPS``. name: of the node.
-        policy_folder: where the node of setup ``lifecycle`` reads its policy; a copy, to be spoilt.
+        policy_folder: where the node of setup ``lifecycle`` reads its policy; a copy, to be corrupted.
     """
 
     def __init__(self, graph: Graph, folder: Path, setup: str, policy: str, module: str | None = None) -> None:

@@ -24,14 +24,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from std_msgs.msg import String
 
-from ...node.conversions import stamp_ns
+from ...messages.decode import stamp_ns
 from ...policy.engine.machine import machine
 from ...pruning.base import check_keep_ratio
 from ...pruning.methods import check_method
 from ..child_process import ChildFailedError, ChildNode, end_all
-from ..demo.session import Graph
-from ..synthetic_camera import EXTRINSICS, HEIGHT, WIDTH
-from ..synthetic_robot import CLOUD_HZ
+from ..graph import Graph
+from ..synthetic_robot import CLOUD_HZ, EXTRINSICS, HEIGHT, WIDTH
 from .deadlines import Stalls
 from .memory import ProcessRecord
 from .page import draw_page
@@ -162,7 +161,7 @@ def _children(options: SoakOptions, graph: Graph, folder: Path) -> Iterator[list
         try:
             for name, module, parameters in (
                 ("policy node", "node.policy_node", options.node_parameters()),
-                ("robot", "rigs.synthetic_robot", {"late_file": str(folder / "late.txt")}),
+                ("robot", "rigs.synthetic_robot", {"streams": "clouds", "late_file": str(folder / "late.txt")}),
             ):
                 log = folder / f"{module.split('.')[-1]}.log"
                 children.append(ChildNode(name, f"mvla_pruned_ros.{module}", log, parameters, {}, graph.environment))

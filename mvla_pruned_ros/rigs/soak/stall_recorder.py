@@ -1,7 +1,7 @@
 """A bare process that sleeps and looks at the clock: when it wakes late, the machine itself stood still.
 
-``python -m mvla_pruned_ros.rigs.soak.stall_recorder FILE`` appends a line ``due woke`` (steady clock, nanoseconds) for each
-late wake, until it is told to end. It imports next to nothing and shares nothing with the nodes but the machine.
+``python -m mvla_pruned_ros.rigs.soak.stall_recorder FILE`` appends a line ``due woke`` (steady clock, nanoseconds) for
+each late wake, until it is told to end. It imports next to nothing and shares nothing with the nodes but the machine.
 """
 
 from __future__ import annotations

@@ -1,0 +1,59 @@
+"""The sensors of the simulated robot as ROS topics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..node.ros_messages import ENCODER, message_class
+from ..types import CameraModel
+from .robot import SimulatedRobot
+from .viewpoint import BASE_FRAME, CAMERA_FRAME, HAND_ORIENTATION
+
+TOPICS = {
+    "camera_info": "sensor_msgs/msg/CameraInfo",
+    "ee_pose": "geometry_msgs/msg/PoseStamped",
+    "gripper": "sensor_msgs/msg/JointState",
+    "depth": "sensor_msgs/msg/Image",
+    "points": "sensor_msgs/msg/PointCloud2",
+    "image": "sensor_msgs/msg/Image",
+}
+
+
+class SensorTopics:
+    """Publishes what the sensors see."""
+
+    def __init__(self, node: Any, qos: Any) -> None:
+        """Args: node: a rclpy node. qos: of every topic."""
+        create = node.create_publisher
+        self._out = {name: create(message_class(kind), f"~/{name}", qos) for name, kind in TOPICS.items()}
+
+    @property
+    def image_subscribers(self) -> int:
+        """How many listen to the image."""
+        return self._out["image"].get_subscription_count()
+
+    def publish(self, robot: SimulatedRobot, stamp_ns: int) -> None:
+        """One frame; the image goes last, so that its partners are there when it arrives."""
+        rgb, depth = robot.render()
+        proprio, camera = robot.proprio, robot.camera
+        messages = {
+            "camera_info": ENCODER.camera_info(camera, stamp_ns, CAMERA_FRAME),
+            "ee_pose": ENCODER.pose(proprio[:3], stamp_ns, BASE_FRAME, HAND_ORIENTATION),
+            "gripper": ENCODER.gripper(proprio[3], stamp_ns, BASE_FRAME),
+            "depth": ENCODER.depth(depth, stamp_ns, CAMERA_FRAME),
+        }
+        if self._out["points"].get_subscription_count():
+            messages["points"] = ENCODER.cloud("xyz", organised_points(depth, camera), stamp_ns, CAMERA_FRAME)
+        messages["image"] = ENCODER.image(rgb, "rgb8", stamp_ns, CAMERA_FRAME)
+        for name, message in messages.items():
+            self._out[name].publish(message)
+
+
+def organised_points(depth: np.ndarray, camera: CameraModel) -> np.ndarray:
+    """(H, W, 3) float32 points in the optical frame of (H, W) metres; NaN where nothing was hit (0)."""
+    u = ((np.arange(camera.width) + 0.5 - camera.cx) / camera.fx).astype(np.float32)
+    v = ((np.arange(camera.height) + 0.5 - camera.cy) / camera.fy).astype(np.float32)
+    z = np.where(depth > 0, depth, np.float32(np.nan))
+    return np.stack([u * z, v[:, None] * z, z], -1)
