@@ -69,7 +69,7 @@ setup(
     entry_points={
         "console_scripts": [
             f"mvla = {NAME}.cli.main:main",
-            f"policy_node = {NAME}.node.policy_node:main",
+            f"policy_node = {NAME}.node.executable:main",
             f"simulator_node = {NAME}.sim.node:main",
         ]
     },

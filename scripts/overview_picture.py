@@ -18,10 +18,10 @@ from PIL import Image, ImageDraw, ImageFont
 from mvla_pruned_ros.evaluation.success.rollout import REPLAN_STEPS
 from mvla_pruned_ros.geometry.poses import look_at
 from mvla_pruned_ros.models import policy_folder
-from mvla_pruned_ros.policy.loading import load_policy
 from mvla_pruned_ros.policy.mvla.config import MVLAConfig
 from mvla_pruned_ros.policy.mvla.preprocess import group_points, square_image
 from mvla_pruned_ros.policy.runtime import Inference, PolicyRuntime
+from mvla_pruned_ros.policy.source import load_policy
 from mvla_pruned_ros.pruning.methods import make_pruner
 from mvla_pruned_ros.pruning.tri_stage.config import TriStageConfig
 from mvla_pruned_ros.reports.overlay import draw_overlay

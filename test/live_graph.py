@@ -27,7 +27,7 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Float64, String
 from std_srvs.srv import Trigger
 
-from mvla_pruned_ros.node import policy_node
+from mvla_pruned_ros.node import executable, policy_node
 from mvla_pruned_ros.node.environment import prepare_environment
 from mvla_pruned_ros.node.ros_messages import ENCODER
 from mvla_pruned_ros.types import CameraModel
@@ -131,7 +131,7 @@ class LiveGraph:
     """Policy node and robot, each spun by threads of its own."""
 
     def __init__(self, folder: Path, camera: CameraModel) -> None:
-        sys.setswitchinterval(policy_node.SWITCH_INTERVAL_S)  # as the executable does
+        sys.setswitchinterval(executable.SWITCH_INTERVAL_S)  # as the executable does
         self.folder, self.camera = folder, camera
         self.robot = Robot(camera)
         self.nodes: list[policy_node.PolicyNode] = []

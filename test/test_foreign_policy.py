@@ -198,19 +198,19 @@ def test_node_runs_it_pruned_over_the_real_graph(
 ) -> None:
     pytest.importorskip("rclpy", reason="no ROS here: the node needs a graph")
     import rclpy
+    from live_graph import BEST_EFFORT, FAILURE, SIZE, LiveGraph, wait_for
     from rclpy.parameter import Parameter
     from sensor_msgs.msg import Image
-    from test_policy_node import BEST_EFFORT, FAILURE, SIZE, Graph, wait_for
 
     from mvla_pruned_ros.node.environment import prepare_environment
 
     prepare_environment()
     rclpy.init()
-    graph = Graph(Path(NAME), camera(SIZE, SIZE))
+    graph = LiveGraph(Path(NAME), camera(SIZE, SIZE))
     try:
         assert graph.node(device="cuda:7").trigger_configure() == FAILURE  # it says so itself
         node = graph.active(method="tri_stage", keep_ratio=0.5, max_observation_age_ms=5000.0)
-        robot, policy = graph.robot, node._policy
+        robot, policy = graph.robot, node._loaded.policy
         pictures: list[Image] = []
         robot.create_subscription(Image, "/policy/overlay", pictures.append, BEST_EFFORT)
         assert robot.drive(lambda: len(robot.calls) > 2 and max(robot.speeds, default=0.0) > 0, timeout_s=30.0), (

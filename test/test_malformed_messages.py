@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from mvla_pruned_ros.messages.decode import ConversionError, stamp_ns
 from mvla_pruned_ros.observation.builder import observation_of
 from mvla_pruned_ros.observation.frames import Frames, pose_of
-from mvla_pruned_ros.policy.loading import LoadedPolicy, load_policy
+from mvla_pruned_ros.policy.base import Policy
 from mvla_pruned_ros.policy.mvla.preprocess import NotReadyError
+from mvla_pruned_ros.policy.source import load_policy
 from mvla_pruned_ros.rigs.faults.malformed import STREAMS, malformed
 from mvla_pruned_ros.rigs.faults.peer import HEIGHT, TOPICS, WIDTH
 from mvla_pruned_ros.rigs.synthetic_robot import BASE, EXTRINSICS, FRAME, synthetic_messages
@@ -30,7 +31,7 @@ EXAMPLES = 250
 
 
 @pytest.fixture(scope="module")
-def policy(tiny_policy_folder: Path) -> LoadedPolicy:
+def policy(tiny_policy_folder: Path) -> Policy:
     return load_policy(tiny_policy_folder)
 
 
@@ -42,7 +43,7 @@ def messages_of(stream: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("stream", [name for name in STREAMS if name != "instruction"])
-def test_malformed_message_is_refused_or_makes_a_finite_observation(stream: str, policy: LoadedPolicy) -> None:
+def test_malformed_message_is_refused_or_makes_a_finite_observation(stream: str, policy: Policy) -> None:
     seen = {"refused": 0, "not ready": 0, "used": 0}
 
     @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

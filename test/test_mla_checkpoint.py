@@ -18,12 +18,12 @@ from safetensors.torch import load_file, save_file
 from mvla_pruned_ros.cli.main import main
 from mvla_pruned_ros.policy.engine.weight_files import INDEX, CheckpointError, write_shards
 from mvla_pruned_ros.policy.fingerprint import policy_fingerprint
-from mvla_pruned_ros.policy.loading import load_config, load_policy
 from mvla_pruned_ros.policy.mla.checkpoint import load_mla_parts
 from mvla_pruned_ros.policy.mla.config import MLAConfig
 from mvla_pruned_ros.policy.mla.convert import convert
 from mvla_pruned_ros.policy.mla.policy import MLAPolicy
 from mvla_pruned_ros.policy.mla.upstream import sources
+from mvla_pruned_ros.policy.source import load_config, load_policy
 
 State = dict[str, dict[str, Any]]
 WEIGHTS = "model-00001-of-00001.safetensors"

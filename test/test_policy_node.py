@@ -466,7 +466,7 @@ def process(folder: Path, camera: CameraModel, **parameters: str) -> subprocess.
     } | parameters
     arguments = [part for name, value in values.items() for part in ("-p", f"{name}:={value}")]
     return subprocess.Popen(
-        [sys.executable, "-m", "mvla_pruned_ros.node.policy_node", "--ros-args", *arguments],
+        [sys.executable, "-m", "mvla_pruned_ros.node.executable", "--ros-args", *arguments],
         stderr=subprocess.PIPE,
         text=True,
         env=dict(os.environ),

@@ -34,7 +34,7 @@ BUSY_S = 1.0  # a busy computer
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 # Forked from one server that has loaded the libraries: a node is there at once, and is a process as any other.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["mvla_pruned_ros.node.policy_node"])
+PROCESSES.set_forkserver_preload(["mvla_pruned_ros.node.executable"])
 
 
 def node_process(arguments: list[str], domain: str, log: str, hold: str) -> None:
@@ -43,10 +43,10 @@ def node_process(arguments: list[str], domain: str, log: str, hold: str) -> None
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-    from mvla_pruned_ros.node import policy_node
+    from mvla_pruned_ros.node import executable, loading
 
     if hold:
-        owner = policy_node.PolicySource if hold == "load" else policy_node
+        owner = loading.PolicySource if hold == "load" else loading
         slow = getattr(owner, hold)
 
         def held(*args: Any, **kwargs: Any) -> Any:
@@ -58,7 +58,7 @@ def node_process(arguments: list[str], domain: str, log: str, hold: str) -> None
 
         setattr(owner, hold, held)
     sys.argv = ["policy_node", "--ros-args", *arguments]
-    policy_node.main()
+    executable.main()
 
 
 class Child:

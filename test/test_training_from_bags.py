@@ -66,7 +66,7 @@ def test_bag_gives_the_same_demonstrations_as_the_simulator(trained: Path) -> No
 
 
 def test_training_on_it_leaves_a_policy(trained: Path) -> None:
-    from mvla_pruned_ros.policy.loading import load_policy
+    from mvla_pruned_ros.policy.source import load_policy
 
     policy = load_policy(trained)
     policy.check_instruction("press the button from the top")

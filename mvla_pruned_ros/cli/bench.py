@@ -83,7 +83,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _measure(args: argparse.Namespace) -> list[dict[str, Any]]:
-    import torch
     from rich.console import Console
     from rich.progress import Progress
 
@@ -91,6 +90,7 @@ def _measure(args: argparse.Namespace) -> list[dict[str, Any]]:
     from ..evaluation.latency.costs import measure_floor
     from ..evaluation.latency.subject import Subject, resized
     from ..models import policy_folder
+    from ..policy.engine.device import set_threads
     from ..policy.mvla.presets import preset
 
     for method in args.method:
@@ -102,7 +102,7 @@ def _measure(args: argparse.Namespace) -> list[dict[str, Any]]:
     if args.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {args.threads}")
     sizes = (args.width, args.depth, args.image_size, args.groups)
-    torch.set_num_threads(args.threads)
+    set_threads(args.threads)
     if args.policy is not None:
         if any(size is not None for size in sizes):
             raise ValueError(

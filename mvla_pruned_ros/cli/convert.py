@@ -72,10 +72,10 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert, with a progress bar."""
-    import torch
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from ..policy.engine.weight_files import dtype_named
     from ..policy.mla.convert import convert
     from ..policy.mvla.repack import is_policy_folder, repack
 
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
 
         config: MLAConfig | MVLAConfig
         if trained:
-            config = repack(args.source, args.out, getattr(torch, dtype), shard_bytes, on_tensor)
+            config = repack(args.source, args.out, dtype_named(dtype), shard_bytes, on_tensor)
         else:
             config = convert(
                 args.source,
@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
                 tokenizer=args.tokenizer,
                 overrides=args.sizes,
                 blank_before_proprio=args.blank_before_proprio,
-                dtype=getattr(torch, dtype),
+                dtype=dtype_named(dtype),
                 shard_bytes=shard_bytes,
                 on_tensor=on_tensor,
             )

@@ -18,14 +18,14 @@ def run_follow(args: argparse.Namespace) -> int:
             raise ValueError(f"--{name} does not go with --follow, which takes all from what the node recorded")
     # Before torch is loaded: its threads that spin while they wait make a busy machine slow.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    import torch
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ..bags.reader import Bag
     from ..models import policy_folder
+    from ..policy.engine.device import set_threads
     from ..policy.fingerprint import policy_fingerprint
-    from ..policy.loading import load_policy
+    from ..policy.source import load_policy
     from ..replay.follow import RecordedCalls
     from ..replay.follow_report import VERDICTS, follow_bag, machine_here
 
@@ -41,7 +41,7 @@ def run_follow(args: argparse.Namespace) -> int:
                 f"{node['fingerprint']}: name its folder with --policy"
             )
         device = node["device"] if args.device == "auto" else args.device
-        torch.set_num_threads(node["torch_threads"])
+        set_threads(node["torch_threads"])
         policy = load_policy(folder, device, node["precision"])
         here = machine_here(policy, folder, device, node["precision"], fingerprint)
         args.out.mkdir(parents=True, exist_ok=True)

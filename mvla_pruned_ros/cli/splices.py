@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
     from ..evaluation.splices.plot import splice_svg
     from ..models import policy_folder
     from ..policy.engine.machine import machine
-    from ..policy.loading import load_policy
     from ..policy.runtime import PolicyRuntime
+    from ..policy.source import load_policy
     from ..pruning.methods import make_pruner
     from ..pruning.tri_stage.config import TriStageConfig
     from ..sim.robot import robot_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
+import threading
 
 from ..types import ActionChunk
 
@@ -10,12 +10,18 @@ from ..types import ActionChunk
 class ChunkBuffer:
     """Holds the newest chunk and says which of its actions is due.
 
-    Actions are indexed by the stamp of their observation: a chunk that arrives late joins at the action that is
-    due now, and what lies in the past is skipped. Written by one thread and read by others without a lock: the pair
-    of chunks is replaced by one assignment.
+    Actions are indexed by the stamp of their observation: a chunk that arrives late joins at the action that is due
+    now, and what lies in the past is skipped. A chunk belongs to the episode, the generation, in which its observation
+    was made: one of an older generation cannot be put. Written by several threads under a lock and read by others
+    without one: the pair of chunks is replaced by one assignment.
+
+    Attributes:
+        generation: of the episode now.
     """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.generation = 0
         self._chunks: tuple[ActionChunk | None, ActionChunk | None] = (None, None)  # in use, the one before
 
     @property
@@ -23,13 +29,15 @@ class ChunkBuffer:
         """The newest chunk."""
         return self._chunks[0]
 
-    def put(self, chunk: ActionChunk) -> bool:
-        """Take a chunk; False when its observation is not newer than that of the one in use."""
-        newest = self._chunks[0]
-        if newest is not None and chunk.stamp_ns <= newest.stamp_ns:
-            return False
-        self._chunks = (chunk, newest)
-        return True
+    def put(self, chunk: ActionChunk, generation: int) -> bool:
+        """Take a chunk; False when it is of another generation, or its observation no newer than that of the one in
+        use."""
+        with self._lock:
+            newest = self._chunks[0]
+            if generation != self.generation or (newest is not None and chunk.stamp_ns <= newest.stamp_ns):
+                return False
+            self._chunks = (chunk, newest)
+            return True
 
     def due(self, time_ns: int) -> tuple[ActionChunk, int] | None:
         """Chunk and index of the action due at that time, which is held over its step; None before the first chunk and
@@ -45,18 +53,23 @@ class ChunkBuffer:
         index = chunk.index_at(time_ns)
         return (chunk, index) if 0 <= index < len(chunk.actions) else None
 
-    def action_at(self, time_ns: int) -> np.ndarray | None:
-        """(A,) action due at that time; None where ``due`` is."""
-        due = self.due(time_ns)
-        return None if due is None else due[0].actions[due[1]]
+    def clear(self) -> None:
+        """Drop the chunks; the episode goes on."""
+        with self._lock:
+            self._chunks = (None, None)
 
-    def remaining_s(self, time_ns: int) -> float:
-        """Seconds until the newest chunk is exhausted; 0 without one or after its end."""
-        newest = self._chunks[0]
-        if newest is None:
-            return 0.0
-        return max(0.0, len(newest.actions) * newest.step_s - (time_ns - newest.stamp_ns) * 1e-9)
+    def flush(self, generation: int | None = None) -> int:
+        """Begin another episode: forget everything, stamps included, as time may have gone back.
 
-    def flush(self) -> None:
-        """Forget everything, stamps included: time may have gone back."""
-        self._chunks = (None, None)
+        Args:
+            generation: the one that the caller believes to be in. Nothing is done when it is over already.
+
+        Returns:
+            The generation to put chunks with from now on, which is ``generation`` itself when that is over.
+        """
+        with self._lock:
+            if generation is not None and generation != self.generation:
+                return generation
+            self.generation += 1
+            self._chunks = (None, None)
+            return self.generation

@@ -1,4 +1,4 @@
-"""``~/call``: what each policy call was given and what it answered, for ``mvla replay --follow``."""
+"""What the node says of each policy call, for those who listen: figures, a record to follow, pictures, kept points."""
 
 from __future__ import annotations
 
@@ -6,46 +6,72 @@ import dataclasses
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import String
 
 from ..observation.frames import sensor_poses
 from ..policy.call_record import CallRecord
+from ..policy.engine.device import thread_count
 from ..policy.engine.machine import machine
 from ..policy.fingerprint import policy_fingerprint
-from ..policy.source import PolicySource
+from ..policy.mvla.preprocess import square_image
 from ..pruning.base import Pruner
 from ..pruning.tri_stage.pruner import TriStagePruner
+from ..reports.overlay import KEPT_FIELDS, draw_overlay, kept_points
+from .command_publisher import REPORT_QOS
+from .diagnostics import call_json
+from .loading import Loaded
 from .parameters import Settings
+from .ros_messages import ENCODER
 from .worker import Result
+
+PICTURE_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+OVERLAY_PX = 192  # about so large is the square that is drawn on, before it is enlarged
 
 
 class CallReport:
-    """Publishes a ``CallRecord`` per call, when somebody listens."""
+    """Publishes ``~/pruning``, ``~/call``, ``~/overlay`` and ``~/kept_points``."""
 
-    def __init__(self, node: Node, qos: QoSProfile) -> None:
-        self._publisher = node.create_publisher(String, "~/call", qos)
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._figures = node.create_publisher(String, "~/pruning", REPORT_QOS)
+        self._record = node.create_publisher(String, "~/call", REPORT_QOS)
+        self._overlay = node.create_publisher(Image, "~/overlay", PICTURE_QOS)
+        self._kept_points = node.create_publisher(PointCloud2, "~/kept_points", PICTURE_QOS)
         self._about: dict[str, Any] = {}
 
-    def configured(self, settings: Settings, source: PolicySource, device_name: str) -> None:
+    def configured(self, settings: Settings, loaded: Loaded) -> None:
         """A policy was loaded. Of code there is no fingerprint."""
-        import torch
-
-        folder = source.folder
+        source, folder = loaded.source, loaded.source.folder
         self._about = {
             "policy": source.name if folder is None or source.name == folder.name else str(folder.resolve()),
             "fingerprint": policy_fingerprint(folder) if folder is not None else None,
             "device": settings["device"],
-            "device_name": device_name,
+            "device_name": loaded.policy.device_name,
             "precision": settings["precision"],
-            "torch_threads": torch.get_num_threads(),
+            "torch_threads": thread_count(),
             **machine(),
         }
 
-    def publish(self, result: Result, settings: Settings, topics: dict[str, str]) -> None:
-        """One call. topics: stream -> resolved name."""
-        if self._publisher.get_subscription_count():
-            self._publisher.publish(String(data=record_of(result, settings, topics, self._about).to_json()))
+    def publish(self, result: Result, settings: Settings, topics: dict[str, str], frames_received: int) -> None:
+        """One call, on the worker's thread. topics: stream -> resolved name. frames_received: images so far."""
+        observation, stamp_ns = result.observation, result.observation.stamp_ns
+        if self._record.get_subscription_count():
+            self._record.publish(ENCODER.text(record_of(result, settings, topics, self._about).to_json()))
+        if self._figures.get_subscription_count():
+            age_ms = (self._node.get_clock().now().nanoseconds - stamp_ns) / 1e6
+            self._figures.publish(ENCODER.text(call_json(result, age_ms, frames_received)))
+        selection, layout = result.inference.selection, result.inference.layout
+        if self._overlay.get_subscription_count():
+            grid = layout.grid[0]
+            size = max(1, OVERLAY_PX // grid) * grid
+            image, camera = square_image(observation.image, observation.camera, size)
+            picture = draw_overlay(image, selection, layout, camera)
+            self._overlay.publish(ENCODER.image(picture, "rgb8", stamp_ns, settings["camera_frame"]))
+        if self._kept_points.get_subscription_count():
+            points = kept_points(selection, layout)
+            self._kept_points.publish(ENCODER.cloud(KEPT_FIELDS, points, stamp_ns, settings["base_frame"]))
 
 
 def record_of(result: Result, settings: Settings, topics: dict[str, str], about: dict[str, Any]) -> CallRecord:

@@ -94,6 +94,7 @@ class Commander:
             self.active = False
             self._chunks.flush()
             self._safe_command("deactivated")
+            self._worker = None
         if self._timer is not None:
             self._timer.cancel()
         return True
@@ -133,7 +134,7 @@ class Commander:
                 reason = "no policy call was finished in time"
             else:
                 return
-            self._chunks.flush()
+            self._chunks.clear()
             self._safe_command(reason)
 
     def _tick(self) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import math
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from ..observation.synchronizer import Synchronizer
+from .commander import Commander
+from .loading import Loaded
+from .parameters import Settings
 from .worker import MAX_FAILURES, Result, Worker
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -23,83 +27,117 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def inference_status(
-    name: str, *, active: bool, worker: Worker | None, store: Synchronizer, silent: list[str], refused: str | None,
-    max_age_s: float, slow_ms: float, instruction: str, device: str, memory_mb: float, late_shapes: int, pruning: bool,
-    commands: dict[str, Any], motion: list[tuple[bytes, str]], image_publishers: int, links: list[str],
-    stopped_s: float,
-) -> DiagnosticStatus:  # fmt: skip
-    """One status with everything; its level is that of the worst finding, its message names it.
+@dataclass(frozen=True)
+class View:
+    """The node as a look at its diagnostics finds it.
 
-    Args:
-        late_shapes: see ``Policy``. pruning: whether calls are pruned, see parameter ``prune``.
-        silent: topics that are silent. refused: why the last instruction was refused. commands: counters of commands.
-        motion: why the arm may not be moved, each with its level.
+    Attributes:
+        name: of the node. loaded: None while it is not configured. worker: None while it is not active.
+        refused: why the last instruction was refused.
         image_publishers: how many publish images: some, but no frame, points to a shared-memory segment too small.
-        stopped_s: for how long the commands have been safe ones.
-        links: what is wrong between this node's topics and those at their other ends, see ``links``.
+        links: what is wrong between this node's topics and those at their other ends, see ``qos_checks``.
     """
-    findings: list[tuple[bytes, str]] = []
-    if not active:
-        findings.append((WARN, "not active: no commands are published"))
-    else:
-        if not instruction:
-            findings.append((WARN, "no instruction: set the parameter instruction or publish on ~/instruction"))
+
+    name: str
+    settings: Settings
+    loaded: Loaded | None
+    worker: Worker | None
+    store: Synchronizer
+    commander: Commander
+    refused: str | None
+    image_publishers: int
+    links: list[str]
+
+    @property
+    def _max_age_s(self) -> float:
+        return self.settings["max_observation_age_ms"] / 1e3
+
+    def status(self) -> DiagnosticStatus:
+        """One status with everything; its level is that of the worst finding, its message names them all."""
+        active = self.commander.active
+        found = self._findings() if active else [(WARN, "not active: no commands are published")]
+        if self.refused:
+            found.append((WARN, self.refused))
+        found.sort(key=lambda finding: finding[0], reverse=True)
+        return DiagnosticStatus(
+            level=found[0][0] if found else OK,
+            name=f"{self.name}: inference",
+            message="; ".join(text for _, text in found) or "running",
+            hardware_id=self._device,
+            values=[KeyValue(key=k, value=_text(v)) for k, v in self._values().items()],
+        )
+
+    def _findings(self) -> list[tuple[bytes, str]]:
+        """What is not as it should be, in an active node: level and text."""
+        found: list[tuple[bytes, str]] = []
+        if not self.settings["instruction"]:
+            found.append((WARN, "no instruction: set the parameter instruction or publish on ~/instruction"))
+        silent = self.store.silent(self._max_age_s)
         if silent:
-            text = f"no data for more than {max_age_s:g} s on {', '.join(silent)}: the arm is stopped"
-            if store.topics["image"] in silent and image_publishers and store.frames_received == 0:
-                text += (
-                    f"; {image_publishers} publisher of images is matched but no frame arrives: start it with "
-                    "FASTDDS_DEFAULT_PROFILES_FILE set to this package's node/fastdds.xml"
-                )
-            findings.append((ERROR, text))
-        findings += [(WARN, text) for text in links]
+            found.append((ERROR, self._silence(silent)))
+        found += [(WARN, text) for text in self.links]
+        worker = self.worker
         if worker is not None and worker.failure:
             stuck = worker.failures >= MAX_FAILURES
             remedy = "; call ~/reset" if stuck and worker.alive else ""
-            findings.append((ERROR if stuck else WARN, worker.failure + remedy))
+            found.append((ERROR if stuck else WARN, worker.failure + remedy))
         if worker is not None and time.monotonic() - worker.refused_at < REFUSED_LATELY_S:
-            findings.append((WARN, worker.refusal))
-        findings += motion
-        if commands["clock_stopped"]:
-            findings.append((ERROR, "the clock stands still: the arm is stopped"))
-        if worker is not None and (slow := worker.slow_in_a_row(slow_ms)):
-            findings.append((ERROR if slow >= SLOW_IN_A_ROW else WARN, f"policy calls slower than {slow_ms:g} ms"))
-        if worker is not None and worker.busy_s() > max(max_age_s, slow_ms / 1e3):
-            findings.append((ERROR, f"a policy call has not returned for {worker.busy_s():.1f} s: the arm is stopped"))
-        elif worker is not None and not findings and worker.idle_s() > max_age_s:
-            findings.append(
-                (ERROR, f"no image found its partners for more than {max_age_s:g} s: the arm is stopped; stamps of the "
-                 "streams differ by more than sync_tolerance_ms, see the counts of what was dropped")
-            )  # fmt: skip
-        elif worker is not None and worker.last is not None and not findings and stopped_s > max_age_s:
+            found.append((WARN, worker.refusal))
+        found += self.commander.findings()
+        if self.commander.clock_stopped():
+            found.append((ERROR, "the clock stands still: the arm is stopped"))
+        return found if worker is None else found + self._lateness(worker, bool(found))
+
+    def _silence(self, silent: list[str]) -> str:
+        text = f"no data for more than {self._max_age_s:g} s on {', '.join(silent)}: the arm is stopped"
+        if self.store.topics["image"] in silent and self.image_publishers and self.store.frames_received == 0:
+            text += (
+                f"; {self.image_publishers} publisher of images is matched but no frame arrives: start it with "
+                "FASTDDS_DEFAULT_PROFILES_FILE set to this package's node/fastdds.xml"
+            )
+        return text
+
+    def _lateness(self, worker: Worker, known: bool) -> list[tuple[bytes, str]]:
+        """Calls that are slow, hang, are not made or come too late. known: a cause of the last two was found."""
+        found: list[tuple[bytes, str]] = []
+        slow_ms, max_age_s = self.settings["slow_policy_ms"], self._max_age_s
+        if slow := worker.slow_in_a_row(slow_ms):
+            found.append((ERROR if slow >= SLOW_IN_A_ROW else WARN, f"policy calls slower than {slow_ms:g} ms"))
+        if worker.busy_s() > max(max_age_s, slow_ms / 1e3):
+            found.append((ERROR, f"a policy call has not returned for {worker.busy_s():.1f} s: the arm is stopped"))
+        elif not known and not found and worker.idle_s() > max_age_s:
+            found.append((ERROR, f"no image found its partners for more than {max_age_s:g} s: the arm is stopped; "
+                          "stamps of the streams differ by more than sync_tolerance_ms, see the counts of what was "
+                          "dropped"))  # fmt: skip
+        elif not known and not found and worker.last is not None and self.commander.stopped_s() > max_age_s:
             chunk = worker.last.inference.chunk
-            findings.append(
-                (ERROR, f"actions come too late: a chunk lasts {len(chunk.actions) * chunk.step_s * 1e3:.0f} ms and is "
-                 "over before it is in place: the arm is stopped; see age_ms on ~/pruning")
-            )  # fmt: skip
-    if refused:
-        findings.append((WARN, refused))
-    values: dict[str, Any] = {"instruction": instruction, "device": device, "device_memory_mb": memory_mb,
-                              "late_shapes": late_shapes, "pruning": pruning}  # fmt: skip
-    if worker is not None:
-        values["policy_rate_hz"] = worker.rate_hz()
-        if worker.last is not None:
-            values |= call_values(worker.last)
-    values["frames_received"] = store.frames_received
-    values |= {f"age_s {store.topics[n]}": math.nan if a is None else a for n, a in store.ages_s().items()}
-    values |= commands
-    values |= {f"dropped {cause}": count for cause, count in sorted(store.drops.items())}
-    level, message = max(findings, key=lambda f: f[0], default=(OK, "running"))
-    if len(findings) > 1:
-        message = "; ".join(text for _, text in sorted(findings, key=lambda f: f[0], reverse=True))
-    return DiagnosticStatus(
-        level=level,
-        name=name,
-        message=message,
-        hardware_id=device,
-        values=[KeyValue(key=k, value=_text(v)) for k, v in values.items()],
-    )
+            found.append((ERROR, f"actions come too late: a chunk lasts {len(chunk.actions) * chunk.step_s * 1e3:.0f} "
+                          "ms and is over before it is in place: the arm is stopped; see age_ms on "
+                          "~/pruning"))  # fmt: skip
+        return found
+
+    @property
+    def _device(self) -> str:
+        return self.loaded.policy.device_name if self.loaded else self.settings["device"]
+
+    def _values(self) -> dict[str, Any]:
+        """Figures by key."""
+        policy, worker, store = self.loaded and self.loaded.policy, self.worker, self.store
+        values: dict[str, Any] = {
+            "instruction": self.settings["instruction"],
+            "device": self._device,
+            "device_memory_mb": policy.memory_mb() if policy else 0.0,
+            "late_shapes": policy.late_shapes if policy else 0,
+            "pruning": bool(self.loaded and self.loaded.runtime.prune and self.settings["method"] != "none"),
+        }
+        if worker is not None:
+            values["policy_rate_hz"] = worker.rate_hz()
+            if worker.last is not None:
+                values |= call_values(worker.last)
+        values["frames_received"] = store.frames_received
+        values |= {f"age_s {store.topics[n]}": math.nan if a is None else a for n, a in store.ages_s().items()}
+        values |= self.commander.counts | {"clock_stopped": self.commander.clock_stopped()}
+        return values | {f"dropped {cause}": count for cause, count in sorted(store.drops.items())}
 
 
 def call_values(result: Result) -> dict[str, Any]:

@@ -1,119 +1,81 @@
 """The policy node: camera, depth or cloud, pose and instruction in; commands and diagnostics out.
 
-Threads: one spins the executor, whose callbacks only store the newest messages; one inference worker
-(``ros/worker.py``) replaces chunks; the command timer, which reads the one in use, and the watchdog have threads of
-their own and wait for neither. What they share is replaced by assignment (chunk, settings, state of the robot) or
-locked inside ``Synchronizer`` and ``Commander``, which decides what is sent to the robot.
-
-One thread for all callbacks, not rclpy's multi-threaded executor: that one hands each callback to another thread and
-builds its wait set anew for it, half as much processor time again, all of it taken from the worker's interpreter.
+Threads: one spins the executor, whose callbacks only store the newest messages; one inference worker (``worker``) puts
+chunks; the command timer, which reads the one in use, and the watchdog have threads of their own and wait for neither.
+What they share is replaced by assignment (chunk, settings, state of the robot) or locked inside ``Synchronizer``,
+``ChunkBuffer`` and ``Commander``, which decides what is sent to the robot.
 """
 
 from __future__ import annotations
 
 import difflib
 import gc
-import os
-import signal
-import sys
-import threading
-import time
-from collections.abc import Sequence
 from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
-from rclpy.duration import Duration
+from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
-from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from ..control.action_spaces import CommandForm
 from ..control.chunk_buffer import ChunkBuffer
-from ..observation.builder import ObservationBuilder
 from ..observation.frames import Lookup
 from ..observation.streams import is_camera_info
 from ..observation.synchronizer import MatchedMessages, Synchronizer
-from ..policy.base import Policy
-from ..policy.mvla.preprocess import square_image
-from ..policy.runtime import PolicyRuntime
-from ..policy.source import PolicySource
-from ..pruning.methods import make_pruner
-from ..reports.overlay import KEPT_FIELDS, draw_overlay, kept_points
-from ..types import ActionSpace, Observation
-from .autostart import Autostart
+from ..types import Observation
 from .call_report import CallReport
-from .command_publisher import COMMAND_QOS, REPORT_QOS
+from .clock_watch import ClockWatch
+from .command_publisher import COMMAND_QOS
 from .commander import Commander
-from .diagnostics import call_json, inference_status
-from .environment import prepare_environment
-from .malloc import keep_freed_memory
+from .diagnostics import View
+from .loading import Loaded, load
 from .parameters import SPECS, ParameterSet, Settings, joint_names_of
 from .qos_checks import link_problems
 from .robot_state import RobotStateReader
-from .ros_messages import ENCODER, use_installed_readers
 from .subscriptions import input_topics
-from .tf_lookup import Transforms
-from .warm_up import frames_of, warm_up
+from .tf_lookup import TfLookup
 from .watchdog import Watchdog
-from .worker import Result, Worker
+from .worker import Worker
 
-SENSOR_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 WATCHDOG_PERIOD_S = 0.05
 DIAGNOSTICS_PERIOD_S = 1.0
-OVERLAY_PX = 192  # about so large is the square that is drawn on, before it is enlarged
-# How long the inference thread may hold the interpreter while a callback waits for it. Python's own 5 ms, several times
-# per callback, let frames be overwritten before they were taken.
-SWITCH_INTERVAL_S = 0.0005
 
 
 class PolicyNode(LifecycleNode):
-    """See the module. Configure loads and warms up, activate turns outputs on, deactivate ends in one safe command."""
+    """See the module. Configure loads and warms up, activate turns outputs on, deactivate ends in one safe command.
+
+    Attributes:
+        configuring: whether a policy is being loaded.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__("policy", **options)
-        self._policy: Policy | None = None
+        self._loaded: Loaded | None = None  # all that configure made
         self._worker: Worker | None = None
-        self._transforms: Transforms | None = None
+        self._tf: TfLookup | None = None
+        self._watchdog: Watchdog | None = None
         self._closed = False  # outputs stay off
         self.configuring = False
         self._refused: str | None = None
+        self._reported_level = DiagnosticStatus.OK  # the last in the log
         self._chunks = ChunkBuffer()
         self._parameters_ = ParameterSet(self, self._check)
         self._refuse_unknown_overrides()
-        settings = self._parameters_.settings
-
-        self._subscribe(settings)
-        self._commander = Commander(
-            self, lambda: self._parameters_.settings, self._chunks, self._state, self._callback_failed
-        )
+        self._subscribe(self._settings())
+        self._commander = Commander(self, self._settings, self._chunks, self._state, self.callback_failed)
+        self._calls = CallReport(self)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._pruning = self.create_publisher(String, "~/pruning", REPORT_QOS)
-        self._calls = CallReport(self, REPORT_QOS)
-        self._overlay = self.create_publisher(Image, "~/overlay", SENSOR_QOS)
-        self._kept_points = self.create_publisher(PointCloud2, "~/kept_points", SENSOR_QOS)
         self.create_service(Trigger, "~/reset", self._reset_service)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._watchdog: Watchdog | None = None
-        self._drift_ns: int | None = None  # node clock minus steady clock at the last look
-        self._reported_level = DiagnosticStatus.OK  # the last in the log
-        self.create_timer(DIAGNOSTICS_PERIOD_S, self._diagnose, clock=steady)
-        threshold = JumpThreshold(
-            min_forward=Duration(nanoseconds=round(settings["max_clock_jump_ms"] * 1e6)),
-            min_backward=Duration(nanoseconds=-1),
-            on_clock_change=True,
-        )
-        # Kept, or the callback is dropped with its handle.
-        self._jump = self.get_clock().create_jump_callback(threshold, post_callback=self._clock_jumped)
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._diagnose, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._clock_watch = ClockWatch(self, self._settings, self._forget)
+
+    def _settings(self) -> Settings:
+        """The newest snapshot of the parameters."""
+        return self._parameters_.settings
 
     def _refuse_unknown_overrides(self) -> None:
         """rclpy leaves out what it does not know: a misspelt limit would silently not hold."""
@@ -156,7 +118,7 @@ class PolicyNode(LifecycleNode):
         self.create_subscription(String, "~/instruction", self._instruct, COMMAND_QOS)
 
     def _take(self, name: str, message: Any) -> None:
-        age_ns = round(self._parameters_.settings["max_observation_age_ms"] * 1e6)
+        age_ns = round(self._settings()["max_observation_age_ms"] * 1e6)
         self._store.put(name, message, self.get_clock().now().nanoseconds, age_ns)
         if name == "ee_pose":
             self._state.take_pose(message)
@@ -169,16 +131,12 @@ class PolicyNode(LifecycleNode):
 
     def _check(self, settings: Settings) -> None:
         """What only a loaded policy can say of a set of parameters."""
-        if self._policy is not None and settings["instruction"]:
-            self._policy.check_instruction(settings["instruction"])
-
-    def _observe(self, matched: MatchedMessages, settings: Settings) -> Observation:
-        return self._builder.build(matched, settings["instruction"])
+        if self._loaded is not None and settings["instruction"]:
+            self._loaded.policy.check_instruction(settings["instruction"])
 
     def _listen_to_tf(self) -> Lookup:
-        if self._transforms is None:
-            self._transforms = Transforms(self, lambda: self._parameters_.settings["tf_timeout_ms"] / 1e3)
-        return self._transforms.lookup
+        self._tf = TfLookup(self, lambda: self._settings()["tf_timeout_ms"] / 1e3)
+        return self._tf.lookup
 
     # --- lifecycle ---------------------------------------------------------------------------------------------
 
@@ -186,50 +144,37 @@ class PolicyNode(LifecycleNode):
         """Load, check, warm up; on failure one message says what to do."""
         self.configuring = True
         try:
-            return self._configure()
+            self._setup()
+        except Exception as error:  # rclpy would swallow it without a word
+            reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            self.get_logger().error(f"cannot configure: {reason}")
+            self._teardown()
+            return TransitionCallbackReturn.FAILURE
         finally:
             self.configuring = False
+        return TransitionCallbackReturn.SUCCESS
 
-    def _take_form(self, space: ActionSpace, action_dim: int) -> None:
-        """See ``PolicySource.load``; what is known here is which commands can be made of such actions."""
-        settings = self._parameters_.settings
-        self._form = CommandForm(settings["command_interface"], space, action_dim, joint_names_of(settings))
-
-    def _configure(self) -> TransitionCallbackReturn:
-        settings = self._parameters_.settings
-        try:
-            self._builder = ObservationBuilder(frames_of(settings, self._listen_to_tf))
-            if settings["torch_threads"]:
-                import torch
-
-                torch.set_num_threads(settings["torch_threads"])
-            source = PolicySource.of(settings["policy"])
-            policy = source.load(settings["device"], settings["precision"], self._take_form)
-            source.pruning()  # the declared defaults; a broken file must not pass unseen
-            if settings["instruction"]:
-                policy.check_instruction(settings["instruction"])
-            runtime = PolicyRuntime(
-                policy, make_pruner(settings["method"], settings["keep_ratio"], settings.pruning, settings["seed"])
-            )
-            warmed = warm_up(runtime, settings)
-        except ValueError as error:
-            self.get_logger().error(f"cannot configure: {error}")
-            return TransitionCallbackReturn.FAILURE
-        except Exception as error:  # rclpy would swallow it without a word
-            self.get_logger().error(f"cannot configure: {type(error).__name__}: {error}")
-            return TransitionCallbackReturn.FAILURE
-        self._policy, self._runtime = policy, runtime
-        self._calls.configured(settings, source, policy.device_name)
+    def _setup(self) -> None:
+        """Make all that ``_teardown`` lets go of."""
+        settings = self._settings()
+        loaded = load(settings, self._listen_to_tf)
+        self._calls.configured(settings, loaded)
+        self._loaded = loaded
         # What is loaded stays: a full collection would go through all of torch's and Open3D's objects, and hold up
         # commands while it does.
         gc.collect()
         gc.freeze()
-        self.get_logger().info(
-            f"policy {settings['policy']} on {policy.device_name}, first call {warmed.first_ms:.0f} ms, then "
-            f"{warmed.full_ms:.1f} ms with all visual tokens and {warmed.pruned_ms:.1f} ms pruned"
-            + ("" if runtime.prune else ": nothing is pruned")
-        )
-        return TransitionCallbackReturn.SUCCESS
+        self.get_logger().info(loaded.summary(settings))
+
+    def _teardown(self) -> None:
+        """One safe command if active, then let go of model, runtime, worker and tf listener."""
+        self._halt()
+        self._worker = self._loaded = None
+        if self._tf is not None:
+            self._tf.close()
+            self._tf = None
+        gc.unfreeze()
+        gc.collect()  # what is in cycles goes now: the next configure must not hold two models
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start the worker and the commands."""
@@ -237,16 +182,20 @@ class PolicyNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE if self._closed else self._activate(state)
 
     def _activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        loaded = self._loaded
+        assert loaded is not None, "activate follows configure"
         if self._worker is not None and self._worker.alive:
             self.get_logger().error("cannot activate: the last policy call still hangs; restart the node")
             return TransitionCallbackReturn.FAILURE
         self._chunks.flush()
-        self._runtime.reset()
-        self._worker = Worker(
-            self._runtime, self._store, self._chunks, lambda: self._parameters_.settings, self._observe, self._publish
-        )
+        loaded.runtime.reset()
+
+        def observe(matched: MatchedMessages, settings: Settings) -> Observation:
+            return loaded.builder.build(matched, settings["instruction"])
+
+        self._worker = Worker(loaded.runtime, self._store, self._chunks, self._settings, observe, self._calls.publish)
         self._worker.start()
-        self._commander.start(self._form, self._worker)
+        self._commander.start(loaded.form, self._worker)
         self._watchdog = Watchdog(WATCHDOG_PERIOD_S, self._watch)
         return super().on_activate(state)
 
@@ -256,12 +205,16 @@ class PolicyNode(LifecycleNode):
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._policy = None
-        gc.unfreeze()
+        self._teardown()
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._halt()
+        self._teardown()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """A transition raised: back to unconfigured, with the arm stopped."""
+        self._teardown()
         return TransitionCallbackReturn.SUCCESS
 
     def _halt(self) -> None:
@@ -284,29 +237,14 @@ class PolicyNode(LifecycleNode):
 
     def _watch(self) -> None:
         """On a thread of its own, by steady time."""
-        self._check_clock_step()
+        self._clock_watch.check_clock_step()
         self._commander.watch()
-
-    def _check_clock_step(self) -> None:
-        """A system clock that was set is a jump too; rclpy only reports jumps of simulated time."""
-        if self.get_parameter("use_sim_time").value:
-            return
-        drift_ns = self.get_clock().now().nanoseconds - time.monotonic_ns()
-        limit_ns = self._parameters_.settings["max_clock_jump_ms"] * 1e6
-        if self._drift_ns is not None and abs(drift_ns - self._drift_ns) > limit_ns:
-            self.get_logger().warning("the system clock was set: episode forgotten")
-            self._forget()
-        self._drift_ns = drift_ns
-
-    def _clock_jumped(self, jump: TimeJump) -> None:
-        self.get_logger().warning("the clock jumped: episode forgotten")
-        self._forget()
 
     def _forget(self) -> None:
         self._chunks.flush()
         self._store.flush()
-        if self._transforms is not None:
-            self._transforms.flush()
+        if self._tf is not None:
+            self._tf.flush()
         if self._worker is not None:
             self._worker.reset()
 
@@ -317,55 +255,25 @@ class PolicyNode(LifecycleNode):
 
     # --- what it says of itself --------------------------------------------------------------------------------
 
-    def _publish(self, result: Result) -> None:
-        """Detail of one call, when somebody listens. On the worker's thread."""
-        inference, observation = result.inference, result.observation
-        self._calls.publish(result, self._parameters_.settings, self._store.topics)
-        age_ms = (self.get_clock().now().nanoseconds - observation.stamp_ns) / 1e6
-        if self._pruning.get_subscription_count():
-            self._pruning.publish(ENCODER.text(call_json(result, age_ms, self._store.frames_received)))
-        if self._overlay.get_subscription_count():
-            grid = inference.layout.grid[0]
-            size = max(1, OVERLAY_PX // grid) * grid
-            image, camera = square_image(observation.image, observation.camera, size)
-            picture = draw_overlay(image, inference.selection, inference.layout, camera)
-            frame = self._parameters_.settings["camera_frame"]
-            self._overlay.publish(ENCODER.image(picture, "rgb8", observation.stamp_ns, frame))
-        if self._kept_points.get_subscription_count():
-            points = kept_points(inference.selection, inference.layout)
-            frame = self._parameters_.settings["base_frame"]
-            self._kept_points.publish(ENCODER.cloud(KEPT_FIELDS, points, observation.stamp_ns, frame))
-
     def _diagnose(self) -> None:
-        settings = self._parameters_.settings
-        limit_s = settings["max_observation_age_ms"] / 1e3
-        policy = self._policy
-        status = inference_status(
-            f"{self.get_name()}: inference",
-            active=self._commander.active,
+        view = View(
+            name=self.get_name(),
+            settings=self._settings(),
+            loaded=self._loaded,
             worker=self._worker,
             store=self._store,
-            silent=self._store.silent(limit_s),
+            commander=self._commander,
             refused=self._refused,
-            max_age_s=limit_s,
-            slow_ms=settings["slow_policy_ms"],
-            instruction=settings["instruction"],
-            device=policy.device_name if policy else settings["device"],
-            memory_mb=policy.memory_mb() if policy else 0.0,
-            late_shapes=policy.late_shapes if policy else 0,
-            pruning=bool(policy) and self._runtime.prune and settings["method"] != "none",
-            commands=self._commander.counts | {"clock_stopped": self._commander.clock_stopped()},
-            motion=self._commander.findings(),
             image_publishers=self.count_publishers(self._store.topics["image"]),
-            stopped_s=self._commander.stopped_s(),
             links=link_problems(self, list(self._store.topics.values()), self._commander.publishers),
         )
+        status = view.status()
         self._report(status)
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 
-    def _callback_failed(self, error: Exception) -> None:
+    def callback_failed(self, error: Exception) -> None:
         """One bad callback must not leave the arm without commands."""
         self.get_logger().error(f"callback failed: {type(error).__name__}: {error}", throttle_duration_sec=1.0)
 
@@ -381,59 +289,3 @@ class PolicyNode(LifecycleNode):
             log.error(status.message)
         else:
             log.warning(status.message)
-
-
-def run(args: Sequence[str] | None = None, kind: type[PolicyNode] = PolicyNode) -> int:
-    """Run the node until SIGINT or SIGTERM; one safe command at the end. 1 when it could not be configured."""
-    prepare_environment()
-    keep_freed_memory()
-    use_installed_readers()
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    stopping, node = threading.Event(), None
-
-    def stop(*_: object) -> None:
-        first = not stopping.is_set()
-        stopping.set()
-        if first and node is not None and node.configuring:
-            raise KeyboardInterrupt  # out of a configuration that a lifecycle manager asked for
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    try:
-        node = kind()
-    except (ValueError, ParameterException) as error:
-        print(f"policy: {error}", file=sys.stderr)
-        rclpy.try_shutdown()
-        return 1
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    autostart = Autostart(node, stopping) if node.get_parameter("autostart").value else None
-    try:
-        while not stopping.is_set() and rclpy.ok():
-            try:
-                executor.spin_once(timeout_sec=0.1)
-            except (ExternalShutdownException, KeyboardInterrupt):
-                break
-            except Exception as error:
-                node._callback_failed(error)
-    finally:
-        node.close()
-        if not node.configuring:  # in a thread of its own, which cannot be interrupted: the process ends underneath
-            executor.shutdown(timeout_sec=0.5)
-            node.destroy_node()
-            rclpy.try_shutdown()
-    return 1 if autostart is not None and autostart.failed else 0
-
-
-def main() -> None:
-    """Entry point of the executable ``policy_node``."""
-    code = run()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Everything is closed; what is left, unloading torch and Open3D, takes seconds on a busy computer.
-    os._exit(code)
-
-
-if __name__ == "__main__":
-    main()

@@ -14,7 +14,7 @@ from ..observation.frames import TransformError, pose_of
 POLL_S = 0.002
 
 
-class Transforms:
+class TfLookup:
     """Listens to /tf and /tf_static from now on."""
 
     def __init__(self, node: Node, timeout_s: Callable[[], float]) -> None:
@@ -58,6 +58,10 @@ class Transforms:
             return pose_of([t.x, t.y, t.z], [q.x, q.y, q.z, q.w])
         except ValueError as error:
             raise TransformError(f"{source!r} in {target!r}: tf gives no pose: {error}") from error
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._listener.unregister()
 
     def flush(self) -> None:
         """Forget what was heard, but not what is static (clock jump): tf2 refuses what is older than it has."""

@@ -1,4 +1,4 @@
-"""The one inference thread: newest matched set in, chunk out. Nothing here touches ROS publishers or timers."""
+"""The one inference thread: newest matched set in, chunk out."""
 
 from __future__ import annotations
 
@@ -55,10 +55,11 @@ class Worker:
 
     def __init__(
         self, runtime: PolicyRuntime, store: Synchronizer, chunks: ChunkBuffer, settings: Callable[[], Settings],
-        observe: Callable[[MatchedMessages, Settings], Observation], on_result: Callable[[Result], None],
+        observe: Callable[[MatchedMessages, Settings], Observation],
+        on_result: Callable[[Result, Settings, dict[str, str], int], None],
     ) -> None:  # fmt: skip
-        """Args: settings: newest snapshot. observe: messages to an observation (raises ConversionError). on_result:
-        called on the worker's thread."""
+        """Args: settings: newest snapshot. observe: messages to an observation (raises ConversionError).
+        on_result: called on the worker's thread with the result, the settings, topics by stream and images so far."""
         self._runtime, self._store, self._chunks = runtime, store, chunks
         self._settings, self._observe, self._on_result = settings, observe, on_result
         self._applied: Settings | None = None
@@ -66,6 +67,7 @@ class Worker:
         self._instruction = ""
         self._reset_wanted = threading.Event()
         self._stop = threading.Event()
+        self._generation = chunks.generation
         self._camera_shape: tuple[float, ...] | None = None
         self.failure: str | None = None
         self.failures = 0
@@ -119,7 +121,7 @@ class Worker:
             if not settings["instruction"] or self.failures >= MAX_FAILURES:
                 self._reset_wanted.wait(IDLE_S)
                 continue
-            self._free_at = time.monotonic()
+            self._free_at, self._generation = time.monotonic(), self._chunks.generation
             matched = self._store.wait(round(settings["sync_tolerance_ms"] * 1e6), IDLE_S)
             if matched is not None:
                 self._busy, self._changed_at = True, time.monotonic()
@@ -128,7 +130,7 @@ class Worker:
 
     def _forget(self) -> None:
         self._runtime.reset()
-        self._chunks.flush()
+        self._generation = self._chunks.flush(self._generation)
 
     def _infer(self, matched: MatchedMessages, settings: Settings) -> None:
         try:
@@ -160,7 +162,7 @@ class Worker:
             return  # the episode this was meant for is over
         self.failure, self.failures = None, 0
         self.used_at, self.seen_ns = matched.received_at, matched.oldest_ns
-        self._chunks.put(inference.chunk)
+        self._chunks.put(inference.chunk, self._generation)
         now = time.monotonic()
         self.calls.append(now)
         self.policy_ms.append(inference.policy_ms)
@@ -170,7 +172,7 @@ class Worker:
             {name: stamp_ns(message.header) for name, message in matched.messages.items()},
             self._runtime.calls - 1, self._runtime.pruner, self._runtime.prune,
         )  # fmt: skip
-        self._on_result(self.last)
+        self._on_result(self.last, settings, self._store.topics, self._store.frames_received)
 
     def _call(self, observation: Observation, settings: Settings) -> Inference:
         """The policy; when the device runs out of memory once more with half of the tokens.

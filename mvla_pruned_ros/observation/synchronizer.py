@@ -87,6 +87,7 @@ class Synchronizer:
         self._arrived = threading.Condition(self._lock)
         self.drops: Counter[str] = Counter()
         self.frames_received = 0
+        self._interrupts = 0
         self._clear()
 
     def _clear(self) -> None:
@@ -149,7 +150,10 @@ class Synchronizer:
         """
         until = time.monotonic() + timeout_s
         with self._lock:
+            interrupts = self._interrupts
             while True:
+                if self._interrupts != interrupts:
+                    return None
                 matched = self._match(tolerance_ns)
                 if matched is not None:
                     return matched
@@ -208,6 +212,7 @@ class Synchronizer:
         return late
 
     def interrupt(self) -> None:
-        """Wake a waiting worker."""
+        """End a ``wait`` under way."""
         with self._lock:
+            self._interrupts += 1
             self._arrived.notify_all()

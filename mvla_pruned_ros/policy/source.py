@@ -19,7 +19,13 @@ from ..types import ActionSpace
 from .base import Policy
 from .conformance import check_policy
 from .engine.device import resolve_device
-from .loading import load_config, load_policy
+from .engine.weight_files import CheckpointError
+from .mla.config import ARCHITECTURE as MLA
+from .mla.config import MLAConfig
+from .mla.policy import MLAPolicy
+from .mvla.checkpoint import config_file
+from .mvla.config import MVLAConfig, read_entries
+from .mvla.policy import MVLAPolicy
 
 FACTORY = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
 
@@ -76,7 +82,8 @@ class PolicySource:
         config = load_config(self.folder)
         if check is not None:  # asked first: the weights may be many gigabytes
             check(config.action_space, config.action_dim)
-        return load_policy(self.folder, device, precision)
+        kind = MLAPolicy if isinstance(config, MLAConfig) else MVLAPolicy
+        return kind.load(self.folder, device, precision)
 
     def _made(self, device: str, precision: str) -> object:
         module_name, factory_name = self.name.split(":")
@@ -106,3 +113,35 @@ class PolicySource:
             raise ValueError(
                 f"policy {self.name}: {factory_name}({device!r}, {precision!r}) failed: {type(error).__name__}: {error}"
             ) from error
+
+
+def load_policy(name: str | Path, device: str = "cpu", precision: str = "auto") -> Policy:
+    """A policy ready to act.
+
+    Args:
+        name: of a shipped policy, a policy folder, or ``package.module:factory``. device, precision: see
+            ``resolve_device`` and ``resolve_precision``.
+
+    Raises:
+        ValueError: there is no such policy, device or precision. CheckpointError, which is one: the folder is
+            malformed; the message names the file, the key and the remedy.
+    """
+    return PolicySource.of(str(name)).load(device, precision)
+
+
+def load_config(folder: Path | str) -> MVLAConfig | MLAConfig:
+    """Configuration of a policy folder. Its ``architecture`` says which kind; without one it is an MVLA policy.
+
+    Raises:
+        CheckpointError: no such folder or configuration, or one that does not hold together.
+    """
+    path = config_file(Path(folder))
+    try:
+        architecture = read_entries(path).get("architecture")
+        if architecture is None:
+            return MVLAConfig.load(path)
+        if architecture == MLA:
+            return MLAConfig.load(path)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    raise CheckpointError(f"{path} names architecture {architecture!r}: known are {MLA!r}, and none for MVLA")

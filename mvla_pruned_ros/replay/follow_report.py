@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..policy.base import Policy
+from ..policy.engine.device import thread_count
 from ..policy.engine.machine import machine
 from .compare import named
 from .follow import FollowedCall, RecordedCalls, follow
@@ -83,11 +84,9 @@ def follow_bag(
 
 def machine_here(policy: Any, folder: Path, device: str, precision: str, fingerprint: str) -> dict[str, Any]:
     """What this runs on, with the keys of ``CallRecord.node``."""
-    import torch
-
     return {
         "policy": str(folder), "fingerprint": fingerprint, "device": device, "device_name": policy.device_name,
-        "precision": precision, "torch_threads": torch.get_num_threads(), **machine(),
+        "precision": precision, "torch_threads": thread_count(), **machine(),
     }  # fmt: skip
 
 

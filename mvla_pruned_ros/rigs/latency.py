@@ -80,7 +80,7 @@ def measure_sensor_to_command(seconds: float, policy: str = "small", device: str
 
         listener = _Listener(graph)
         try:
-            node = start("policy node", "mvla_pruned_ros.node.policy_node", parameters)
+            node = start("policy node", "mvla_pruned_ros.node.executable", parameters)
             start("camera", "mvla_pruned_ros.rigs.synthetic_robot", {})
             listen(READY_TIMEOUT_S, until_called=True)
             if not listener.calls:

@@ -23,7 +23,7 @@ def _start(folder: Path) -> None:
     global _policy
     import torch
 
-    from ...policy.loading import load_policy
+    from ...policy.source import load_policy
 
     torch.set_num_threads(1)
     _policy = load_policy(folder)

@@ -12,7 +12,6 @@ import torch
 
 from ...geometry.poses import look_at
 from ...policy.engine.device import resolve_device, resolve_precision
-from ...policy.loading import load_policy
 from ...policy.mla.config import MLAConfig
 from ...policy.mla.policy import MLAPolicy
 from ...policy.mla.random_weights import random_mla_policy
@@ -21,6 +20,7 @@ from ...policy.mvla.instruction import InstructionTokenizer
 from ...policy.mvla.model import MVLAModel
 from ...policy.mvla.normalization import ActionNormalization
 from ...policy.mvla.policy import MVLAPolicy
+from ...policy.source import load_policy
 from ...pruning.tri_stage.config import TriStageConfig
 from ...types import CameraModel, Observation
 
@@ -88,7 +88,9 @@ class Subject:
     @classmethod
     def trained(cls, folder: Path, device: str, precision: str) -> Subject:
         """A policy folder with the pruning parameters fitted to it."""
-        return cls(folder.name, load_policy(folder, device, precision), TriStageConfig.of_policy(folder))
+        policy = load_policy(folder, device, precision)
+        assert isinstance(policy, MVLAPolicy | MLAPolicy), "a folder holds no other"
+        return cls(folder.name, policy, TriStageConfig.of_policy(folder))
 
     @property
     def config(self) -> MVLAConfig | MLAConfig:

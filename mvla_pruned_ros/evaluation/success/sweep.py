@@ -63,8 +63,8 @@ class _Worker:
 
     def run(self, job: tuple[Setting, int]) -> tuple[Setting, Episode]:
         # Imported here: the parent needs no simulator, and environment variables are set by then.
-        from ...policy.loading import load_policy
         from ...policy.runtime import PolicyRuntime
+        from ...policy.source import load_policy
         from ...pruning.methods import make_pruner
         from ...sim.robot import robot_of
         from .rollout import run_episode

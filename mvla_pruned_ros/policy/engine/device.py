@@ -63,3 +63,13 @@ def to_device(x: torch.Tensor, device: torch.device) -> torch.Tensor:
     if device.type != "cuda":
         return x
     return x.pin_memory().to(device, non_blocking=True)
+
+
+def set_threads(count: int) -> None:
+    """CPU threads of the policy."""
+    torch.set_num_threads(count)
+
+
+def thread_count() -> int:
+    """CPU threads of the policy."""
+    return torch.get_num_threads()

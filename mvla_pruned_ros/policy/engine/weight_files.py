@@ -119,3 +119,8 @@ def open_weights(folder: Path, device: str = "cpu") -> Iterator[tuple[Path, Any]
             raise CheckpointError(
                 f"{path} is not a whole safetensors file ({error}): copy or convert it again"
             ) from error
+
+
+def dtype_named(name: str) -> torch.dtype:
+    """``float16``, ``bfloat16`` or ``float32``."""
+    return getattr(torch, name)

@@ -112,7 +112,7 @@ def start_policy(options: DemoOptions, environment: dict[str, str], sensors: dic
     if options.policy is not None:
         parameters["policy"] = str(options.policy)
     return ChildNode(
-        "policy node", "mvla_pruned_ros.node.policy_node", options.out / "policy.log", parameters, sensors, environment
+        "policy node", "mvla_pruned_ros.node.executable", options.out / "policy.log", parameters, sensors, environment
     )
 
 

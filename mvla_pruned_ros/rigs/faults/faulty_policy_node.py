@@ -20,7 +20,7 @@ import torch
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from ...node import diagnostics, policy_node
+from ...node import diagnostics, executable, policy_node
 from ...policy.base import PolicyOutput
 
 DIAGNOSTICS_PERIOD_S = 0.2  # so that a matrix of faults takes a minute
@@ -110,8 +110,8 @@ class FaultyPolicyNode(policy_node.PolicyNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """As the node, then put the policy that fails in the place of the real one."""
         result = super().on_configure(state)
-        if result == TransitionCallbackReturn.SUCCESS:
-            self._runtime.policy = FaultyPolicy(self._runtime.policy, self)
+        if self._loaded is not None:
+            self._loaded.runtime.policy = FaultyPolicy(self._loaded.policy, self)
         return result
 
 
@@ -119,7 +119,7 @@ def main() -> None:
     """Run until told to end."""
     policy_node.DIAGNOSTICS_PERIOD_S = DIAGNOSTICS_PERIOD_S
     diagnostics.REFUSED_LATELY_S = 2 * DIAGNOSTICS_PERIOD_S
-    code = policy_node.run(kind=FaultyPolicyNode)
+    code = executable.run(kind=FaultyPolicyNode)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -160,7 +160,7 @@ def _children(options: SoakOptions, graph: Graph, folder: Path) -> Iterator[list
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True) as recorder:
         try:
             for name, module, parameters in (
-                ("policy node", "node.policy_node", options.node_parameters()),
+                ("policy node", "node.executable", options.node_parameters()),
                 ("robot", "rigs.synthetic_robot", {"streams": "clouds", "late_file": str(folder / "late.txt")}),
             ):
                 log = folder / f"{module.split('.')[-1]}.log"
