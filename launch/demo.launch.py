@@ -31,22 +31,22 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "params_file",
                 default_value=PathJoinSubstitution([FindPackageShare(PACKAGE), "config", "demo.yaml"]),
-                description="Parameters of both nodes; the arguments below override it.",
+                description="Parameters of both nodes; the other arguments override them.",
             ),
             DeclareLaunchArgument("namespace", default_value="", description="Namespace of both nodes."),
             DeclareLaunchArgument(
-                "use_sim_time", default_value="true", description="Whether the policy node takes the time from /clock."
+                "use_sim_time", default_value="true", description="The policy node takes the time from /clock."
             ),
             DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn, error or fatal."),
             DeclareLaunchArgument(
-                "task", default_value="button-press-topdown", description="A wrong name prints those there are."
+                "task", default_value="button-press-topdown", description="Task; a wrong name prints the list."
             ),
-            DeclareLaunchArgument("seed", default_value="0", description="Scene of the first episode, then + 1."),
+            DeclareLaunchArgument("seed", default_value="0", description="Seed of the first episode; then + 1 each."),
             DeclareLaunchArgument(
-                "real_time_factor", default_value="0.5", description="Simulated over wall time, 0 as fast as possible."
+                "real_time_factor", default_value="0.5", description="Simulated / wall time; 0: as fast as possible."
             ),
             DeclareLaunchArgument(
-                "keep_ratio", default_value="0.5", description="Share of the visual tokens that stay, (0, 1]."
+                "keep_ratio", default_value="0.5", description="Share of visual tokens to keep, (0, 1]."
             ),
             Node(
                 package=PACKAGE,

@@ -1,4 +1,4 @@
-"""The policy node alone, for a robot or a simulator that runs already.
+"""The policy node alone, for a robot or a simulator that is already running.
 
 ros2 launch mvla_pruned_ros policy.launch.py params_file:=my_robot.yaml
 """
@@ -23,7 +23,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "params_file",
                 default_value=PathJoinSubstitution([FindPackageShare(PACKAGE), "config", "robot.yaml"]),
-                description="Parameters of the node; copy config/robot.yaml and fill in the extrinsics of your camera.",
+                description="Parameters: your copy of config/robot.yaml with everything marked SET THIS filled in.",
             ),
             DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node."),
             DeclareLaunchArgument("use_sim_time", default_value="false", description="Take the time from /clock."),

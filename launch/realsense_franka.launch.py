@@ -1,9 +1,8 @@
-"""The policy node between realsense2_camera, a Franka arm and MoveIt Servo, which run already. Untested on hardware.
+"""The policy node, connected to a running realsense2_camera, Franka arm and MoveIt Servo. Untested on hardware.
 
 ros2 launch mvla_pruned_ros realsense_franka.launch.py params_file:=my_copy_of_realsense_franka.yaml
 
-config/realsense_franka.yaml says what has to run, how it has to be set, and which two bridges for the gripper are yours
-to write.
+config/realsense_franka.yaml lists what has to run, with which settings, and the two gripper bridges you have to write.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from launch_ros.substitutions import FindPackageShare
 from launch import LaunchDescription
 
 PACKAGE = "mvla_pruned_ros"
-# Topic of the node: topic of the driver. ~/command/gripper keeps its name: a bridge of yours listens to it.
+# Topic of the node: topic of the driver. ~/command/gripper keeps its name; your bridge subscribes to it.
 REMAPPINGS = {
     "~/image": "/camera/camera/color/image_raw",
     "~/depth": "/camera/camera/aligned_depth_to_color/image_raw",
@@ -34,7 +33,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "params_file",
                 default_value=PathJoinSubstitution([FindPackageShare(PACKAGE), "config", "realsense_franka.yaml"]),
-                description="Your copy of config/realsense_franka.yaml; the node does not start with what is SET THIS.",
+                description="Your copy of config/realsense_franka.yaml, with everything marked SET THIS filled in.",
             ),
             DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn, error or fatal."),
             Node(
