@@ -66,7 +66,7 @@ def text_of(manifest: ElementTree.Element, tag: str) -> str:
 
 
 def third_party_imports(folders: list[Path]) -> dict[str, str]:
-    """Root module of every import that is neither the standard library's nor our own: a file that has it."""
+    """Root module of every import, and package of every message type, that is neither the standard library's nor our own: a file that has it."""
     found: dict[str, str] = {}
     for path in (p for folder in folders for p in sorted(folder.rglob("*.py"))):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -75,6 +75,8 @@ def third_party_imports(folders: list[Path]) -> dict[str, str]:
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 names = [node.module or ""]
+            elif isinstance(node, ast.Constant) and (path.name == "encode.py" or "node" in path.parts):
+                names = re.findall(r"^(\w+)/msg/\w+$", str(node.value))  # the class of a message, by name
             for name in names:
                 root = name.split(".")[0]
                 if root not in sys.stdlib_module_names and root != NAME:
