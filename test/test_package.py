@@ -66,7 +66,7 @@ def text_of(manifest: ElementTree.Element, tag: str) -> str:
 
 
 def third_party_imports(folders: list[Path]) -> dict[str, str]:
-    """Root module of every import, and package of every message type, that is neither the standard library's nor our own: a file that has it."""
+    """Root of every import, and package of every message, not of the standard library nor ours: a file that has it."""
     found: dict[str, str] = {}
     for path in (p for folder in folders for p in sorted(folder.rglob("*.py"))):
         for node in ast.walk(ast.parse(path.read_text())):

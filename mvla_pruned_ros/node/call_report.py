@@ -11,6 +11,7 @@ from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import String
 
 from ..observation.frames import sensor_poses
+from ..observation.synchronizer import Synchronizer
 from ..policy.call_record import CallRecord
 from ..policy.engine.device import thread_count
 from ..policy.engine.machine import machine
@@ -54,14 +55,14 @@ class CallReport:
             **machine(),
         }
 
-    def publish(self, result: Result, settings: Settings, topics: dict[str, str], frames_received: int) -> None:
-        """One call, on the worker's thread. topics: stream -> resolved name. frames_received: images so far."""
+    def publish(self, result: Result, settings: Settings, store: Synchronizer) -> None:
+        """One call, on the worker's thread. store: where its messages come from."""
         observation, stamp_ns = result.observation, result.observation.stamp_ns
         if self._record.get_subscription_count():
-            self._record.publish(ENCODER.text(record_of(result, settings, topics, self._about).to_json()))
+            self._record.publish(ENCODER.text(record_of(result, settings, store.topics, self._about).to_json()))
         if self._figures.get_subscription_count():
             age_ms = (self._node.get_clock().now().nanoseconds - stamp_ns) / 1e6
-            self._figures.publish(ENCODER.text(call_json(result, age_ms, frames_received)))
+            self._figures.publish(ENCODER.text(call_json(result, age_ms, store.frames_received)))
         selection, layout = result.inference.selection, result.inference.layout
         if self._overlay.get_subscription_count():
             grid = layout.grid[0]

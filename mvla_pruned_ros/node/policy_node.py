@@ -39,7 +39,7 @@ from .robot_state import RobotStateReader
 from .subscriptions import input_topics
 from .tf_lookup import TfLookup
 from .watchdog import Watchdog
-from .worker import Worker
+from .worker import Result, Worker
 
 WATCHDOG_PERIOD_S = 0.05
 DIAGNOSTICS_PERIOD_S = 1.0
@@ -193,7 +193,7 @@ class PolicyNode(LifecycleNode):
         def observe(matched: MatchedMessages, settings: Settings) -> Observation:
             return loaded.builder.build(matched, settings["instruction"])
 
-        self._worker = Worker(loaded.runtime, self._store, self._chunks, self._settings, observe, self._calls.publish)
+        self._worker = Worker(loaded.runtime, self._store, self._chunks, self._settings, observe, self._publish)
         self._worker.start()
         self._commander.start(loaded.form, self._worker)
         self._watchdog = Watchdog(WATCHDOG_PERIOD_S, self._watch)
@@ -254,6 +254,10 @@ class PolicyNode(LifecycleNode):
         return response
 
     # --- what it says of itself --------------------------------------------------------------------------------
+
+    def _publish(self, result: Result) -> None:
+        """Detail of one call, on the worker's thread."""
+        self._calls.publish(result, self._settings(), self._store)
 
     def _diagnose(self) -> None:
         view = View(

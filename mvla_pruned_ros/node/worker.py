@@ -55,11 +55,10 @@ class Worker:
 
     def __init__(
         self, runtime: PolicyRuntime, store: Synchronizer, chunks: ChunkBuffer, settings: Callable[[], Settings],
-        observe: Callable[[MatchedMessages, Settings], Observation],
-        on_result: Callable[[Result, Settings, dict[str, str], int], None],
+        observe: Callable[[MatchedMessages, Settings], Observation], on_result: Callable[[Result], None],
     ) -> None:  # fmt: skip
-        """Args: settings: newest snapshot. observe: messages to an observation (raises ConversionError).
-        on_result: called on the worker's thread with the result, the settings, topics by stream and images so far."""
+        """Args: settings: newest snapshot. observe: messages to an observation (raises ConversionError). on_result:
+        called on the worker's thread."""
         self._runtime, self._store, self._chunks = runtime, store, chunks
         self._settings, self._observe, self._on_result = settings, observe, on_result
         self._applied: Settings | None = None
@@ -172,7 +171,7 @@ class Worker:
             {name: stamp_ns(message.header) for name, message in matched.messages.items()},
             self._runtime.calls - 1, self._runtime.pruner, self._runtime.prune,
         )  # fmt: skip
-        self._on_result(self.last, settings, self._store.topics, self._store.frames_received)
+        self._on_result(self.last)
 
     def _call(self, observation: Observation, settings: Settings) -> Inference:
         """The policy; when the device runs out of memory once more with half of the tokens.
