@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import os
 import shlex
 from pathlib import Path
@@ -93,8 +94,9 @@ def run(args: argparse.Namespace) -> int:
     )
 
     from ..evaluation.success.episode_log import EpisodeLog
-    from ..evaluation.success.rows import identity, merge, read_rows, row, write_rows
-    from ..evaluation.success.summary import condition, mean_rows, with_differences
+    from ..evaluation.success.row_file import merge, read_rows, write_rows
+    from ..evaluation.success.rows import row
+    from ..evaluation.success.summary import mean_rows, with_differences
     from ..evaluation.success.sweep import Setting, run_sweep
     from ..evaluation.success.tables import overview
     from ..models import policy_folder
@@ -149,16 +151,14 @@ def run(args: argparse.Namespace) -> int:
             log,
             args.ray,
         )
-    made_by = {"command": _command(args), "machine": machine()}
-    new = [row(setting, episodes, own) | made_by for setting, episodes in results.items()]
+    made_by: dict[str, Any] = {"command": _command(args), "machine": machine()}
+    new = [dataclasses.replace(row(setting, episodes, own), **made_by) for setting, episodes in results.items()]
     # What is in the file already may be what the new rows are compared with. Read late: another sweep may have written.
     rows = merge(read_rows(args.json) if args.json and args.json.is_file() else [], new)
-    asked = {identity(r) for r in new}
-    shown = [r for r in with_differences(rows) if identity(r) in asked]
-    methods = {(*condition(r), r["method"], r["keep_asked"], str(r["tri_stage"])) for r in shown}
-    means = [
-        m for m in mean_rows(rows) if (*condition(m), m["method"], m["keep_asked"], str(m["tri_stage"])) in methods
-    ]
+    asked = {r.identity() for r in new}
+    shown = [r for r in with_differences(rows) if r.identity() in asked]
+    settings_shown = {r.setting for r in shown}
+    means = [m for m in mean_rows(rows) if m.setting in settings_shown]
     Console(width=1000).print(_rich(overview(shown, means)))  # however narrow the screen, nothing is cut
     if args.json:
         write_rows(args.json, rows)

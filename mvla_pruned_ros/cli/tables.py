@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..evaluation.success.rows import Row
 
 EXAMPLES = """examples:
   mvla tables docs/benchmarks/success.json
@@ -28,15 +31,15 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, select, print."""
-    from ..evaluation.success.rows import merge, read_rows
+    from ..evaluation.success.row_file import merge, read_rows
     from ..evaluation.success.tables import document
 
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for path in args.files:
         rows = merge(rows, read_rows(path))
-    known = dict.fromkeys(r["task"] for r in rows)
+    known = dict.fromkeys(r.task for r in rows)
     for task in args.tasks or ():
         if task not in known:
             raise ValueError(f"no rows of task {task!r}: there are {', '.join(known)}")
-    print(document([r for r in rows if not args.tasks or r["task"] in args.tasks]), end="")
+    print(document([r for r in rows if not args.tasks or r.task in args.tasks]), end="")
     return 0

@@ -9,6 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from ...reports.style import ABOVE, BLUE, ORANGE, page, section, styled
+from ..grouping import grouped
 
 # What tells two rows of a file apart; a row that is measured again takes the place of the old one.
 IDENTITY = (
@@ -64,10 +65,8 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 def write_page(rows: list[dict[str, Any]], path: Path) -> None:
     """One figure per policy and machine: what each variant takes, and of it the backbone and its floor."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        key = tuple(row[name] for name in ("subject", "width", "depth", "visual_tokens", "device", "cpu", "threads"))
-        groups.setdefault(key, []).append(row)
+    names = ("subject", "width", "depth", "visual_tokens", "device", "cpu", "threads")
+    groups = grouped(rows, lambda row: tuple(row[name] for name in names))
     sections = []
     for (subject, width, depth, visual, device, cpu, threads), members in groups.items():
         where = f"{cpu}, {threads} thread{'s' * (threads != 1)}" if device == "cpu" else device
