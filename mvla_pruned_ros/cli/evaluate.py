@@ -17,11 +17,11 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..configuration.reader import with_words
 from ..pruning.base import check_keep_ratio
 from ..pruning.methods import METHODS, check_method
 from ..pruning.tri_stage.config import TriStageConfig
 from ..sim.tasks import TASKS, task_named
-from .options import pruning_config
 
 if TYPE_CHECKING:
     from ..evaluation.success.tables import Table
@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--set is for method tri_stage; {' and '.join(args.method)} would not read it")
     folder, device = policy_folder(args.policy), str(resolve_device(args.device))
     own, fingerprint = TriStageConfig.of_policy(folder), policy_fingerprint(folder)
-    pruning = pruning_config(args.set, own)
+    pruning = with_words(own, args.set, "pruning parameter")
     settings = [
         Setting(
             task, str(folder), fingerprint, method, 1.0 if method == "none" else keep,

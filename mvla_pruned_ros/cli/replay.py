@@ -19,9 +19,10 @@ import os
 import shutil
 from pathlib import Path
 
+from ..configuration.reader import with_words
 from ..pruning.methods import check_method
 from .bag_options import add_bag_arguments, bag_setup
-from .options import add_policy_arguments, pruning_config
+from .options import add_policy_arguments
 
 EPILOG = """\
 examples:
@@ -108,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     name, console = args.policy or "small", Console()
     check_keep_ratio(args.keep)
     source, setup = PolicySource.of(name), bag_setup(args)
-    pruner = make_pruner(args.method, args.keep, pruning_config(args.set, source.pruning()))
+    pruner = make_pruner(args.method, args.keep, with_words(source.pruning(), args.set, "pruning parameter"))
     about = {
         "policy": name, "policy_fingerprint": policy_fingerprint(source.folder) if source.folder else None,
         "method": args.method, "keep_asked": 1.0 if args.method == "none" else args.keep, "set": args.set,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeAlias
 
+from ..configuration.reader import read_json
 from .engine.weight_files import CheckpointError
 from .mla.config import ARCHITECTURE as MLA
 from .mla.config import MLAConfig
 from .mla.policy import MLAPolicy
 from .mvla.checkpoint import config_file
-from .mvla.config import MVLAConfig, read_entries
+from .mvla.config import MVLAConfig
 from .mvla.policy import MVLAPolicy
 
 LoadedPolicy: TypeAlias = MVLAPolicy | MLAPolicy
@@ -24,7 +25,7 @@ def load_config(folder: Path | str) -> MVLAConfig | MLAConfig:
     """
     path = config_file(Path(folder))
     try:
-        architecture = read_entries(path).get("architecture")
+        architecture = read_json(path).get("architecture")
         if architecture is None:
             return MVLAConfig.load(path)
         if architecture == MLA:

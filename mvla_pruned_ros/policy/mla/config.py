@@ -7,8 +7,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...configuration.reader import read_config
 from ...types import ActionSpace
-from ..mvla.config import read_config
 
 ARCHITECTURE = "mla"
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...configuration.reader import read_config, read_json
 from ..engine.weight_files import SHARD_BYTES, CheckpointError, new_folder, refuse_existing, write_shards
-from ..mvla.config import read_config, read_entries
 from . import prompt, statistics
 from .config import MLAConfig
 from .model import MLAModel
@@ -90,7 +90,7 @@ def read_run_config(run: Path, overrides: Path | None) -> MLAConfig:
     if not path.is_file():
         raise CheckpointError(f"{path} is missing: upstream writes it into the run folder, beside checkpoints/")
     try:
-        entries = read_entries(path)
+        entries = read_json(path)
         for name in ("action_dim", "future_action_window_size"):
             if type(entries.get(name)) is not int:
                 raise ValueError(f"{path}: {name} is {entries.get(name)!r}, must be a whole number")
@@ -103,7 +103,7 @@ def read_run_config(run: Path, overrides: Path | None) -> MLAConfig:
                 raise ValueError(f"{path}: {name} is {entries[name]!r}, but {why}")
         size = entries["action_dim"]
         ours = {"action_dim": size, "proprio_dim": size, "chunk_size": entries["future_action_window_size"] + 1}
-        return read_config(MLAConfig, overrides or path, ours | (read_entries(overrides) if overrides else {}))
+        return read_config(MLAConfig, overrides or path, ours | (read_json(overrides) if overrides else {}))
     except (ValueError, OSError) as error:
         raise CheckpointError(str(error)) from error
 

@@ -6,60 +6,12 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Literal, get_args
 
+from ...configuration.reader import read_config
 from ...types import ActionSpace
 
-Config = TypeVar("Config")
-
 SEGMENTS = ("instruction", "proprio", "image", "points", "action")
-
-
-def _same_type(value: Any, default: Any) -> bool:
-    """Whether a value read from JSON is of the type of the default; a whole number may stand for a float."""
-    if isinstance(default, tuple):
-        return isinstance(value, tuple) and all(_same_type(v, default[0]) for v in value)
-    if isinstance(default, float):
-        return type(value) in (int, float)
-    return type(value) is type(default)
-
-
-def read_entries(path: Path) -> dict[str, Any]:
-    """The entries of a JSON object.
-
-    Raises:
-        ValueError: not JSON, or no object.
-    """
-    try:
-        entries = json.loads(path.read_text())
-    except ValueError as error:  # not JSON, or not even text
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(entries, dict):
-        raise ValueError(f"{path} has unknown entries: {type(entries).__name__}, a JSON object is needed")
-    return entries
-
-
-def read_config(kind: type[Config], path: Path, entries: dict[str, Any] | None = None) -> Config:
-    """A configuration dataclass, all of whose fields have defaults, from JSON.
-
-    Args:
-        entries: in the place of what is in the file.
-
-    Raises:
-        ValueError: not JSON, unknown or ill-typed entries; the message names them.
-    """
-    entries = read_entries(path) if entries is None else entries
-    known = {field.name: field.default for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    if set(entries) - set(known):
-        raise ValueError(f"{path} has unknown entries: {sorted(set(entries) - set(known))}")
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entries.items()}
-    for name, value in values.items():
-        if not _same_type(value, known[name]):
-            raise ValueError(f"{path}: {name} is {value!r}, must be of the type of {known[name]!r}")
-    try:
-        return kind(**values)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 @dataclass(frozen=True)
