@@ -11,13 +11,13 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 from ..pruning.base import check_keep_ratio
 from ..pruning.tri_stage.config import CALIBRATION_FILE, TriStageConfig
 from ..sim.tasks import CALIBRATION_TASKS, TASKS, task_named
 
-EXAMPLES = f"""examples:
+SUMMARY = "fit the pruning parameters to a policy"
+EPILOG = f"""examples:
   mvla calibrate                                        the shipped policy, on {", ".join(CALIBRATION_TASKS)}
   mvla calibrate --policy out/train/mine --tasks push --keep 0.35 --out out/train/mine/{CALIBRATION_FILE}
   mvla calibrate --held-out push                        then judge what was fitted on push, once
@@ -27,15 +27,8 @@ schedule computed once from the recordings, which looks at no live evidence.
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the subcommand."""
-    parser = subparsers.add_parser(
-        "calibrate",
-        help="fit the pruning parameters to a policy",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the subcommand."""
     parser.add_argument("--policy", default="small", help="policy folder or the name of a shipped one (default small)")
     parser.add_argument(
         "--tasks", nargs="+", default=list(CALIBRATION_TASKS), metavar="TASK", help=f"of: {', '.join(TASKS)}"
@@ -56,7 +49,6 @@ def add_parser(subparsers: Any) -> None:
         "--out", type=Path, default=Path("out") / CALIBRATION_FILE, metavar="FILE",
         help=f"default out/{CALIBRATION_FILE}; the file of that name in a policy folder is the one that is used",
     )  # fmt: skip
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -26,7 +26,8 @@ from ..sim.tasks import TASKS, task_named
 if TYPE_CHECKING:
     from ..evaluation.success.tables import Table
 
-EXAMPLES = """examples:
+SUMMARY = "success of a policy on the simulated robot, pruned or not"
+EPILOG = """examples:
   mvla evaluate --tasks push --episodes 20 --keep 1.0
   mvla evaluate --tasks push --episodes 100 --method random tri_stage --keep 0.5 0.25 --json out/push.json
   mvla evaluate --tasks faucet-open faucet-close --swap-instructions
@@ -35,15 +36,8 @@ EXAMPLES = """examples:
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the subcommand."""
-    parser = subparsers.add_parser(
-        "evaluate",
-        help="success of a policy on the simulated robot, pruned or not",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the subcommand."""
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), metavar="TASK", help=f"of: {', '.join(TASKS)}")
     parser.add_argument("--episodes", type=int, default=20, help="per task and setting (default 20)")
     parser.add_argument("--seed", type=int, default=0, help="first seed; training used 1000000 and up (default 0)")
@@ -78,7 +72,6 @@ def add_parser(subparsers: Any) -> None:
         help="run on a Ray cluster (host:port, auto or local) instead of this machine's cores; needs the extra `ray`",
     )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="add the rows to this file")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -24,6 +24,7 @@ from ..pruning.methods import check_method
 from .bag_options import add_bag_arguments, bag_setup
 from .options import add_policy_arguments
 
+SUMMARY = "a bag through the policy, pruned beside unpruned"
 EPILOG = """\
 examples:
   mvla replay out/bag --keep 0.35
@@ -45,15 +46,8 @@ OFFLINE = (
 )  # fmt: skip
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add ``mvla replay``."""
-    parser = subparsers.add_parser(
-        "replay",
-        help="a bag through the policy, pruned beside unpruned",
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the subcommand."""
     parser.add_argument("bag", type=Path, metavar="BAG", help="folder of a rosbag2")
     add_policy_arguments(parser)
     parser.add_argument(

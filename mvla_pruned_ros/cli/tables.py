@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..evaluation.success.rows import Row
 
-EXAMPLES = """examples:
+SUMMARY = "results of evaluate as tables in markdown"
+EPILOG = """examples:
   mvla tables docs/benchmarks/success.json
   mvla tables out/a.json out/b.json --tasks pick-place plate-slide      means over these tasks only
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the subcommand."""
-    parser = subparsers.add_parser(
-        "tables",
-        help="results of evaluate as tables in markdown",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the subcommand."""
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="of `mvla evaluate --json`; later ones win")
     parser.add_argument("--tasks", nargs="+", metavar="TASK", help="rows of these tasks only (default: all)")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -18,11 +18,11 @@ import argparse
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from .bag_options import add_bag_arguments, bag_setup
 
-EXAMPLES = """examples:
+SUMMARY = "train a policy on the scripted experts"
+EPILOG = """examples:
   mvla train --preset small --out out/train/small          (how the shipped policy was made)
   mvla train --preset small --out out/train/quick --steps 200   (a look at how it goes)
   mvla train --bag bags/monday bags/tuesday --remap image:=/camera/color/image_raw --bag-config my_robot.yaml
@@ -33,15 +33,8 @@ EXAMPLES = """examples:
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the subcommand."""
-    parser = subparsers.add_parser(
-        "train",
-        help="train a policy on the scripted experts",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the subcommand."""
     parser.add_argument("--preset", default="small", help="recipe (default small)")
     parser.add_argument("--out", type=Path, required=True, help="folder for data, checkpoints and the policy")
     parser.add_argument(
@@ -66,7 +59,6 @@ def add_parser(subparsers: Any) -> None:
         "--no-compile", action="store_true", help="do without torch.compile (which needs a C++ compiler on CPU)"
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that record episodes")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,6 +21,7 @@ IDENTITY = ("task", "method", "keep_asked", "pruning", "delay", "instruction_of"
 DIFFERENCE = "minus_"  # how the names of differences begin
 
 
+@dataclass(frozen=True, kw_only=True)
 class Figures:
     """What rows and means have in common.
 
@@ -35,6 +35,9 @@ class Figures:
             None where there is nothing to compare with. See ``with_differences``.
     """
 
+    # The entries of a file in their order; differences follow.
+    ORDER: ClassVar[tuple[str, ...]]
+
     policy: dict[str, str]
     method: str
     keep_asked: float
@@ -42,14 +45,14 @@ class Figures:
     pruning: dict[str, Any]
     tri_stage: dict[str, Any] | None
     delay: int
-    device: str | None
+    device: str | None = None
     instruction_of: str | None
     first_seed: int
     episodes: int
     interval: list[float]
     policy_ms_p50: float | None
     selection_ms_p50: float | None
-    differences: dict[str, list[float] | None]
+    differences: dict[str, list[float] | None] = field(default_factory=dict)
 
     @property
     def rate(self) -> float:
@@ -74,12 +77,11 @@ class Figures:
 
     def to_json(self) -> dict[str, Any]:
         """Entries of a result file."""
-        left_out = ("differences", *(("device",) if self.device is None else ()))
-        names = [f.name for f in dataclasses.fields(self) if f.name not in left_out]  # type: ignore[arg-type]
+        names = (name for name in self.ORDER if name != "device" or self.device is not None)
         return {name: getattr(self, name) for name in names} | self.differences
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row(Figures):
     """One task.
 
@@ -89,28 +91,19 @@ class Row(Figures):
         command, machine: that made the row.
     """
 
-    policy: dict[str, str]
+    ORDER = (
+        "policy", "task", "method", "keep_asked", "keep_measured", "pruning", "tri_stage", "delay", "device",
+        "instruction_of", "first_seed", "episodes", "successes", "interval", "partner_successes", "steps_median",
+        "policy_ms_p50", "selection_ms_p50", "success_by_seed", "command", "machine",
+    )  # fmt: skip
+
     task: str
-    method: str
-    keep_asked: float
-    keep_measured: float | None
-    pruning: dict[str, Any]
-    tri_stage: dict[str, Any] | None
-    delay: int
-    device: str | None
-    instruction_of: str | None
-    first_seed: int
-    episodes: int
     successes: int
-    interval: list[float]
     partner_successes: int | None
     steps_median: float | None
-    policy_ms_p50: float | None
-    selection_ms_p50: float | None
     success_by_seed: list[int]
     command: str = ""
     machine: dict[str, Any] = field(default_factory=dict)
-    differences: dict[str, list[float] | None] = field(default_factory=dict)
 
     @property
     def rate(self) -> float:
@@ -133,11 +126,10 @@ class Row(Figures):
             TypeError: entries are missing, or there are others.
         """
         differences = {name: value for name, value in entries.items() if name.startswith(DIFFERENCE)}
-        values = {name: value for name, value in entries.items() if name not in differences}
-        return cls(**{"device": None, **values, "differences": differences})
+        return cls(**{name: entries[name] for name in entries if name not in differences}, differences=differences)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MeanRow(Figures):
     """Means over tasks, each of which weighs alike.
 
@@ -145,23 +137,13 @@ class MeanRow(Figures):
         tasks: their names. success: mean success rate.
     """
 
-    policy: dict[str, str]
-    method: str
-    keep_asked: float
-    pruning: dict[str, Any]
-    tri_stage: dict[str, Any] | None
-    delay: int
-    instruction_of: str | None
-    first_seed: int
-    device: str | None
-    episodes: int
+    ORDER = (
+        "policy", "method", "keep_asked", "pruning", "tri_stage", "delay", "instruction_of", "first_seed", "device",
+        "episodes", "tasks", "success", "interval", "keep_measured", "policy_ms_p50", "selection_ms_p50",
+    )  # fmt: skip
+
     tasks: list[str]
     success: float
-    interval: list[float]
-    keep_measured: float | None
-    policy_ms_p50: float | None
-    selection_ms_p50: float | None
-    differences: dict[str, list[float] | None]
 
     @property
     def rate(self) -> float:
