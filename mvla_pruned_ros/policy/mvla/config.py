@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 from ...configuration.reader import read_config
 from ...types import ActionSpace
+from ..engine.config_checks import check_backbone, check_workspace
 
 SEGMENTS = ("instruction", "proprio", "image", "points", "action")
 
@@ -65,8 +66,6 @@ class MVLAConfig:
             raise ValueError(
                 f"image_size {self.image_size} must be a multiple of patch_size {self.patch_size}, and that of 4"
             )
-        if self.width % self.heads or (self.width // self.heads) % 2:
-            raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}")
         if self.head not in ("l1", "ddim"):
             raise ValueError(f"head must be l1 or ddim, got {self.head!r}")
         if self.action_space not in get_args(ActionSpace):
@@ -82,11 +81,8 @@ class MVLAConfig:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if not 0 <= self.voxel_size < float("inf"):
             raise ValueError(f"voxel_size must not be negative, got {self.voxel_size}")
-        lower, upper = self.workspace_lower, self.workspace_upper
-        if not (len(lower) == len(upper) == 3 and all(a < b for a, b in zip(lower, upper))):
-            raise ValueError(f"workspace_lower {lower} must lie below workspace_upper {upper} on each of three axes")
-        if not all(0 <= layer < self.depth for layer in self.evidence_layers) or not self.evidence_layers:
-            raise ValueError(f"evidence_layers {self.evidence_layers} must name layers of a depth of {self.depth}")
+        check_workspace(self.workspace_lower, self.workspace_upper)
+        check_backbone(self.width, self.heads, self.depth, self.evidence_layers)
 
     @property
     def grid(self) -> int:
