@@ -31,6 +31,31 @@ def draw_page(numbers: dict[str, Any], calls: Sequence[Call], sets: Sequence[np.
     )
     parts = [
         *_against_the_paper(numbers),
+        *_plots(numbers),
+        section(
+            "Pictures",
+            "Attention on image patches, attention on point groups (both dark to bright, brightest from four times the "
+            "mean token), and semantic sets: green background, red robot, yellow object.",
+        ),
+        *(_picture(numbers, calls, sets, i) for i in shown(numbers)),
+    ]
+    return page(f"Salience of {numbers['recording']}", parts, note=note)
+
+
+def shown(numbers: dict[str, Any]) -> list[int]:
+    """Calls whose pictures are shown: where segments begin, and some in between; at most ``PICTURES``."""
+    begins = [segment["first_call"] for segment in numbers["segments"]][:PICTURES]
+    even = np.linspace(0, numbers["calls"] - 1, PICTURES).round().astype(int).tolist()
+    return sorted([*begins, *[i for i in dict.fromkeys(even) if i not in begins][: PICTURES - len(begins)]])
+
+
+def percent(share: float | None) -> str:
+    """A share as the paper writes it."""
+    return "-" if share is None else f"{100 * share:.2f}"
+
+
+def _plots(numbers: dict[str, Any]) -> list[str]:
+    return [
         section(
             "2D and 3D over time",
             "Share of the image tokens in the salience of all visual tokens, call by call. The paper takes the "
@@ -64,26 +89,7 @@ def draw_page(numbers: dict[str, Any], calls: Sequence[Call], sets: Sequence[np.
             "would be alike at every distance.",
             figures.distance_in_time(numbers),
         ),
-        section(
-            "Pictures",
-            "Attention on image patches, attention on point groups (both dark to bright, brightest from four times the "
-            "mean token), and semantic sets: green background, red robot, yellow object.",
-        ),
-        *(_picture(numbers, calls, sets, i) for i in shown(numbers)),
     ]
-    return page(f"Salience of {numbers['recording']}", parts, note=note)
-
-
-def shown(numbers: dict[str, Any]) -> list[int]:
-    """Calls whose pictures are shown: where segments begin, and some in between; at most ``PICTURES``."""
-    begins = [segment["first_call"] for segment in numbers["segments"]][:PICTURES]
-    even = np.linspace(0, numbers["calls"] - 1, PICTURES).round().astype(int).tolist()
-    return sorted([*begins, *[i for i in dict.fromkeys(even) if i not in begins][: PICTURES - len(begins)]])
-
-
-def percent(share: float | None) -> str:
-    """A share as the paper writes it."""
-    return "-" if share is None else f"{100 * share:.2f}"
 
 
 def _against_the_paper(numbers: dict[str, Any]) -> list[str]:

@@ -24,6 +24,10 @@ from ..pruning.tri_stage.config import TriStageConfig
 from ..sim.tasks import TASKS, task_named
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..evaluation.success.rollout import Episode
+    from ..evaluation.success.sweep import Setting
     from ..evaluation.success.tables import Table
 
 SUMMARY = "success of a policy on the simulated robot, pruned or not"
@@ -77,73 +81,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the sweep, print the table, write the rows."""
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
 
-    from ..evaluation.success.episode_log import EpisodeLog
     from ..evaluation.success.row_file import merge, read_rows, write_rows
     from ..evaluation.success.rows import row
     from ..evaluation.success.summary import mean_rows, with_differences
-    from ..evaluation.success.sweep import Setting, run_sweep
     from ..evaluation.success.tables import overview
     from ..models import policy_folder
     from ..policy.engine.device import resolve_device
     from ..policy.engine.machine import machine
-    from ..policy.fingerprint import policy_fingerprint
 
-    for task in args.tasks:
-        task_named(task)
-    for keep in args.keep:
-        check_keep_ratio(keep)
-    for method in args.method:
-        check_method(method)
-    if args.episodes < 1 or args.workers < 1:
-        raise ValueError(f"--episodes and --workers must be at least 1, got {args.episodes} and {args.workers}")
-    if args.set and "tri_stage" not in args.method:
-        raise ValueError(f"--set is for method tri_stage; {' and '.join(args.method)} would not read it")
+    _check(args)
     folder, device = policy_folder(args.policy), str(resolve_device(args.device))
-    own, fingerprint = TriStageConfig.of_policy(folder), policy_fingerprint(folder)
-    pruning = with_words(own, args.set, "pruning parameter")
-    settings = [
-        Setting(
-            task, str(folder), fingerprint, method, 1.0 if method == "none" else keep,
-            pruning if method == "tri_stage" else own, args.delay, args.swap_instructions, device,
-        )
-        for task in args.tasks
-        for method in args.method
-        for keep in args.keep
-    ]  # fmt: skip
-    settings = list(dict.fromkeys(settings))  # `none` is one row, whatever the keep ratios
+    own = TriStageConfig.of_policy(folder)
+    settings = _settings(args, folder, device, own)
     if args.json and args.json.is_file():
         read_rows(args.json)  # a file that cannot be added to is better found now than hours later
     console = Console()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-               TimeRemainingColumn())  # fmt: skip
-    with contextlib.ExitStack() as stack:
-        log = None
-        if args.json:
-            log = stack.enter_context(EpisodeLog(args.json.with_suffix(".episodes.jsonl")))
-            console.print(
-                f"every finished episode goes to {log.path}; if this is stopped, run it again to go on", soft_wrap=True
-            )
-        progress = stack.enter_context(Progress(*columns, console=console))
-        bar = progress.add_task("episodes", total=len(settings) * args.episodes)
-        results = run_sweep(
-            settings,
-            range(args.seed, args.seed + args.episodes),
-            args.workers,
-            lambda setting, _: progress.update(
-                bar, advance=1, description=f"{setting.task} {setting.method} {setting.keep:g}"
-            ),
-            log,
-            args.ray,
-        )
+    results = _sweep(args, settings, console)
     made_by: dict[str, Any] = {"command": _command(args), "machine": machine()}
     new = [dataclasses.replace(row(setting, episodes, own), **made_by) for setting, episodes in results.items()]
     # What is in the file already may be what the new rows are compared with. Read late: another sweep may have written.
@@ -157,6 +111,75 @@ def run(args: argparse.Namespace) -> int:
         write_rows(args.json, rows)
         console.print(f"rows written to {args.json}; tables for a document: mvla tables {args.json}", soft_wrap=True)
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    for task in args.tasks:
+        task_named(task)
+    for keep in args.keep:
+        check_keep_ratio(keep)
+    for method in args.method:
+        check_method(method)
+    if args.episodes < 1 or args.workers < 1:
+        raise ValueError(f"--episodes and --workers must be at least 1, got {args.episodes} and {args.workers}")
+    if args.set and "tri_stage" not in args.method:
+        raise ValueError(f"--set is for method tri_stage; {' and '.join(args.method)} would not read it")
+
+
+def _settings(args: argparse.Namespace, folder: Path, device: str, own: TriStageConfig) -> list[Setting]:
+    """Rows to be. own: tri_stage settings of the policy itself."""
+    from ..evaluation.success.sweep import Setting
+    from ..policy.fingerprint import policy_fingerprint
+
+    fingerprint = policy_fingerprint(folder)
+    pruning = with_words(own, args.set, "pruning parameter")
+    settings = [
+        Setting(
+            task, str(folder), fingerprint, method, 1.0 if method == "none" else keep,
+            pruning if method == "tri_stage" else own, args.delay, args.swap_instructions, device,
+        )
+        for task in args.tasks
+        for method in args.method
+        for keep in args.keep
+    ]  # fmt: skip
+    return list(dict.fromkeys(settings))  # `none` is one row, whatever the keep ratios
+
+
+def _sweep(args: argparse.Namespace, settings: list[Setting], console: Console) -> dict[Setting, list[Episode]]:
+    """Run all episodes behind a progress bar."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from ..evaluation.success.episode_log import EpisodeLog
+    from ..evaluation.success.sweep import run_sweep
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+               TimeRemainingColumn())  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        log = None
+        if args.json:
+            log = stack.enter_context(EpisodeLog(args.json.with_suffix(".episodes.jsonl")))
+            console.print(
+                f"every finished episode goes to {log.path}; if this is stopped, run it again to go on", soft_wrap=True
+            )
+        progress = stack.enter_context(Progress(*columns, console=console))
+        bar = progress.add_task("episodes", total=len(settings) * args.episodes)
+        return run_sweep(
+            settings,
+            range(args.seed, args.seed + args.episodes),
+            args.workers,
+            lambda setting, _: progress.update(
+                bar, advance=1, description=f"{setting.task} {setting.method} {setting.keep:g}"
+            ),
+            log,
+            args.ray,
+        )
 
 
 def _command(args: argparse.Namespace) -> str:

@@ -83,6 +83,11 @@ def run(args: argparse.Namespace) -> int:
 
         _refuse_offline(args, "--follow, which takes all from what the node recorded")
         return run_follow(args)
+    return _offline(args)
+
+
+def _offline(args: argparse.Namespace) -> int:
+    """Pruned beside unpruned, frame by frame, without ROS."""
     check_method(args.method)
     if args.set and args.method != "tri_stage":
         raise ValueError(f"--set is for method tri_stage; {args.method} would not read it")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..bags.setup import ROLES, TOPICS
-from ..bags.writer import BagWriter
+from ..bags.writer import BagWriter, Messages
 from ..policy.mvla.config import MVLAConfig
 from ..policy.mvla.preprocess import prepare
 from ..sim.robot import MAX_SPEED, SimulatedRobot, robot_of
@@ -118,18 +119,10 @@ def record_bag(
             try:
                 for seen, command in expert_steps(robot, seed, chunk_size + 4, noisy=noisy and seed % 2 == 1):
                     stamp = start + robot.time_ns
-                    if seen:
-                        rgb, depth = robot.render()
-                        metres = np.where(depth > 0, depth, np.float32(np.nan))
-                        messages += [
-                            (stamp, "camera_info", make.camera_info(robot.camera, stamp, CAMERA_FRAME)),
-                            (stamp, "ee_pose", make.pose(robot.proprio[:3], stamp, BASE_FRAME)),
-                            (stamp, "gripper", make.gripper(robot.proprio[3], stamp, BASE_FRAME)),
-                            (stamp, "depth", make.image(metres, "32FC1", stamp, CAMERA_FRAME)),
-                            (stamp, "image", make.image(rgb, "rgb8", stamp, CAMERA_FRAME)),
-                        ]
-                    messages.append((stamp, "twist", make.twist(command[:3], stamp, BASE_FRAME)))
-                    messages.append((stamp, "gripper_command", make.number(command[3])))
+                    sent = _sensor_messages(robot, make, stamp) if seen else {}
+                    sent["twist"] = make.twist(command[:3], stamp, BASE_FRAME)
+                    sent["gripper_command"] = make.number(command[3])
+                    messages += [(stamp, role, message) for role, message in sent.items()]
             except NotSolvedError:
                 on_episode(task, seed, False)
                 continue
@@ -142,3 +135,16 @@ def record_bag(
     if not solved:
         raise ValueError(f"the expert solved no episode: {folder} holds nothing")
     return writer.counts
+
+
+def _sensor_messages(robot: SimulatedRobot, make: Messages, stamp: int) -> dict[str, Any]:
+    """Messages of what the robot's sensors see now, by role. stamp: nanoseconds."""
+    rgb, depth = robot.render()
+    metres = np.where(depth > 0, depth, np.float32(np.nan))
+    return {
+        "camera_info": make.camera_info(robot.camera, stamp, CAMERA_FRAME),
+        "ee_pose": make.pose(robot.proprio[:3], stamp, BASE_FRAME),
+        "gripper": make.gripper(robot.proprio[3], stamp, BASE_FRAME),
+        "depth": make.image(metres, "32FC1", stamp, CAMERA_FRAME),
+        "image": make.image(rgb, "rgb8", stamp, CAMERA_FRAME),
+    }

@@ -134,15 +134,10 @@ def convert(
     run, file = find_checkpoint(source)
     refuse_existing(out)
     config = replace(read_run_config(run, overrides), blank_before_proprio=blank_before_proprio)
+    words = (tokenizer or run) / prompt.FILE
     try:
-        words = (tokenizer or run) / prompt.FILE
         PromptTokenizer.load(words, config)
-        table = run / STATISTICS
-        normalization = MLANormalization.load(table, only_dataset(table, dataset))
-        try:
-            normalization.check(config.proprio_dim, config.action_dim)
-        except ValueError as error:
-            raise ValueError(f"{table} {error}") from error
+        normalization = _normalization(run / STATISTICS, dataset, config)
     except ValueError as error:
         raise CheckpointError(str(error)) from error
     tensors, wanted = read_checkpoint(file), sources(config)
@@ -162,3 +157,13 @@ def convert(
         normalization.save(folder / statistics.FILE)
         shutil.copyfile(words, folder / prompt.FILE)
     return config
+
+
+def _normalization(table: Path, dataset: str | None, config: MLAConfig) -> MLANormalization:
+    """Statistics of the data set, for actions and proprioception of the configuration; ValueError names the file."""
+    normalization = MLANormalization.load(table, only_dataset(table, dataset))
+    try:
+        normalization.check(config.proprio_dim, config.action_dim)
+    except ValueError as error:
+        raise ValueError(f"{table} {error}") from error
+    return normalization
