@@ -58,6 +58,7 @@ SHARED_NAMES = {
     "policy",  # the network behind the ``Policy`` interface
     "preprocess",  # an observation to the arrays of a policy
     "presets",  # named configurations
+    "reader",  # of files of one kind
     "report",  # figures of a run, as they are written to JSON
     "run",
     "runner",  # what a subcommand runs
