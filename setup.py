@@ -19,7 +19,7 @@ setup(
     maintainer_email="maintainers@mvla-pruned-ros.dev",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["py.typed", "models/*/*", "node/fastdds.xml"]},
+    package_data={NAME: ["py.typed", "models/*/*", "node/fastdds.xml", "reports/page.html.j2"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
@@ -43,6 +43,7 @@ setup(
         "rosbags>=0.10",
         "pyyaml>=5.4",
         "plotly>=5.15",  # open3d brings it too
+        "jinja2>=3.0",
     ],
     extras_require={
         "sim": SIM,

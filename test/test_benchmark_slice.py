@@ -33,7 +33,7 @@ def run(task: str, seeds: list[int], methods: tuple[tuple[str, float], ...] = ME
     own = TriStageConfig.of_policy(SMALL)
     settings = [Setting(task, str(SMALL), policy_fingerprint(SMALL), method, keep, own) for method, keep in methods]
     results = run_sweep(settings, seeds, 1, lambda *_: None)
-    return [row(setting, episodes, own) for setting, episodes in results.items()]
+    return [row(setting, episodes, own).to_json() for setting, episodes in results.items()]
 
 
 def published_rows(text: str) -> dict[tuple[str, str], dict[str, Any]]:

@@ -81,8 +81,8 @@ def test_calibration_of_a_policy_folder_is_used_and_its_absence_means_defaults(t
         ("{", "not a calibration file"),
         ("[]", "not a calibration file"),
         ('{"tri_stage": {"magic": 1}}', "unknown parameter 'magic'"),
-        ('{"tri_stage": {"window": "4"}}', "window is '4', must be a int"),
-        ('{"tri_stage": {"return_share": 2.0}}', "return_share is 2.0, must lie in"),
+        ('{"tri_stage": {"window": "4"}}', "window is '4', must be a whole number"),
+        ('{"tri_stage": {"return_share": 2.0}}', "return_share must lie in \\[0, 0.9\\], got 2.0"),
     ],
 )
 def test_broken_calibration_file_is_refused_with_its_name(tmp_path: Path, text: str, message: str) -> None:

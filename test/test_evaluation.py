@@ -200,7 +200,7 @@ def test_policy_that_changed_under_the_sweep_is_noticed() -> None:
             ["--set", "window=2", "--method", "none", "random"],
             "--set is for method tri_stage; none and random would not",
         ),
-        (["--set", "window=0"], "window is 0, must lie in [1, 100]"),
+        (["--set", "window=0"], "window must lie in [1, 100], got 0"),
         (["--tasks", "push", "--swap-instructions"], "task 'push' has no partner"),
         (["--episodes", "0"], "must be at least 1"),
     ],

@@ -22,9 +22,10 @@ from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
+from mvla_pruned_ros.configuration.fields import Field
 from mvla_pruned_ros.node import policy_node
 from mvla_pruned_ros.node.environment import prepare_environment
-from mvla_pruned_ros.node.parameters import SPECS, Spec
+from mvla_pruned_ros.node.parameters import SPECS
 from mvla_pruned_ros.rigs.faults.peer import Peer
 from mvla_pruned_ros.rigs.faults.session import INSTRUCTION
 from mvla_pruned_ros.rigs.synthetic_robot import EXTRINSICS
@@ -100,14 +101,14 @@ def live(tiny_policy_folder: Path) -> Iterator[LiveNode]:
     node.close()
 
 
-def bounds(spec: Spec) -> tuple[Any, Any]:
+def bounds(spec: Field) -> tuple[Any, Any]:
     """Lowest and highest value, of the parameter's own type."""
     kind = type(spec.default)
     assert spec.low is not None and spec.high is not None
     return kind(spec.low), kind(spec.high)
 
 
-def beyond(spec: Spec) -> list[Any]:
+def beyond(spec: Field) -> list[Any]:
     """Just outside the bounds, and far."""
     low, high = bounds(spec)
     if isinstance(spec.default, int):
@@ -115,7 +116,7 @@ def beyond(spec: Spec) -> list[Any]:
     return [math.nextafter(low, -math.inf), math.nextafter(high, math.inf), -1e308, 1e308]
 
 
-def nonsense(spec: Spec) -> list[Any]:
+def nonsense(spec: Field) -> list[Any]:
     """Values that no parameter like this may take."""
     default = spec.default
     if isinstance(default, bool):

@@ -26,7 +26,7 @@ SETTINGS = [
 
 def rows(ray: str | None) -> list[dict]:
     results = run_sweep(SETTINGS, range(2), 1, lambda *_: None, ray=ray)
-    made = [row(setting, episodes, TriStageConfig()) for setting, episodes in results.items()]
+    made = [row(setting, episodes, TriStageConfig()).to_json() for setting, episodes in results.items()]
     return [{k: v for k, v in r.items() if not k.endswith("_ms_p50")} for r in made]
 
 

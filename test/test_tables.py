@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from mvla_pruned_ros.cli.main import main
-from mvla_pruned_ros.evaluation.success.rows import merge, read_rows, write_rows
+from mvla_pruned_ros.evaluation.success.row_file import merge, read_rows, write_rows
+from mvla_pruned_ros.evaluation.success.rows import MeanRow, Row
 from mvla_pruned_ros.evaluation.success.statistics import (
     mean_interval,
     mean_paired_interval,
@@ -20,7 +23,7 @@ from mvla_pruned_ros.evaluation.success.summary import mean_rows, with_differenc
 from mvla_pruned_ros.evaluation.success.tables import Table, document, markdown, overview
 
 
-def row(task: str, method: str, keep: float, successes: str, **changes: Any) -> dict[str, Any]:
+def row(task: str, method: str, keep: float, successes: str, **changes: Any) -> Row:
     """A row with success by seed from a string of 0 and 1."""
     by_seed = [int(c) for c in successes]
     fields = {
@@ -45,14 +48,16 @@ def row(task: str, method: str, keep: float, successes: str, **changes: Any) -> 
         "command": f"mvla evaluate --method {method}",
         "machine": {"cpu": "a CPU", "cores": 2, "python": "3.11", "torch": "2.13"},
     }
-    return fields | changes
+    return Row.from_json(fields | changes)
 
 
-def wide(successes: str, window: int = 2) -> dict[str, Any]:
+def wide(successes: str, window: int = 2) -> Row:
     """An ablation on push."""
     changes: dict[str, Any] = {"pruning": {"window": window}, "tri_stage": {"window": window}}
     return row("push", "tri_stage", 0.25, successes, **changes)
 
+
+AnyRow = TypeVar("AnyRow", Row, MeanRow)
 
 ROWS = [
     row("push", "none", 1.0, "1111111111"),
@@ -64,24 +69,19 @@ ROWS = [
 ]
 
 
-def bools(r: dict[str, Any]) -> list[bool]:
-    return [bool(x) for x in r["success_by_seed"]]
-
-
-def of(rows: list[dict[str, Any]], method: str, task: str = "push") -> dict[str, Any]:
-    return next(r for r in rows if r["method"] == method and r.get("task", task) == task)
+def of(rows: Sequence[AnyRow], method: str, task: str = "push") -> AnyRow:
+    return next(r for r in rows if r.method == method and getattr(r, "task", task) == task)
 
 
 def test_rows_are_compared_with_none_and_with_random_at_the_same_keep_ratio() -> None:
     rows = with_differences(ROWS)
-    tri = of(rows, "tri_stage")
-    assert tri["minus_none"] == pytest.approx(paired_interval(bools(ROWS[2]), bools(ROWS[0])), abs=1e-4)
-    assert tri["minus_random"] == pytest.approx(paired_interval(bools(ROWS[2]), bools(ROWS[1])), abs=1e-4)
+    none, random, tri = (of(rows, method).differences for method in ("none", "random", "tri_stage"))
+    assert tri["minus_none"] == pytest.approx(paired_interval(ROWS[2].solved, ROWS[0].solved), abs=1e-4)
+    assert tri["minus_random"] == pytest.approx(paired_interval(ROWS[2].solved, ROWS[1].solved), abs=1e-4)
     assert tri["minus_none"][0] == -0.2 and tri["minus_random"][0] == 0.3 and tri["minus_default"] is None
-    assert of(rows, "none")["minus_none"] is None and of(rows, "random")["minus_random"] is None
-    random = of(rows, "random")["minus_tri_stage"]
-    assert random == pytest.approx([-tri["minus_random"][i] for i in (0, 2, 1)], abs=1e-4)
-    assert tri["minus_tri_stage"] is None and of(rows, "none")["minus_tri_stage"] is None
+    assert none["minus_none"] is None and random["minus_random"] is None
+    assert random["minus_tri_stage"] == pytest.approx([-tri["minus_random"][i] for i in (0, 2, 1)], abs=1e-4)
+    assert tri["minus_tri_stage"] is None and none["minus_tri_stage"] is None
 
 
 @pytest.mark.parametrize(
@@ -96,67 +96,71 @@ def test_rows_are_compared_with_none_and_with_random_at_the_same_keep_ratio() ->
     ],
 )
 def test_rows_of_other_conditions_are_not_compared(change: dict[str, Any]) -> None:
-    other = row("push", "random", 0.5, "1111") | change
+    other = replace(row("push", "random", 0.5, "1111"), **change)
     rows = with_differences([row("push", "none", 1.0, "1111"), other])
-    assert rows[1]["minus_none"] is None
+    assert rows[1].differences["minus_none"] is None
 
 
 def test_random_at_another_keep_ratio_is_not_compared() -> None:
     rows = with_differences([row("push", "random", 0.5, "1111"), row("push", "tri_stage", 0.25, "1111")])
-    assert rows[1]["minus_random"] is None
+    assert rows[1].differences["minus_random"] is None
 
 
 def test_row_with_fewer_seeds_is_compared_on_its_own_seeds() -> None:
     rows = with_differences([row("push", "none", 1.0, "000111"), row("push", "fastv", 0.5, "110", first_seed=2)])
-    assert rows[1]["minus_none"][0] == pytest.approx(0.0)
-    assert rows[1]["minus_none"] == pytest.approx(paired_interval([True, True, False], [False, True, True]), abs=1e-4)
+    difference = rows[1].differences["minus_none"]
+    assert difference[0] == pytest.approx(0.0)
+    assert difference == pytest.approx(paired_interval([True, True, False], [False, True, True]), abs=1e-4)
 
 
 def test_ablation_is_compared_with_the_settings_of_the_policy() -> None:
     rows = with_differences([*ROWS, wide("1111111000")])
-    assert rows[-1]["minus_default"][0] == -0.1 and rows[-1]["minus_none"][0] == -0.3
+    assert rows[-1].differences["minus_default"][0] == -0.1 and rows[-1].differences["minus_none"][0] == -0.3
     # An ablation is nothing to compare with.
-    assert with_differences([wide("1111"), wide("1110", window=8)])[1]["minus_default"] is None
+    assert with_differences([wide("1111"), wide("1110", window=8)])[1].differences["minus_default"] is None
 
 
 def test_means_weigh_tasks_alike_and_are_paired() -> None:
     means = mean_rows(ROWS)
-    assert [m["method"] for m in means] == ["none", "random", "tri_stage"]
+    assert [m.method for m in means] == ["none", "random", "tri_stage"]
     tri = of(means, "tri_stage")
-    assert tri["tasks"] == ["push", "reach"] and tri["success"] == 0.85
-    assert tri["interval"] == pytest.approx(mean_interval([8, 9], [10, 10])[1:], abs=1e-4)
-    pruned, full = [bools(ROWS[2]), bools(ROWS[5])], [bools(ROWS[0]), bools(ROWS[3])]
-    assert tri["minus_none"] == pytest.approx(mean_paired_interval(pruned, full), abs=1e-4)
-    assert tri["minus_random"][0] == 0.2 and of(means, "none")["minus_none"] is None
+    assert tri.tasks == ["push", "reach"] and tri.success == 0.85
+    assert tri.interval == pytest.approx(mean_interval([8, 9], [10, 10])[1:], abs=1e-4)
+    pruned, full = [ROWS[2].solved, ROWS[5].solved], [ROWS[0].solved, ROWS[3].solved]
+    assert tri.differences["minus_none"] == pytest.approx(mean_paired_interval(pruned, full), abs=1e-4)
+    assert tri.differences["minus_random"][0] == 0.2 and of(means, "none").differences["minus_none"] is None
 
 
 def test_mean_difference_needs_every_task() -> None:
-    assert of(mean_rows(ROWS[1:]), "tri_stage")["minus_none"] is None
-    assert of(mean_rows(ROWS[1:]), "tri_stage")["minus_random"] is not None
+    assert of(mean_rows(ROWS[1:]), "tri_stage").differences["minus_none"] is None
+    assert of(mean_rows(ROWS[1:]), "tri_stage").differences["minus_random"] is not None
 
 
 @pytest.mark.parametrize("change", [{"delay": 4}, {"first_seed": 5}, {"tri_stage": {"window": 5}}])
 def test_only_rows_of_one_setting_have_a_mean(change: dict[str, Any]) -> None:
-    assert mean_rows([ROWS[2], {**ROWS[5], **change}]) == []
+    assert mean_rows([ROWS[2], replace(ROWS[5], **change)]) == []
 
 
 def test_exchanged_instructions_have_no_mean() -> None:
-    assert mean_rows([{**r, "instruction_of": "x", "partner_successes": 1} for r in ROWS]) == []
+    assert mean_rows([replace(r, instruction_of="x", partner_successes=1) for r in ROWS]) == []
 
 
 def test_file_comes_back_and_newer_rows_take_the_place_of_their_like(tmp_path: Path) -> None:
     path = tmp_path / "new" / "rows.json"
     write_rows(path, ROWS)
     rows = read_rows(path)
-    assert rows == with_differences(ROWS) and json.loads(path.read_text())["means"] == mean_rows(ROWS)
+    assert rows == with_differences(ROWS) and json.loads(path.read_text())["means"] == [
+        mean.to_json() for mean in mean_rows(ROWS)
+    ]
     better = row("push", "tri_stage", 0.25, "1" * 12)
     merged = merge(rows, [better, wide("11")])
-    assert [r["episodes"] for r in merged] == [10, 10, 12, 10, 10, 10, 2]
+    assert [r.episodes for r in merged] == [10, 10, 12, 10, 10, 10, 2]
     assert merge(merged, [ROWS[2]]) == merged, "a part of a row does not replace it"
-    recalibrated = {**ROWS[2], "tri_stage": {"window": 8}}
+    recalibrated = replace(ROWS[2], tri_stage={"window": 8})
     assert merge(merged, [recalibrated])[2] == recalibrated
     write_rows(path, merged)
-    assert read_rows(path)[2]["minus_none"] is None, "differences are made anew: `none` has but ten of the twelve seeds"
+    # Differences are made anew: `none` has but ten of the twelve seeds.
+    assert read_rows(path)[2].differences["minus_none"] is None
 
 
 def test_markdown_is_githubs() -> None:
@@ -179,7 +183,7 @@ def test_document_has_each_table() -> None:
         "### Instructions exchanged",
     ]
     assert "| push | 10/10 | [72.2, 100] | 60 | 10.0 |" in lines
-    d, low, high = (round(100 * x, 1) for x in paired_interval(bools(ROWS[2]), bools(ROWS[0])))
+    d, low, high = (round(100 * x, 1) for x in paired_interval(ROWS[2].solved, ROWS[0].solved))
     assert f"| push | 80 ({d:+g} [{low:+g}, {high:+g}]) |" in lines and d == -20
     assert any(line.startswith("| mean of 2 tasks | 85 (-10 [") for line in lines)
     (mean,) = [line for line in lines if line.startswith("| tri_stage | 0.25 ")]
@@ -191,8 +195,8 @@ def test_document_has_each_table() -> None:
 
 
 def test_document_keeps_conditions_apart() -> None:
-    other = [{**r, "policy": {"name": "base", "fingerprint": "f2"}} for r in ROWS]
-    late = [{**r, "delay": 4} for r in ROWS]
+    other = [replace(r, policy={"name": "base", "fingerprint": "f2"}) for r in ROWS]
+    late = [replace(r, delay=4) for r in ROWS]
     text = document([*ROWS, *other, *late])
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
         "## Policy small (f1), seeds 0 to 9",
@@ -205,7 +209,7 @@ def test_document_keeps_conditions_apart() -> None:
 
 def test_rows_of_different_calibrations_are_not_shown_as_one() -> None:
     with pytest.raises(ValueError, match="different calibrations of the policy on push and reach"):
-        document([ROWS[2], {**ROWS[5], "tri_stage": {"window": 8}}])
+        document([ROWS[2], replace(ROWS[5], tri_stage={"window": 8})])
 
 
 def test_mean_is_not_shown_beside_tasks_that_it_leaves_out() -> None:

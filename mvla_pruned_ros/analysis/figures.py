@@ -7,10 +7,10 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from ..reports.style import GREEN, IMAGE, POINTS, styled
 from .report import SHARES
 
-IMAGE, POINTS = "#3266ad", "#d95f02"  # 2D and 3D, told apart by colour-blind eyes too
-UNIQUE, OVERLAP = "#1b9e77", "#b8b8b8"
+UNIQUE, OVERLAP = GREEN, "#b8b8b8"
 STYLES = dict(zip(SHARES, ((IMAGE, "solid"), (IMAGE, "dot"), (POINTS, "solid"), (POINTS, "dot"))))
 
 
@@ -46,7 +46,7 @@ def sets(numbers: dict[str, Any]) -> go.Figure:
             )  # fmt: skip
     figure.add_hline(y=1, line={"color": "#999", "width": 1})
     figure.update_yaxes(title="mean token of the call = 1", rangemode="tozero", col=1)
-    return styled(figure).update_layout(margin={"t": 60})  # titles below the buttons
+    return styled(figure, margin={"t": 60})  # titles below the buttons
 
 
 def uniqueness(numbers: dict[str, Any]) -> go.Figure:
@@ -125,11 +125,3 @@ def _borders(figure: go.Figure, numbers: dict[str, Any]) -> None:
 def _timed(figure: go.Figure) -> go.Figure:
     figure.update_xaxes(title="seconds")
     return styled(figure)
-
-
-def styled(figure: go.Figure) -> go.Figure:
-    """How all plots of pages look."""
-    return figure.update_layout(
-        template="plotly_white", height=400, margin={"l": 60, "r": 20, "t": 30, "b": 90},
-        legend={"orientation": "h", "y": -0.2, "yanchor": "top"}, hovermode="x unified",
-    )  # fmt: skip

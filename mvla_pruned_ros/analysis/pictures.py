@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
-
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -42,13 +39,6 @@ def draw_salience(call: Call, sets: np.ndarray) -> np.ndarray:
         _with_dots(parts, call, set_colours[n2:]),
     ]
     return np.concatenate(panels, 1).clip(0, 255).astype(np.uint8)
-
-
-def as_data_url(picture: np.ndarray) -> str:
-    """(H, W, 3) uint8 RGB as a JPEG inside a URL."""
-    jpeg = io.BytesIO()
-    Image.fromarray(picture).save(jpeg, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode()
 
 
 def _colours(level: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..configuration.reader import check_names, from_entries, read_yaml
 from ..observation.frames import Frames, pose_of, sensor_poses
 from ..observation.streams import EXTRA_CLOUD, INFO, cloud_streams
 from .reader import Bag
@@ -197,26 +198,17 @@ class BagSetup:
         Raises:
             ValueError: not such a file; names the file and the key.
         """
-        import yaml
-
-        try:
-            entries = yaml.safe_load(path.read_text())
-        except (OSError, yaml.YAMLError) as error:
-            raise ValueError(f"cannot read {path}: {error}") from error
+        entries = read_yaml(path)
         parameters = _node_parameters(entries)
         if parameters is not None:
             entries = {name: parameters[name] for name in FILE_KEYS if parameters.get(name) not in (None, "")}
-        if not isinstance(entries, dict):
-            raise ValueError(f"{path} holds no mapping: write keys of {', '.join(FILE_KEYS)}")
-        unknown = sorted(str(key) for key in set(entries) - set(FILE_KEYS))
-        if unknown:
-            raise ValueError(f"{path} has unknown key {unknown[0]!r}: choose from {', '.join(FILE_KEYS)}")
-        values: dict[str, Any] = dict(entries)
-        extrinsics = values.pop("extrinsics", None)
         try:
+            check_names(entries, FILE_KEYS, "key")
+            values = dict(entries)
+            extrinsics = values.pop("extrinsics", None)
             if extrinsics is not None and not (parameters and values.get("extrinsics_source") == "tf"):
                 values["base_from_camera"] = pose_of(extrinsics["translation"], extrinsics["rotation_xyzw"])
-            return cls(**values)
+            return from_entries(cls, values, "key")
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}: {error}") from error
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from ..analysis.recording import Call
     from ..policy.base import Policy
 
-EXAMPLES = """examples:
+SUMMARY = "2D and 3D salience of a recording: page and numbers"
+EPILOG = """examples:
   mvla analyze --task push --seed 3                     the shipped policy drives the simulated robot
   mvla record --out out/bag --tasks push && mvla analyze out/bag
   mvla analyze my_bag --policy out/train/mine --remap image:=/camera/color/image_raw --bag-config my_camera.yaml
@@ -32,15 +33,8 @@ holds all numbers. Topics may have any names (--remap); reading bags needs no RO
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the subcommand."""
-    parser = subparsers.add_parser(
-        "analyze",
-        help="2D and 3D salience of a recording: page and numbers",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the subcommand."""
     parser.add_argument("bag", nargs="?", type=Path, metavar="BAG", help="folder of a rosbag2")
     parser.add_argument("--task", metavar="TASK", help=f"instead of a bag: a simulated episode of {', '.join(TASKS)}")
     parser.add_argument("--seed", type=int, metavar="N", help="of the simulated episode (default 0)")
@@ -53,7 +47,6 @@ def add_parser(subparsers: Any) -> None:
         "--out", type=Path, default=Path("out/analysis"), metavar="DIR", help="default: %(default)s"
     )  # fmt: skip
     add_bag_arguments(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

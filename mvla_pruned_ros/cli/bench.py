@@ -20,7 +20,8 @@ from ..policy.mvla.presets import PRESETS
 from ..pruning.base import check_keep_ratio
 from ..pruning.methods import METHODS, check_method
 
-EXAMPLES = """examples:
+SUMMARY = "latency of policy calls, pruned or not"
+EPILOG = """examples:
   mvla bench --preset base --keep 0.5 0.35 0.25            256 + 256 tokens, width 384, 12 layers
   mvla bench --preset base --width 1024 --depth 16 --keep 0.33 --threads 2
   mvla bench --preset small --method tri_stage fastv divprune --keep 0.35
@@ -31,15 +32,8 @@ EXAMPLES = """examples:
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the subcommand."""
-    parser = subparsers.add_parser(
-        "bench",
-        help="latency of policy calls, pruned or not",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the subcommand."""
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--preset", default="small", help=f"of {', '.join([*PRESETS, *MLA_PRESETS])} (default small)")
     what.add_argument("--policy", help="a policy folder, or the name of a shipped one, instead of random weights")
@@ -60,7 +54,6 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="of --sensor-to-command (default 20)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="join the rows to those of this file")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write plots, a page that needs no network")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,17 +7,25 @@ those very observations. The file goes into the policy folder, where evaluation 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..pruning.base import check_keep_ratio
 from ..pruning.tri_stage.config import CALIBRATION_FILE, TriStageConfig
 from ..sim.tasks import CALIBRATION_TASKS, TASKS, task_named
 
-EXAMPLES = f"""examples:
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..evaluation.calibration.sweep import CalibrationSweep
+
+SUMMARY = "fit the pruning parameters to a policy"
+EPILOG = f"""examples:
   mvla calibrate                                        the shipped policy, on {", ".join(CALIBRATION_TASKS)}
   mvla calibrate --policy out/train/mine --tasks push --keep 0.35 --out out/train/mine/{CALIBRATION_FILE}
   mvla calibrate --held-out push                        then judge what was fitted on push, once
@@ -27,15 +35,8 @@ schedule computed once from the recordings, which looks at no live evidence.
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the subcommand."""
-    parser = subparsers.add_parser(
-        "calibrate",
-        help="fit the pruning parameters to a policy",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the subcommand."""
     parser.add_argument("--policy", default="small", help="policy folder or the name of a shipped one (default small)")
     parser.add_argument(
         "--tasks", nargs="+", default=list(CALIBRATION_TASKS), metavar="TASK", help=f"of: {', '.join(TASKS)}"
@@ -56,16 +57,57 @@ def add_parser(subparsers: Any) -> None:
         "--out", type=Path, default=Path("out") / CALIBRATION_FILE, metavar="FILE",
         help=f"default out/{CALIBRATION_FILE}; the file of that name in a policy folder is the one that is used",
     )  # fmt: skip
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Fit, print the steps, write the file."""
     from rich.console import Console
 
-    from ..evaluation.calibration.sweep import CalibrationSweep
     from ..models import policy_folder
 
+    _check(args)
+    console, folder = Console(), policy_folder(args.policy)
+    with _recorded(args, args.tasks, folder, console) as sweep:
+        before = sweep.relative_errors("tri_stage", TriStageConfig())
+        console.print(f"defaults: {_mean(before):.4f} of the action error of random pruning")
+        best, error = sweep.fit(
+            TriStageConfig(), args.rounds,
+            lambda name, config, value: console.print(f"  {name} = {getattr(config, name)}: {value:.4f}"),
+        )  # fmt: skip
+        schedule = sweep.schedule
+        fitted = {
+            "defaults": before,
+            "calibrated": sweep.relative_errors("tri_stage", best),
+            "schedule": sweep.relative_errors("schedule", schedule),
+        }
+    held_out: dict[str, dict[str, float]] = {}
+    if args.held_out:
+        with _recorded(args, args.held_out, folder, console, ", held out") as sweep:
+            held_out = {
+                "defaults": sweep.relative_errors("tri_stage", TriStageConfig()),
+                "calibrated": sweep.relative_errors("tri_stage", best),
+                "schedule": sweep.relative_errors("schedule", schedule),
+                "schedule of their own": sweep.relative_errors("schedule", sweep.schedule),
+            }
+    about = {
+        "policy": args.policy,
+        "tasks": args.tasks,
+        "episodes": args.episodes,
+        "first_seed": args.seed,
+        "keep_ratios": args.keep,
+        "measure": "mean absolute change of the next 8 actions, relative to random pruning at the same keep ratio",
+    }
+    entry = {"tri_stage": dataclasses.asdict(best), "fitted": {**about, **fitted}, "held_out": held_out}
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(entry, indent=1) + "\n")
+    for words, figures in (("calibration tasks", fitted), ("held-out tasks", held_out)):
+        for name, errors in figures.items():
+            console.print(f"{words}, {name}: {_mean(errors):.4f}")
+    console.print(f"{_mean(before):.4f} -> {error:.4f}; written to {args.out}")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
     for task in [*args.tasks, *args.held_out]:
         task_named(task)
     if both := set(args.tasks) & set(args.held_out):
@@ -76,55 +118,19 @@ def run(args: argparse.Namespace) -> int:
     for name in ("episodes", "rounds", "workers"):
         if getattr(args, name) < 1:
             raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
-    console, folder = Console(), policy_folder(args.policy)
-    with CalibrationSweep(folder, args.tasks, args.seed, args.episodes, tuple(args.keep), args.workers) as sweep:
-        console.print(f"recording {args.episodes} episodes of {', '.join(args.tasks)}")
+
+
+@contextlib.contextmanager
+def _recorded(
+    args: argparse.Namespace, tasks: list[str], folder: Path, console: Console, more: str = ""
+) -> Iterator[CalibrationSweep]:
+    """A sweep over tasks whose episodes are recorded."""
+    from ..evaluation.calibration.sweep import CalibrationSweep
+
+    console.print(f"recording {args.episodes} episodes of {', '.join(tasks)}{more}")
+    with CalibrationSweep(folder, tasks, args.seed, args.episodes, tuple(args.keep), args.workers) as sweep:
         sweep.record()
-        before = sweep.relative_errors("tri_stage", TriStageConfig())
-        console.print(f"defaults: {_mean(before):.4f} of the action error of random pruning")
-        best, error = sweep.fit(
-            TriStageConfig(), args.rounds,
-            lambda name, config, value: console.print(f"  {name} = {getattr(config, name)}: {value:.4f}"),
-        )  # fmt: skip
-        after = sweep.relative_errors("tri_stage", best)
-        schedule = sweep.schedule
-        by_schedule = sweep.relative_errors("schedule", schedule)
-    held_out: dict[str, dict[str, float]] = {}
-    if args.held_out:
-        console.print(f"recording {args.episodes} episodes of {', '.join(args.held_out)}, held out")
-        with CalibrationSweep(
-            folder, args.held_out, args.seed, args.episodes, tuple(args.keep), args.workers
-        ) as sweep:  # fmt: skip
-            sweep.record()
-            held_out = {
-                "defaults": sweep.relative_errors("tri_stage", TriStageConfig()),
-                "calibrated": sweep.relative_errors("tri_stage", best),
-                "schedule": sweep.relative_errors("schedule", schedule),
-                "schedule of their own": sweep.relative_errors("schedule", sweep.schedule),
-            }
-    entry = {
-        "tri_stage": dataclasses.asdict(best),
-        "fitted": {
-            "policy": args.policy,
-            "tasks": args.tasks,
-            "episodes": args.episodes,
-            "first_seed": args.seed,
-            "keep_ratios": args.keep,
-            "measure": "mean absolute change of the next 8 actions, relative to random pruning at the same keep ratio",
-            "defaults": before,
-            "calibrated": after,
-            "schedule": by_schedule,
-        },
-        "held_out": held_out,
-    }
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(entry, indent=1) + "\n")
-    for name, errors in (("defaults", before), ("calibrated", after), ("schedule", by_schedule)):
-        console.print(f"calibration tasks, {name}: {_mean(errors):.4f}")
-    for name, errors in held_out.items():
-        console.print(f"held-out tasks, {name}: {_mean(errors):.4f}")
-    console.print(f"{_mean(before):.4f} -> {error:.4f}; written to {args.out}")
-    return 0
+        yield sweep
 
 
 def _mean(errors: dict[str, float]) -> float:

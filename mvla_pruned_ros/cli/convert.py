@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..policy.mla.config import MLAConfig
     from ..policy.mvla.config import MVLAConfig
 
-EXAMPLES = """examples:
+SUMMARY = "make a policy folder of an upstream MLA checkpoint, or a smaller one of a policy folder"
+EPILOG = """examples:
   mvla convert exp/rlbench policies/mla                                   bfloat16, as upstream computes
   mvla convert exp/rlbench/checkpoints/step-020000.pt policies/mla        of several checkpoints this one
   mvla convert exp/rlbench policies/mla --tokenizer ~/Llama-2-7b-hf --dataset rlbench
@@ -40,15 +41,8 @@ exit code: 0 when OUT was written, 2 when the checkpoint cannot be used; then th
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the subcommand."""
-    parser = subparsers.add_parser(
-        "convert",
-        help="make a policy folder of an upstream MLA checkpoint, or a smaller one of a policy folder",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the subcommand."""
     parser.add_argument(
         "source", type=Path, metavar="RUN", help="run folder, a .pt file in its checkpoints/, or a policy folder"
     )
@@ -67,7 +61,6 @@ def add_parser(subparsers: Any) -> None:
         action="store_true",
         help="the empty word stands before proprio, as upstream seems to train, not after the action, as it infers",
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from .options import add_demo_arguments, add_policy_arguments
 
+SUMMARY = "simulated robot and policy node over DDS: report and GIF"
+DESCRIPTION = "Run the policy node against the simulated robot, show what happens, write a report and a GIF."
 EPILOG = """\
 examples:
   mvla demo                                      every task, 3 episodes each, half of the visual tokens
@@ -22,15 +24,8 @@ exit code: 0 when all ran, whether the robot succeeded or not; 1 when a node fai
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add ``mvla demo``."""
-    parser = subparsers.add_parser(
-        "demo",
-        help="simulated robot and policy node over DDS: report and GIF",
-        description="Run the policy node against the simulated robot, show what happens, write a report and a GIF.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the subcommand."""
     parser.add_argument("--episodes", type=int, default=3, help="episodes of each task (default: %(default)s)")
     add_policy_arguments(parser)
     add_demo_arguments(parser)

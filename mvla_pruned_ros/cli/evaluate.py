@@ -11,21 +11,27 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..configuration.reader import with_words
 from ..pruning.base import check_keep_ratio
 from ..pruning.methods import METHODS, check_method
 from ..pruning.tri_stage.config import TriStageConfig
 from ..sim.tasks import TASKS, task_named
-from .options import pruning_config
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..evaluation.success.rollout import Episode
+    from ..evaluation.success.sweep import Setting
     from ..evaluation.success.tables import Table
 
-EXAMPLES = """examples:
+SUMMARY = "success of a policy on the simulated robot, pruned or not"
+EPILOG = """examples:
   mvla evaluate --tasks push --episodes 20 --keep 1.0
   mvla evaluate --tasks push --episodes 100 --method random tri_stage --keep 0.5 0.25 --json out/push.json
   mvla evaluate --tasks faucet-open faucet-close --swap-instructions
@@ -34,15 +40,8 @@ EXAMPLES = """examples:
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the subcommand."""
-    parser = subparsers.add_parser(
-        "evaluate",
-        help="success of a policy on the simulated robot, pruned or not",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the subcommand."""
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), metavar="TASK", help=f"of: {', '.join(TASKS)}")
     parser.add_argument("--episodes", type=int, default=20, help="per task and setting (default 20)")
     parser.add_argument("--seed", type=int, default=0, help="first seed; training used 1000000 and up (default 0)")
@@ -77,31 +76,44 @@ def add_parser(subparsers: Any) -> None:
         help="run on a Ray cluster (host:port, auto or local) instead of this machine's cores; needs the extra `ray`",
     )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="add the rows to this file")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the sweep, print the table, write the rows."""
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
 
-    from ..evaluation.success.episode_log import EpisodeLog
-    from ..evaluation.success.rows import identity, merge, read_rows, row, write_rows
-    from ..evaluation.success.summary import condition, mean_rows, with_differences
-    from ..evaluation.success.sweep import Setting, run_sweep
+    from ..evaluation.success.row_file import merge, read_rows, write_rows
+    from ..evaluation.success.rows import row
+    from ..evaluation.success.summary import mean_rows, with_differences
     from ..evaluation.success.tables import overview
     from ..models import policy_folder
     from ..policy.engine.device import resolve_device
     from ..policy.engine.machine import machine
-    from ..policy.fingerprint import policy_fingerprint
 
+    _check(args)
+    folder, device = policy_folder(args.policy), str(resolve_device(args.device))
+    own = TriStageConfig.of_policy(folder)
+    settings = _settings(args, folder, device, own)
+    if args.json and args.json.is_file():
+        read_rows(args.json)  # a file that cannot be added to is better found now than hours later
+    console = Console()
+    results = _sweep(args, settings, console)
+    made_by: dict[str, Any] = {"command": _command(args), "machine": machine()}
+    new = [dataclasses.replace(row(setting, episodes, own), **made_by) for setting, episodes in results.items()]
+    # What is in the file already may be what the new rows are compared with. Read late: another sweep may have written.
+    rows = merge(read_rows(args.json) if args.json and args.json.is_file() else [], new)
+    asked = {r.identity() for r in new}
+    shown = [r for r in with_differences(rows) if r.identity() in asked]
+    settings_shown = {r.setting for r in shown}
+    means = [m for m in mean_rows(rows) if m.setting in settings_shown]
+    Console(width=1000).print(_rich(overview(shown, means)))  # however narrow the screen, nothing is cut
+    if args.json:
+        write_rows(args.json, rows)
+        console.print(f"rows written to {args.json}; tables for a document: mvla tables {args.json}", soft_wrap=True)
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
     for task in args.tasks:
         task_named(task)
     for keep in args.keep:
@@ -112,9 +124,15 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--episodes and --workers must be at least 1, got {args.episodes} and {args.workers}")
     if args.set and "tri_stage" not in args.method:
         raise ValueError(f"--set is for method tri_stage; {' and '.join(args.method)} would not read it")
-    folder, device = policy_folder(args.policy), str(resolve_device(args.device))
-    own, fingerprint = TriStageConfig.of_policy(folder), policy_fingerprint(folder)
-    pruning = pruning_config(args.set, own)
+
+
+def _settings(args: argparse.Namespace, folder: Path, device: str, own: TriStageConfig) -> list[Setting]:
+    """Rows to be. own: tri_stage settings of the policy itself."""
+    from ..evaluation.success.sweep import Setting
+    from ..policy.fingerprint import policy_fingerprint
+
+    fingerprint = policy_fingerprint(folder)
+    pruning = with_words(own, args.set, "pruning parameter")
     settings = [
         Setting(
             task, str(folder), fingerprint, method, 1.0 if method == "none" else keep,
@@ -124,10 +142,23 @@ def run(args: argparse.Namespace) -> int:
         for method in args.method
         for keep in args.keep
     ]  # fmt: skip
-    settings = list(dict.fromkeys(settings))  # `none` is one row, whatever the keep ratios
-    if args.json and args.json.is_file():
-        read_rows(args.json)  # a file that cannot be added to is better found now than hours later
-    console = Console()
+    return list(dict.fromkeys(settings))  # `none` is one row, whatever the keep ratios
+
+
+def _sweep(args: argparse.Namespace, settings: list[Setting], console: Console) -> dict[Setting, list[Episode]]:
+    """Run all episodes behind a progress bar."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from ..evaluation.success.episode_log import EpisodeLog
+    from ..evaluation.success.sweep import run_sweep
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                TimeRemainingColumn())  # fmt: skip
     with contextlib.ExitStack() as stack:
@@ -139,7 +170,7 @@ def run(args: argparse.Namespace) -> int:
             )
         progress = stack.enter_context(Progress(*columns, console=console))
         bar = progress.add_task("episodes", total=len(settings) * args.episodes)
-        results = run_sweep(
+        return run_sweep(
             settings,
             range(args.seed, args.seed + args.episodes),
             args.workers,
@@ -149,21 +180,6 @@ def run(args: argparse.Namespace) -> int:
             log,
             args.ray,
         )
-    made_by = {"command": _command(args), "machine": machine()}
-    new = [row(setting, episodes, own) | made_by for setting, episodes in results.items()]
-    # What is in the file already may be what the new rows are compared with. Read late: another sweep may have written.
-    rows = merge(read_rows(args.json) if args.json and args.json.is_file() else [], new)
-    asked = {identity(r) for r in new}
-    shown = [r for r in with_differences(rows) if identity(r) in asked]
-    methods = {(*condition(r), r["method"], r["keep_asked"], str(r["tri_stage"])) for r in shown}
-    means = [
-        m for m in mean_rows(rows) if (*condition(m), m["method"], m["keep_asked"], str(m["tri_stage"])) in methods
-    ]
-    Console(width=1000).print(_rich(overview(shown, means)))  # however narrow the screen, nothing is cut
-    if args.json:
-        write_rows(args.json, rows)
-        console.print(f"rows written to {args.json}; tables for a document: mvla tables {args.json}", soft_wrap=True)
-    return 0
 
 
 def _command(args: argparse.Namespace) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+SUMMARY = "fault injection: what the policy node does when things go wrong"
+DESCRIPTION = "Put faults before a live policy node and tell what it does."
 EPILOG = """\
 examples:
   mvla faults                                  the whole matrix against live nodes, a few minutes
@@ -25,15 +27,8 @@ exit code: 0 when everything was as expected, 1 when not, 2 for impossible argum
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add ``mvla faults``."""
-    parser = subparsers.add_parser(
-        "faults",
-        help="fault injection: what the policy node does when things go wrong",
-        description="Put faults before a live policy node and tell what it does.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the subcommand."""
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--only", nargs="+", default=[], metavar="NAME", help="faults whose name holds one of these")
     what.add_argument("--list", action="store_true", help="the faults; runs nothing")

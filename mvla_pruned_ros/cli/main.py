@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from ..node.malloc import keep_freed_memory
 
-# Each is a module of this package with add_parser(subparsers), and run(args) that returns the exit code.
+# Each is a module of this package with SUMMARY, a line for the help of `mvla`; EPILOG, examples; add_arguments(parser);
+# and run(args), which returns the exit code. It is described by DESCRIPTION, or else by its docstring.
 COMMANDS = (
     "demo",
     "record",
@@ -56,7 +57,12 @@ def _parser(commands: Sequence[str]) -> argparse.ArgumentParser:
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="{" + ",".join(COMMANDS) + "}")
     for name in commands:
-        importlib.import_module(f".{name}", __package__).add_parser(subparsers)
+        module = importlib.import_module(f".{name}", __package__)
+        subparser = subparsers.add_parser(
+            name, help=module.SUMMARY, description=getattr(module, "DESCRIPTION", module.__doc__),
+            epilog=module.EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        module.add_arguments(subparser)
     return parser
 
 

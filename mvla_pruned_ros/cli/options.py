@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
-from typing import Any
 
 from ..pruning.methods import METHODS
-from ..pruning.tri_stage.config import TriStageConfig
 from ..sim.tasks import DEMO_TASKS, TASKS
 
 
@@ -63,27 +59,3 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--domain-id", type=int, metavar="N", help="ROS_DOMAIN_ID of the nodes (default: one of this run's own)"
     )
-
-
-def pruning_config(assignments: list[str], own: TriStageConfig) -> TriStageConfig:
-    """A policy's own configuration, changed by NAME=VALUE words.
-
-    Raises:
-        ValueError: unknown name or unfit value.
-    """
-    fields = {f.name: f for f in dataclasses.fields(TriStageConfig)}
-    values: dict[str, Any] = {}
-    for word in assignments:
-        name, _, text = word.partition("=")
-        if name not in fields:
-            raise ValueError(f"unknown pruning parameter {name!r}: choose from {', '.join(fields)}")
-        try:
-            value = json.loads(text.lower())
-        except json.JSONDecodeError:
-            raise ValueError(f"{word!r}: {text!r} is neither a number nor true or false") from None
-        default: Any = fields[name].default
-        kind = type(default)
-        if isinstance(value, bool) != (kind is bool) or (kind is int and not isinstance(value, int)):
-            raise ValueError(f"{name} takes a {kind.__name__}, got {text!r}")
-        values[name] = kind(value)
-    return dataclasses.replace(own, **values)

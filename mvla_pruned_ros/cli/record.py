@@ -7,6 +7,8 @@ from pathlib import Path
 
 from .options import add_demo_arguments, add_policy_arguments
 
+SUMMARY = "record the demo's topics as a rosbag2"
+DESCRIPTION = "Run simulated robot and policy node as `mvla demo` does and record their topics."
 EPILOG = """\
 examples:
   mvla record --out out/bag --seconds 20             every task in turn
@@ -25,15 +27,8 @@ not solved are left out.
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add ``mvla record``."""
-    parser = subparsers.add_parser(
-        "record",
-        help="record the demo's topics as a rosbag2",
-        description="Run simulated robot and policy node as `mvla demo` does and record their topics.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the subcommand."""
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the bag; must not exist yet")
     parser.add_argument("--seconds", type=float, help="wall time to record (default: 20)")
     parser.add_argument("--expert", action="store_true", help="record demonstrations of the scripted experts, no ROS")

@@ -19,10 +19,12 @@ import os
 import shutil
 from pathlib import Path
 
+from ..configuration.reader import with_words
 from ..pruning.methods import check_method
 from .bag_options import add_bag_arguments, bag_setup
-from .options import add_policy_arguments, pruning_config
+from .options import add_policy_arguments
 
+SUMMARY = "a bag through the policy, pruned beside unpruned"
 EPILOG = """\
 examples:
   mvla replay out/bag --keep 0.35
@@ -44,15 +46,8 @@ OFFLINE = (
 )  # fmt: skip
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add ``mvla replay``."""
-    parser = subparsers.add_parser(
-        "replay",
-        help="a bag through the policy, pruned beside unpruned",
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the subcommand."""
     parser.add_argument("bag", type=Path, metavar="BAG", help="folder of a rosbag2")
     add_policy_arguments(parser)
     parser.add_argument(
@@ -88,6 +83,11 @@ def run(args: argparse.Namespace) -> int:
 
         _refuse_offline(args, "--follow, which takes all from what the node recorded")
         return run_follow(args)
+    return _offline(args)
+
+
+def _offline(args: argparse.Namespace) -> int:
+    """Pruned beside unpruned, frame by frame, without ROS."""
     check_method(args.method)
     if args.set and args.method != "tri_stage":
         raise ValueError(f"--set is for method tri_stage; {args.method} would not read it")
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     name, console = args.policy or "small", Console()
     check_keep_ratio(args.keep)
     source, setup = PolicySource.of(name), bag_setup(args)
-    pruner = make_pruner(args.method, args.keep, pruning_config(args.set, source.pruning()))
+    pruner = make_pruner(args.method, args.keep, with_words(source.pruning(), args.set, "pruning parameter"))
     about = {
         "policy": name, "policy_fingerprint": policy_fingerprint(source.folder) if source.folder else None,
         "method": args.method, "keep_asked": 1.0 if args.method == "none" else args.keep, "set": args.set,

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from .options import add_policy_arguments
 
+SUMMARY = "the policy node for hours: memory, deadlines, stops"
 EPILOG = """\
 examples:
   mvla soak                                       half an hour, into out/soak
@@ -29,15 +30,8 @@ exit code: 0 when it ran to the end, 1 when a node failed, 2 for impossible argu
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add ``mvla soak``."""
-    parser = subparsers.add_parser(
-        "soak",
-        help="the policy node for hours: memory, deadlines, stops",
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the subcommand."""
     parser.add_argument("--minutes", type=float, default=30.0, help="how long (default: %(default)s)")
     parser.add_argument(
         "--json", type=Path, default=Path("out/soak/soak.json"), metavar="FILE", help="report (default: %(default)s)"

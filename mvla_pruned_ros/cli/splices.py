@@ -15,7 +15,8 @@ from typing import Any
 from ..sim.tasks import TASKS, task_named
 from .options import add_policy_arguments
 
-EXAMPLES = """examples:
+SUMMARY = "jumps of the command where action chunks meet: numbers and plot"
+EPILOG = """examples:
   mvla splices --tasks push --episodes 1                    numbers and a plot of one episode
   mvla splices --tasks push --delay 2 4 8 --episodes 20     what the age of observations changes
 
@@ -23,15 +24,8 @@ DIR/splices.json holds one row for each episode, DIR/splices.svg the commands of
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the subcommand."""
-    parser = subparsers.add_parser(
-        "splices",
-        help="jumps of the command where action chunks meet: numbers and plot",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the subcommand."""
     parser.add_argument(
         "--tasks", nargs="+", default=["button-press-topdown", "push"], metavar="TASK",
         help=f"of {', '.join(TASKS)} (default: %(default)s)",
@@ -44,7 +38,6 @@ def add_parser(subparsers: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("out/splices"), metavar="DIR", help="default: %(default)s")
     add_policy_arguments(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

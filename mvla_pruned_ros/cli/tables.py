@@ -4,39 +4,35 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-EXAMPLES = """examples:
+if TYPE_CHECKING:
+    from ..evaluation.success.rows import Row
+
+SUMMARY = "results of evaluate as tables in markdown"
+EPILOG = """examples:
   mvla tables docs/benchmarks/success.json
   mvla tables out/a.json out/b.json --tasks pick-place plate-slide      means over these tasks only
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the subcommand."""
-    parser = subparsers.add_parser(
-        "tables",
-        help="results of evaluate as tables in markdown",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the subcommand."""
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="of `mvla evaluate --json`; later ones win")
     parser.add_argument("--tasks", nargs="+", metavar="TASK", help="rows of these tasks only (default: all)")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Read, select, print."""
-    from ..evaluation.success.rows import merge, read_rows
+    from ..evaluation.success.row_file import merge, read_rows
     from ..evaluation.success.tables import document
 
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for path in args.files:
         rows = merge(rows, read_rows(path))
-    known = dict.fromkeys(r["task"] for r in rows)
+    known = dict.fromkeys(r.task for r in rows)
     for task in args.tasks or ():
         if task not in known:
             raise ValueError(f"no rows of task {task!r}: there are {', '.join(known)}")
-    print(document([r for r in rows if not args.tasks or r["task"] in args.tasks]), end="")
+    print(document([r for r in rows if not args.tasks or r.task in args.tasks]), end="")
     return 0

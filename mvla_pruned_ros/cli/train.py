@@ -18,11 +18,19 @@ import argparse
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .bag_options import add_bag_arguments, bag_setup
 
-EXAMPLES = """examples:
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..policy.mvla.config import MVLAConfig
+    from ..training.loop import TrainingConfig
+    from ..training.recipes import Recipe, Shard
+
+SUMMARY = "train a policy on the scripted experts"
+EPILOG = """examples:
   mvla train --preset small --out out/train/small          (how the shipped policy was made)
   mvla train --preset small --out out/train/quick --steps 200   (a look at how it goes)
   mvla train --bag bags/monday bags/tuesday --remap image:=/camera/color/image_raw --bag-config my_robot.yaml
@@ -33,15 +41,8 @@ EXAMPLES = """examples:
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the subcommand."""
-    parser = subparsers.add_parser(
-        "train",
-        help="train a policy on the scripted experts",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the subcommand."""
     parser.add_argument("--preset", default="small", help="recipe (default small)")
     parser.add_argument("--out", type=Path, required=True, help="folder for data, checkpoints and the policy")
     parser.add_argument(
@@ -66,7 +67,6 @@ def add_parser(subparsers: Any) -> None:
         "--no-compile", action="store_true", help="do without torch.compile (which needs a C++ compiler on CPU)"
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that record episodes")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -75,9 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
     from ..models import policy_folder
     from ..policy.engine.device import resolve_device
-    from ..training.collect import collect
     from ..training.demonstrations import Demonstrations
-    from ..training.from_bags import convert_bags
     from ..training.loop import train
     from ..training.ranks import Ranks
     from ..training.recipes import RECIPES
@@ -88,51 +86,11 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--steps and --workers must be at least 1, got {args.steps} and {args.workers}")
     recipe, device = RECIPES[args.preset], resolve_device(args.device).type
     ranks = Ranks.join(device)
-    console, training = Console(quiet=ranks.local != 0), replace(recipe.training, device=device)
+    console = Console(quiet=ranks.local != 0)
     if ranks.local != 0:
         ranks.wait()  # for the first process of this machine, which records what the others then find
-    if args.no_compile:
-        training = replace(training, compile=False)
-    if args.steps:
-        training = replace(training, steps=args.steps)
-    if args.precision:
-        training = replace(training, precision=args.precision)
-    folder = args.data or args.out / "demonstrations"
-    config = recipe.policy
-    if args.bag:
-        if recipe.start:
-            raise ValueError(
-                f"preset {args.preset!r} goes on from policy {recipe.start!r}, which knows other words: "
-                "with --bag take a preset that begins anew"
-            )
-        training = replace(training, emphasis=())
-        if args.workspace:
-            lower, upper = tuple(args.workspace[:3]), tuple(args.workspace[3:])
-            config = replace(config, workspace_lower=lower, workspace_upper=upper)
-        if args.step_s is not None:
-            config = replace(config, step_s=args.step_s)
-        paths = convert_bags(
-            args.bag,
-            bag_setup(args),
-            config,
-            folder,
-            args.most_hz,
-            lambda bag, source, frames, drops: console.print(
-                f"  {bag}: {frames} frames, {source}; not used: {drops or 'none'}"
-            ),
-        )
-    else:
-        for name in ("workspace", "step_s", "most_hz", "remap", "bag_config", "extrinsics", "instruction"):
-            if getattr(args, name):
-                raise ValueError(f"--{name.replace('_', '-')} is for --bag, and none was given")
-        console.print(f"{len(recipe.shards)} files of demonstrations in {folder}")
-        paths = collect(
-            recipe.shards,
-            config,
-            folder,
-            args.workers,
-            lambda shard, episodes, frames: console.print(f"  {shard.name}: {episodes} solved, {frames} frames"),
-        )
+    training, config = _training(args, recipe, device), _policy(args, recipe)
+    paths = (_from_bags if args.bag else _from_experts)(args, recipe, config, console)
     if ranks.local == 0:
         ranks.wait()
     data = Demonstrations.load(paths)
@@ -141,6 +99,62 @@ def run(args: argparse.Namespace) -> int:
     ranks.leave()
     console.print(f"policy in {args.out}; try it: mvla {_trial(args)}", soft_wrap=True)
     return 0
+
+
+def _training(args: argparse.Namespace, recipe: Recipe, device: str) -> TrainingConfig:
+    """The training of a recipe with what the words of the command change."""
+    changes: dict[str, Any] = {"device": device}
+    if args.no_compile:
+        changes["compile"] = False
+    if args.steps:
+        changes["steps"] = args.steps
+    if args.precision:
+        changes["precision"] = args.precision
+    if args.bag:
+        changes["emphasis"] = ()  # which is on tasks of the simulated robot
+    return replace(recipe.training, **changes)
+
+
+def _policy(args: argparse.Namespace, recipe: Recipe) -> MVLAConfig:
+    """The network of a recipe; bags may have a workspace and a period of their own."""
+    if not args.bag:
+        for name in ("workspace", "step_s", "most_hz", "remap", "bag_config", "extrinsics", "instruction"):
+            if getattr(args, name):
+                raise ValueError(f"--{name.replace('_', '-')} is for --bag, and none was given")
+        return recipe.policy
+    if recipe.start:
+        raise ValueError(
+            f"preset {args.preset!r} goes on from policy {recipe.start!r}, which knows other words: "
+            "with --bag take a preset that begins anew"
+        )
+    config = recipe.policy
+    if args.workspace:
+        config = replace(config, workspace_lower=tuple(args.workspace[:3]), workspace_upper=tuple(args.workspace[3:]))
+    return config if args.step_s is None else replace(config, step_s=args.step_s)
+
+
+def _from_bags(args: argparse.Namespace, recipe: Recipe, config: MVLAConfig, console: Console) -> list[Path]:
+    from ..training.from_bags import convert_bags
+
+    def told(bag: Any, source: str, frames: int, drops: Any) -> None:
+        console.print(f"  {bag}: {frames} frames, {source}; not used: {drops or 'none'}")
+
+    return convert_bags(args.bag, bag_setup(args), config, _data_folder(args), args.most_hz, told)
+
+
+def _from_experts(args: argparse.Namespace, recipe: Recipe, config: MVLAConfig, console: Console) -> list[Path]:
+    from ..training.collect import collect
+
+    def told(shard: Shard, episodes: int, frames: int) -> None:
+        console.print(f"  {shard.name}: {episodes} solved, {frames} frames")
+
+    folder = _data_folder(args)
+    console.print(f"{len(recipe.shards)} files of demonstrations in {folder}")
+    return collect(recipe.shards, config, folder, args.workers, told)
+
+
+def _data_folder(args: argparse.Namespace) -> Path:
+    return args.data or args.out / "demonstrations"
 
 
 def _trial(args: argparse.Namespace) -> str:

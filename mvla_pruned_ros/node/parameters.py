@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from ..configuration.fields import Field, fields_of
 from ..control.action_spaces import INTERFACES
 from ..control.limits import Limits
 from ..observation.streams import cloud_streams
@@ -20,79 +21,66 @@ from ..policy.source import PolicySource
 from ..pruning.base import check_keep_ratio
 from ..pruning.methods import METHODS
 from ..pruning.tri_stage.config import TriStageConfig
+from .ros_parameters import declare
 
 PRUNING = "pruning."
 
 
-@dataclass(frozen=True)
-class Spec:
-    """One parameter: default (its type is the type), text, bounds, whether it is fixed at start, allowed words, whether
-    a list may be of another length than the default."""
-
-    default: Any
-    text: str
-    low: float | None = None
-    high: float | None = None
-    fixed: bool = False
-    choices: tuple[str, ...] = ()
-    any_length: bool = False  # of a list
-
-
-SPECS: dict[str, Spec] = {
+SPECS: dict[str, Field] = {
     # Fixed at start.
-    "policy": Spec(
+    "policy": Field(
         "small",
         "Policy folder, the name of a shipped policy, or package.module:factory, code that makes one.",
         fixed=True,
     ),
-    "device": Spec("auto", "Where the policy runs: cpu, cuda, cuda:N, or auto (cuda where there is one).", fixed=True),
-    "precision": Spec(
+    "device": Field("auto", "Where the policy runs: cpu, cuda, cuda:N, or auto (cuda where there is one).", fixed=True),
+    "precision": Field(
         "auto", "Numbers of the network: fp32, bf16, fp16, or auto (bf16 on a GPU, fp32 on the CPU).", fixed=True,
         choices=PRECISIONS,
     ),
-    "prune": Spec(
+    "prune": Field(
         "always",
         "always, or auto: at start pruned and full calls are timed, and where pruned ones are no faster all tokens "
         "stay until method or keep_ratio is changed.",
         fixed=True,
         choices=("always", "auto"),
     ),
-    "image_transport": Spec("raw", "Colour images: raw or compressed.", fixed=True, choices=("raw", "compressed")),
-    "depth_transport": Spec(
+    "image_transport": Field("raw", "Colour images: raw or compressed.", fixed=True, choices=("raw", "compressed")),
+    "depth_transport": Field(
         "raw", "Depth images: raw, or compressedDepth (PNG or RVL).", fixed=True, choices=("raw", "compressedDepth")
     ),
-    "cloud_source": Spec("depth", "Points come from ~/depth or ~/points.", fixed=True, choices=("depth", "points")),
-    "depth_registered": Spec(
+    "cloud_source": Field("depth", "Points come from ~/depth or ~/points.", fixed=True, choices=("depth", "points")),
+    "depth_registered": Field(
         True, "Depth has frame and camera info of the colour image; false: its own, on ~/depth_camera_info.",
         fixed=True,
     ),
-    "extra_clouds": Spec(
+    "extra_clouds": Field(
         [""], "Clouds of more cameras: depth_1 (with ~/depth_1_camera_info), points_2, ...", fixed=True, any_length=True
     ),
-    "base_frame": Spec("base", "Frame of end-effector pose, workspace and commands.", fixed=True),
-    "camera_frame": Spec(
+    "base_frame": Field("base", "Frame of end-effector pose, workspace and commands.", fixed=True),
+    "camera_frame": Field(
         "camera_color_optical_frame", "Optical frame of the image and of depth registered to it.", fixed=True
     ),
-    "extrinsics_source": Spec(
+    "extrinsics_source": Field(
         "parameters", "Poses of cameras: parameters, or tf, looked up at each stamp (needs tf2_ros).", fixed=True,
         choices=("parameters", "tf"),
     ),
-    "tf_timeout_ms": Spec(
+    "tf_timeout_ms": Field(
         50.0, "How long an observation waits for tf of its stamp; then it is dropped.", 0.0, 1000.0
     ),
-    "extrinsics.translation": Spec(
+    "extrinsics.translation": Field(
         [math.nan] * 3, "Camera position in the base frame, m. Required without tf.", fixed=True
     ),
-    "extrinsics.rotation_xyzw": Spec(
+    "extrinsics.rotation_xyzw": Field(
         [math.nan] * 4, "Orientation of the optical frame in the base frame, quaternion x y z w. Required without tf.",
         fixed=True,
     ),
-    "sensor_frames": Spec([""], "Other frames that depth or clouds are in.", fixed=True, any_length=True),
-    "sensor_extrinsics": Spec(
+    "sensor_frames": Field([""], "Other frames that depth or clouds are in.", fixed=True, any_length=True),
+    "sensor_extrinsics": Field(
         [math.nan], "Pose of each of sensor_frames in the base frame: x y z in m, quaternion x y z w.", fixed=True,
         any_length=True,
     ),
-    "command_interface": Spec(
+    "command_interface": Field(
         "twist",
         "What the controller is told: twist (velocity of the end effector), pose (where it shall be), joint_trajectory "
         "(where the joints shall be) or multi_array (numbers, for a forward controller). A policy of Cartesian "
@@ -100,64 +88,63 @@ SPECS: dict[str, Spec] = {
         fixed=True,
         choices=tuple(INTERFACES),
     ),
-    "joint_names": Spec(
+    "joint_names": Field(
         [""], "Joints that the policy's actions move, in their order; none for a policy of Cartesian velocities.",
         fixed=True, any_length=True,
     ),
-    "require_enable": Spec(
+    "require_enable": Field(
         False, "Nothing moves after activation until ~/enable is called with true.", fixed=True
     ),
-    "seed": Spec(0, "Seed of random choices of the pruner.", 0, 2**31 - 1, fixed=True),
-    "torch_threads": Spec(1, "CPU threads of the policy; 0 leaves torch's default.", 0, 256, fixed=True),
-    "autostart": Spec(True, "Configure and activate at start; false waits for lifecycle calls.", fixed=True),
+    "seed": Field(0, "Seed of random choices of the pruner.", 0, 2**31 - 1, fixed=True),
+    "torch_threads": Field(1, "CPU threads of the policy; 0 leaves torch's default.", 0, 256, fixed=True),
+    "autostart": Field(True, "Configure and activate at start; false waits for lifecycle calls.", fixed=True),
     # Live.
-    "instruction": Spec("", "What to do, in words the policy knows; empty waits for ~/instruction."),
-    "method": Spec("tri_stage", f"Pruning rule: {', '.join(METHODS)}.", choices=METHODS),
-    "keep_ratio": Spec(0.5, "Visual tokens kept / visual tokens in, (0, 1]; 1 prunes nothing.", 0.0, 1.0),
-    "command_rate_hz": Spec(80.0, "Rate of commands; it does not depend on inference.", 1.0, 1000.0),
-    "max_observation_age_ms": Spec(
+    "instruction": Field("", "What to do, in words the policy knows; empty waits for ~/instruction."),
+    "method": Field("tri_stage", f"Pruning rule: {', '.join(METHODS)}.", choices=METHODS),
+    "keep_ratio": Field(0.5, "Visual tokens kept / visual tokens in, (0, 1]; 1 prunes nothing.", 0.0, 1.0),
+    "command_rate_hz": Field(80.0, "Rate of commands; it does not depend on inference.", 1.0, 1000.0),
+    "max_observation_age_ms": Field(
         500.0, "A stream silent, or an observation older, for longer than this stops the arm.", 10.0, 60000.0
     ),
-    "sync_tolerance_ms": Spec(
+    "sync_tolerance_ms": Field(
         60.0, "Largest difference of header stamps between image and each other stream of an observation.", 0.0, 1000.0
     ),
-    "max_clock_jump_ms": Spec(2000.0, "A jump of the clock ahead beyond this forgets the episode.", 100.0, 600000.0),
-    "max_speed_m_s": Spec(0.25, "Limit of commanded velocity per axis, m/s.", 0.0, 10.0),
-    "max_angular_speed_rad_s": Spec(0.5, "Limit of commanded angular velocity per axis, rad/s.", 0.0, 20.0),
-    "max_joint_speed": Spec(0.25, "Limit of commanded joint velocity, rad/s (m/s of a sliding joint).", 0.0, 20.0),
-    "joint_lower": Spec(
+    "max_clock_jump_ms": Field(2000.0, "A jump of the clock ahead beyond this forgets the episode.", 100.0, 600000.0),
+    "max_speed_m_s": Field(0.25, "Limit of commanded velocity per axis, m/s.", 0.0, 10.0),
+    "max_angular_speed_rad_s": Field(0.5, "Limit of commanded angular velocity per axis, rad/s.", 0.0, 20.0),
+    "max_joint_speed": Field(0.25, "Limit of commanded joint velocity, rad/s (m/s of a sliding joint).", 0.0, 20.0),
+    "joint_lower": Field(
         [-2 * math.pi], "Lowest commanded position of the joints, rad or m: one for all, or one each.", any_length=True
     ),
-    "joint_upper": Spec(
+    "joint_upper": Field(
         [2 * math.pi], "Highest commanded position of the joints, rad or m: one for all, or one each.", any_length=True
     ),
-    "target_lookahead_ms": Spec(
+    "target_lookahead_ms": Field(
         100.0,
         "A commanded pose or joint position is where the robot shall be after this time; none lies farther away than "
         "the speed limit goes in it.",
         1.0,
         2000.0,
     ),
-    "splice": Spec(
+    "splice": Field(
         "blend",
         "Where action chunks meet: blend leads the command to the new chunk by steps no larger than the policy's own "
         "between consecutive actions; switch takes the new chunk as it is.",
         choices=("blend", "switch"),
     ),
-    "heartbeat_timeout_ms": Spec(
+    "heartbeat_timeout_ms": Field(
         0.0,
         "A proof of life on ~/heartbeat that is silent for longer stops the arm until ~/enable is called; 0 asks for "
         "none.",
         0.0,
         60000.0,
     ),
-    "slow_policy_ms": Spec(200.0, "A policy call longer than this is a warning, five in a row an error.", 1.0, 60000.0),
-    "workspace_lower": Spec([-10.0] * 3, "Corner of the end effector's box, base frame, m."),
-    "workspace_upper": Spec([10.0] * 3, "Opposite corner of the end effector's box, base frame, m."),
-    **{
-        PRUNING + f.name: Spec(f.default, f.metadata["text"], f.metadata["low"], f.metadata["high"])
-        for f in dataclasses.fields(TriStageConfig)
-    },
+    "slow_policy_ms": Field(
+        200.0, "A policy call longer than this is a warning, five in a row an error.", 1.0, 60000.0
+    ),
+    "workspace_lower": Field([-10.0] * 3, "Corner of the end effector's box, base frame, m."),
+    "workspace_upper": Field([10.0] * 3, "Opposite corner of the end effector's box, base frame, m."),
+    **{PRUNING + name: field for name, field in fields_of(TriStageConfig).items()},
 }  # fmt: skip
 
 
@@ -184,7 +171,7 @@ class Settings:
             ValueError: names the parameter, its value and the bounds.
         """
         for name, spec in SPECS.items():
-            _check_one(name, values[name], spec)
+            spec.check(name, values[name])
         check_keep_ratio(values["keep_ratio"])
         cloud_streams(values["cloud_source"], values["depth_registered"], values["extra_clouds"])
         limits = Limits(
@@ -212,35 +199,6 @@ def joint_names_of(values: Mapping[str, Any] | Settings) -> tuple[str, ...]:
     return tuple(name for name in values["joint_names"] if name)
 
 
-def _check_one(name: str, value: Any, spec: Spec) -> None:
-    if isinstance(spec.default, list):
-        if len(value) != len(spec.default) and not spec.any_length:
-            raise ValueError(f"{name} must have {len(spec.default)} numbers, got {len(value)}")
-        if not spec.fixed and not all(math.isfinite(v) for v in value):
-            raise ValueError(f"{name} must be finite, got {list(value)}")
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, got {value}")
-    elif spec.choices and value not in spec.choices:
-        raise ValueError(f"{name} must be one of {', '.join(spec.choices)}, got {value!r}")
-    elif spec.low is not None and spec.high is not None and not spec.low <= value <= spec.high:
-        raise ValueError(f"{name} must lie in [{spec.low:g}, {spec.high:g}], got {value}")
-
-
-def _descriptor(spec: Spec) -> ParameterDescriptor:
-    # The bounds stand in the text and the range is enforced by Settings: rclpy's own message for a value out of
-    # range does not name the bounds.
-    text = spec.text if spec.low is None else f"{spec.text} [{spec.low:g}, {spec.high:g}]"
-    descriptor = ParameterDescriptor(description=text, read_only=spec.fixed)
-    if spec.choices:
-        descriptor.additional_constraints = f"one of: {', '.join(spec.choices)}"
-    if spec.low is not None and spec.high is not None:
-        if isinstance(spec.default, float):
-            descriptor.floating_point_range = [FloatingPointRange(from_value=spec.low, to_value=spec.high)]
-        else:
-            descriptor.integer_range = [IntegerRange(from_value=int(spec.low), to_value=int(spec.high))]
-    return descriptor
-
-
 def _calibrated_defaults(policy: str) -> dict[str, Any]:
     """Values of ``pruning.*`` for a policy: those fitted to it, where there are some."""
     try:
@@ -259,12 +217,10 @@ class ParameterSet:
     def __init__(self, node: Node, check: Callable[[Settings], None]) -> None:
         """Args: check: raises ValueError for what only the node can know (an instruction the policy cannot follow)."""
         self._check = check
-        node.declare_parameter("policy", SPECS["policy"].default, _descriptor(SPECS["policy"]))
-        defaults = _calibrated_defaults(node.get_parameter("policy").value)
-        for name, spec in SPECS.items():
-            if name != "policy":
-                node.declare_parameter(name, defaults.get(name, spec.default), _descriptor(spec))
-        self.settings = Settings.of({name: node.get_parameter(name).value for name in SPECS})
+        first = declare(node, {"policy": SPECS["policy"]}, say_bounds=True)
+        defaults = _calibrated_defaults(first["policy"])
+        others = {name: spec for name, spec in SPECS.items() if name != "policy"}
+        self.settings = Settings.of(first | declare(node, others, defaults, say_bounds=True))
         self._accepted = self.settings
         node.add_on_set_parameters_callback(self._on_set)
         node.add_post_set_parameters_callback(self._after_set)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..configuration.reader import read_json
 from ..models import SHIPPED, policy_folder
 from ..pruning.tri_stage.config import TriStageConfig
 from ..types import ActionSpace
@@ -24,7 +25,7 @@ from .mla.config import ARCHITECTURE as MLA
 from .mla.config import MLAConfig
 from .mla.policy import MLAPolicy
 from .mvla.checkpoint import config_file
-from .mvla.config import MVLAConfig, read_entries
+from .mvla.config import MVLAConfig
 from .mvla.policy import MVLAPolicy
 
 FACTORY = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
@@ -137,7 +138,7 @@ def load_config(folder: Path | str) -> MVLAConfig | MLAConfig:
     """
     path = config_file(Path(folder))
     try:
-        architecture = read_entries(path).get("architecture")
+        architecture = read_json(path).get("architecture")
         if architecture is None:
             return MVLAConfig.load(path)
         if architecture == MLA:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,49 +38,74 @@ def follow_bag(
         ValueError: no call could be followed; says why.
     """
     skipped: Counter[str] = Counter()
-    total, exact, same, done = len(calls.records), 0, 0, 0
-    largest: np.ndarray | None = None
-    first: dict[str, Any] | None = None
-    settings: Counter[str] = Counter()
+    tally, total = _Tally(), len(calls.records)
     with (out / "calls.jsonl").open("w") as rows:
         for one in follow(calls, policy, skipped):
-            row = _row(one)
-            rows.write(json.dumps(row) + "\n")
-            done += 1
-            exact += row["exact"]
-            same += not row["tokens_apart"]
-            settings[f"{one.record.method} at {one.record.keep_ratio:g}"] += 1
-            largest = one.difference if largest is None else np.maximum(largest, one.difference)
-            if first is None and (row["tokens_apart"] or not row["exact"]):
-                first = row
-            on_call(done + skipped.total(), total)
-    if largest is None:
+            rows.write(json.dumps(tally.add(one)) + "\n")
+            on_call(tally.followed + skipped.total(), total)
+    if tally.largest is None:
         causes = "; ".join(f"{cause}: {count}" for cause, count in skipped.items())
         raise ValueError(
             f"no call of {calls.topic} can be followed: {causes}. Begin the recording before an episode, or call the "
             "node's ~/reset after its beginning"
         )
     record = calls.records[0][1]
-    verdict = VERDICTS[0 if exact == done else 1 if largest.max() <= TOLERANCE else 2]
     numbers = {
         "topic": calls.topic,
         "calls": total,
         "episodes": sum(r.since_reset == 0 for _, r in calls.records),
-        "followed": done,
+        "followed": tally.followed,
         "skipped": dict(sorted(skipped.items())),
-        "settings": dict(settings),
-        "verdict": verdict,
-        "actions_exact": exact,
-        "selections_same": same,
-        "largest_difference": named(largest),
+        "settings": dict(tally.settings),
+        "verdict": tally.verdict,
+        "actions_exact": tally.exact,
+        "selections_same": tally.same,
+        "largest_difference": named(tally.largest),
         "tolerance": TOLERANCE,
-        "first_difference": first,
-        "causes": [] if verdict == VERDICTS[0] else likely_causes(record.node, here, first),
+        "first_difference": tally.first,
+        "causes": [] if tally.verdict == VERDICTS[0] else likely_causes(record.node, here, tally.first),
         "recorded_on": dict(record.node),
         "followed_on": dict(here),
     }
     (out / "follow.json").write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n")
     return numbers
+
+
+@dataclass
+class _Tally:
+    """What is counted over the calls.
+
+    Attributes:
+        followed: so many. exact: of them with the same actions, bit by bit. same: with the same tokens.
+        largest: (A,) difference of actions, None before the first call. first: row of the first call that differs.
+        settings: calls by pruning.
+    """
+
+    followed: int = 0
+    exact: int = 0
+    same: int = 0
+    largest: np.ndarray | None = None
+    first: dict[str, Any] | None = None
+    settings: Counter[str] = field(default_factory=Counter)
+
+    def add(self, one: FollowedCall) -> dict[str, Any]:
+        """One more call; returns its row."""
+        row = _row(one)
+        self.followed += 1
+        self.exact += row["exact"]
+        self.same += not row["tokens_apart"]
+        self.settings[f"{one.record.method} at {one.record.keep_ratio:g}"] += 1
+        self.largest = one.difference if self.largest is None else np.maximum(self.largest, one.difference)
+        if self.first is None and (row["tokens_apart"] or not row["exact"]):
+            self.first = row
+        return row
+
+    @property
+    def verdict(self) -> str:
+        """One of ``VERDICTS``."""
+        if self.exact == self.followed:
+            return VERDICTS[0]
+        return VERDICTS[1 if self.largest is not None and self.largest.max() <= TOLERANCE else 2]
 
 
 def machine_here(policy: Any, folder: Path, device: str, precision: str, fingerprint: str) -> dict[str, Any]:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
 
-from ..analysis.figures import IMAGE, POINTS, styled
-from ..analysis.page import POLICY, STYLE, section
-from ..analysis.pictures import as_data_url
 from ..reports.overlay import DOTS, TINTS
+from ..reports.style import IMAGE, POINTS, grid, legend, page, picture, section, styled, table
 from .compare import DIMENSIONS, Totals
 
 MOST_POINTS = 4000  # of a curve; more are thinned evenly
@@ -29,12 +24,9 @@ def draw_page(
         numbers, timings: as they are written to replay.json and timings.json. pictures: captions and (H, W, 3) uint8.
     """
     curves = {name: _thinned(np.array(values)) for name, values in totals.columns.items()}
-    figures = "".join(
-        f"<figure><img src='{as_data_url(picture)}' alt='{escape(words)}'><figcaption>{escape(words)}</figcaption>"
-        "</figure>"
-        for words, picture in pictures
-    )
     parts = [
+        section("Differences of actions"),
+        _table(numbers),
         section("2D and 3D over time", "Part of the image tokens in the salience of the unpruned call, means per "
                 "token. Solid lines: an episode begins.", _shares(curves)),
         section("What pruning changes", "Pruned against unpruned actions of the same frame, mean over the chunk, in "
@@ -44,24 +36,25 @@ def draw_page(
                 _latency(totals, numbers["method"])),
         section("Not used", "Messages and pictures of the bag that no call was made for, by cause.",
                 _drops(numbers["drops"]))
-        if numbers["drops"] else "<h2>Not used</h2><p>Every picture of the bag was used.</p>",
-        f"<h2>What stays</h2>{_legend()}<div class='grid'>{figures}</div>",
+        if numbers["drops"] else section("Not used", "Every picture of the bag was used."),
+        section("What stays"),
+        legend([
+            ("Dropped patches are dark, kept ones tinted by why they stay, untinted where all stay (the first call of "
+             "an episode)", {reason.name.lower(): colour for reason, colour in TINTS.items()}),
+            ("Dots are kept point groups by their set, white without sets",
+             {group.name.lower(): colour for group, colour in DOTS.items()}),
+        ]),
+        grid(picture(image, words) for words, image in pictures),
     ]  # fmt: skip
-    title = escape(f"Replay of {numbers['bag']}")
-    return (
-        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f"<title>{title}</title>\n<style>{STYLE}</style>\n<script>{get_plotlyjs()}</script></head>\n<body>\n"
-        f"<h1>{title}</h1><p class='note'>Policy {escape(numbers['policy'])}, {escape(numbers['method'])} at keep "
-        f"ratio {numbers['keep_asked']:g} (measured {numbers['keep_ratio']:.3f}), {numbers['frames']} frames in "
-        f"{numbers['episodes']} episode(s).</p>{_table(numbers)}" + "\n".join(parts) + "\n</body></html>\n"
+    note = (
+        f"Policy {numbers['policy']}, {numbers['method']} at keep ratio {numbers['keep_asked']:g} (measured "
+        f"{numbers['keep_ratio']:.3f}), {numbers['frames']} frames in {numbers['episodes']} episode(s)."
     )
+    return page(f"Replay of {numbers['bag']}", parts, note=note)
 
 
 def _table(numbers: dict[str, Any]) -> str:
-    names = list(numbers["action_std"])
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
-    lines = [_line("std of the unpruned actions", numbers["action_std"])]
+    rows = [_line("std of the unpruned actions", numbers["action_std"])]
     for key, words in (
         ("pruned_to_unpruned", "pruned to unpruned"),
         ("pruned_to_recorded", "pruned to recorded"),
@@ -69,13 +62,12 @@ def _table(numbers: dict[str, Any]) -> str:
     ):
         if numbers[key]:
             for measure in ("mean_abs", "max_abs", "mean_abs_in_std", "max_abs_in_std"):
-                lines.append(_line(f"{words}: {measure.replace('_', ' ')}", numbers[key][measure]))
-    return f"<h2>Differences of actions</h2><table><tr><th></th>{head}</tr>{''.join(lines)}</table>"
+                rows.append(_line(f"{words}: {measure.replace('_', ' ')}", numbers[key][measure]))
+    return table(["", *numbers["action_std"]], rows)
 
 
-def _line(words: str, values: dict[str, float | None]) -> str:
-    cells = "".join(f"<td>{'-' if value is None else f'{value:.4g}'}</td>" for value in values.values())
-    return f"<tr><td>{escape(words)}</td>{cells}</tr>"
+def _line(words: str, values: dict[str, float | None]) -> list[str]:
+    return [words, *("-" if value is None else f"{value:.4g}" for value in values.values())]
 
 
 def _shares(curves: dict[str, np.ndarray]) -> go.Figure:
@@ -104,29 +96,14 @@ def _latency(totals: Totals, method: str) -> go.Figure:
     figure.update_layout(barmode="overlay")
     figure.update_xaxes(title="policy call, ms (dashed: medians)")
     figure.update_yaxes(title="calls")
-    return styled(figure).update_layout(hovermode="closest")
+    return styled(figure, hovermode="closest")
 
 
 def _drops(drops: dict[str, int]) -> go.Figure:
     figure = go.Figure(go.Bar(x=list(drops.values()), y=list(drops), orientation="h", marker_color=IMAGE))
     figure.update_xaxes(title="messages", rangemode="tozero")
     figure.update_yaxes(automargin=True, autorange="reversed")
-    return styled(figure).update_layout(height=130 + 34 * len(drops), hovermode="closest", margin={"b": 50})
-
-
-def _legend() -> str:
-    """What the colours of ``draw_overlay`` mean."""
-
-    def chips(colours: Mapping[Any, tuple[int, ...]]) -> str:
-        return " ".join(
-            f"<span class='key'><span class='chip' style='background: rgb{colour}'></span>{key.name.lower()}</span>"
-            for key, colour in colours.items()
-        )
-
-    return (
-        "<p>Dropped patches are dark, kept ones tinted by why they stay, untinted where all stay (the first call of an "
-        f"episode): {chips(TINTS)}. Dots are kept point groups by their set, white without sets: {chips(DOTS)}.</p>"
-    )
+    return styled(figure, height=130 + 34 * len(drops), hovermode="closest", margin={"b": 50})
 
 
 def _lines(curves: dict[str, np.ndarray], named: dict[str, np.ndarray]) -> go.Figure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +48,7 @@ def replay(
     shown = set(np.linspace(0, total - 1, PICTURES).round().astype(int).tolist()) if total else set()
     totals, pictures = Totals(), []
     start = time.monotonic()
-    frames = (
-        labelled(events, events.roles, policy.chunk_size, policy.step_s)
-        if "twist" in events.roles
-        else ((event, None) for event in events if isinstance(event, BagFrame))
-    )
+    frames = _frames(events, policy)
     with contextlib.ExitStack() as stack:
         notes = None
         if annotate:
@@ -77,14 +73,31 @@ def replay(
         **totals.summary(),
         "drops": dict(sorted(events.drops.items())),
     }
-    replay_s = time.monotonic() - start
     whole = most_frames is None or most_frames >= events.images
-    timings = {"machine": machine(), "bag_s": bag.duration_s, "replay_s": replay_s,
-               "times_real_time": bag.duration_s / replay_s if whole else None, **{
-        name: dict(zip(("p50", "p95"), np.percentile(np.array(totals.columns[name]), [50, 95]).round(3).tolist()))
-        for name in ("prepare_ms", "pruned_ms", "full_ms")
-    }}  # fmt: skip
+    timings = _timings(totals, bag.duration_s, time.monotonic() - start, whole)
     (out / "replay.json").write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n")
     (out / "timings.json").write_text(json.dumps(timings, indent=1) + "\n")
     (out / "replay.html").write_text(draw_page(numbers, timings, totals, pictures), encoding="utf-8")
     return numbers, timings
+
+
+def _frames(events: BagFrames, policy: Policy) -> Iterator[tuple[BagFrame, np.ndarray | None]]:
+    """Frames with the actions that were recorded from them on, None where the bag has no commands or too few."""
+    if "twist" in events.roles:
+        return labelled(events, events.roles, policy.chunk_size, policy.step_s)
+    return ((event, None) for event in events if isinstance(event, BagFrame))
+
+
+def _timings(totals: Totals, bag_s: float, replay_s: float, whole: bool) -> dict[str, Any]:
+    """What is in timings.json. whole: the bag was replayed to its end, so that its time can be compared."""
+    columns = {name: np.array(totals.columns[name]) for name in ("prepare_ms", "pruned_ms", "full_ms")}
+    return {
+        "machine": machine(),
+        "bag_s": bag_s,
+        "replay_s": replay_s,
+        "times_real_time": bag_s / replay_s if whole else None,
+        **{
+            name: dict(zip(("p50", "p95"), np.percentile(values, [50, 95]).round(3).tolist()))
+            for name, values in columns.items()
+        },
+    }

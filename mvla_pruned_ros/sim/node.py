@@ -14,13 +14,12 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import rclpy
 from geometry_msgs.msg import TwistStamped
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -31,9 +30,11 @@ from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Bool, Float64, String
 from std_srvs.srv import Trigger
 
+from ..configuration.fields import Field
 from ..messages.decode import stamp_ns
 from ..node.environment import prepare_environment
 from ..node.ros_messages import ENCODER
+from ..node.ros_parameters import declare
 from .pacing import Pacer
 from .robot import STEP_S, SimulatedRobot
 from .sensors import SensorTopics
@@ -52,41 +53,23 @@ LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability
 RELIABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 
 
-@dataclass(frozen=True)
-class _Parameter:
-    default: object
-    text: str
-    low: float | None = None
-    high: float | None = None
-    read_only: bool = False
-
-
 PARAMETERS = {
-    "task": _Parameter("button-press-topdown", f"Task of the next episode: {', '.join(TASKS)}."),
-    "seed": _Parameter(0, "Seed of the next episode's scene; with auto_reset it counts up.", 0, 2**31 - 1),
-    "real_time_factor": _Parameter(1.0, "Simulated over wall time; 0 runs as fast as possible.", 0.0, 100.0),
-    "camera_rate_hz": _Parameter(20.0, "Sensor messages per simulated second, at most one a step.", 0.1, 80.0),
-    "image_size": _Parameter(192, "Edge of the picture, pixels.", 16, 2048, read_only=True),
-    "auto_reset": _Parameter(
+    "task": Field("button-press-topdown", f"Task of the next episode: {', '.join(TASKS)}."),
+    "seed": Field(0, "Seed of the next episode's scene; with auto_reset it counts up.", 0, 2**31 - 1),
+    "real_time_factor": Field(1.0, "Simulated over wall time; 0 runs as fast as possible.", 0.0, 100.0),
+    "camera_rate_hz": Field(20.0, "Sensor messages per simulated second, at most one a step.", 0.1, 80.0),
+    "image_size": Field(192, "Edge of the picture, pixels.", 16, 2048, fixed=True),
+    "auto_reset": Field(
         True, "Start the first episode at once and another after each. False: time stands still until ~/reset."
     ),
-    "max_steps": _Parameter(0, "Steps after which an episode has failed; 0 takes the task's own.", 0, 1_000_000),
-    "command_timeout_s": _Parameter(
+    "max_steps": Field(0, "Steps after which an episode has failed; 0 takes the task's own.", 0, 1_000_000),
+    "command_timeout_s": Field(
         0.25, "Simulated seconds without a command after which the arm holds its position.", 0.0125, 60.0
     ),
-    "policy_reset_service": _Parameter(
-        "", "std_srvs/Trigger called when auto_reset starts an episode; empty calls none.", read_only=True
+    "policy_reset_service": Field(
+        "", "std_srvs/Trigger called when auto_reset starts an episode; empty calls none.", fixed=True
     ),
 }
-
-
-def _descriptor(parameter: _Parameter) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(description=parameter.text, read_only=parameter.read_only)
-    if isinstance(parameter.default, float):
-        descriptor.floating_point_range = [FloatingPointRange(from_value=parameter.low, to_value=parameter.high)]
-    elif isinstance(parameter.default, int) and not isinstance(parameter.default, bool):
-        descriptor.integer_range = [IntegerRange(from_value=int(parameter.low or 0), to_value=int(parameter.high or 0))]
-    return descriptor
 
 
 class SimulatorNode(Node):
@@ -95,9 +78,7 @@ class SimulatorNode(Node):
     def __init__(self, **node_options: Any) -> None:
         super().__init__("simulator", **node_options)
         self._lock = threading.Lock()
-        for name, parameter in PARAMETERS.items():
-            self.declare_parameter(name, parameter.default, _descriptor(parameter))
-        self._values = {name: self.get_parameter(name).value for name in PARAMETERS}
+        self._values = declare(self, PARAMETERS)
         task_named(self._values["task"])
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._take_parameters)

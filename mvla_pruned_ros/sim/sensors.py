@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..messages.encode import Encoder
 from ..node.ros_messages import ENCODER, message_class
 from ..types import CameraModel
 from .robot import SimulatedRobot
@@ -35,20 +36,29 @@ class SensorTopics:
         return self._out["image"].get_subscription_count()
 
     def publish(self, robot: SimulatedRobot, stamp_ns: int) -> None:
-        """One frame; the image goes last, so that its partners are there when it arrives."""
-        rgb, depth = robot.render()
-        proprio, camera = robot.proprio, robot.camera
-        messages = {
-            "camera_info": ENCODER.camera_info(camera, stamp_ns, CAMERA_FRAME),
-            "ee_pose": ENCODER.pose(proprio[:3], stamp_ns, BASE_FRAME, HAND_ORIENTATION),
-            "gripper": ENCODER.gripper(proprio[3], stamp_ns, BASE_FRAME),
-            "depth": ENCODER.depth(depth, stamp_ns, CAMERA_FRAME),
-        }
-        if self._out["points"].get_subscription_count():
-            messages["points"] = ENCODER.cloud("xyz", organised_points(depth, camera), stamp_ns, CAMERA_FRAME)
-        messages["image"] = ENCODER.image(rgb, "rgb8", stamp_ns, CAMERA_FRAME)
-        for name, message in messages.items():
+        """One frame."""
+        points = bool(self._out["points"].get_subscription_count())
+        for name, message in sensor_messages(robot, ENCODER, stamp_ns, points).items():
             self._out[name].publish(message)
+
+
+def sensor_messages(robot: SimulatedRobot, make: Encoder, stamp_ns: int, points: bool = False) -> dict[str, Any]:
+    """What the sensors see now, by topic; the image comes last, so that its partners are there when it arrives.
+
+    Args:
+        make: of the classes that are wanted. points: whether there is a cloud among them.
+    """
+    rgb, depth = robot.render()
+    proprio, camera = robot.proprio, robot.camera
+    messages = {
+        "camera_info": make.camera_info(camera, stamp_ns, CAMERA_FRAME),
+        "ee_pose": make.pose(proprio[:3], stamp_ns, BASE_FRAME, HAND_ORIENTATION),
+        "gripper": make.gripper(proprio[3], stamp_ns, BASE_FRAME),
+        "depth": make.depth(depth, stamp_ns, CAMERA_FRAME),
+    }
+    if points:
+        messages["points"] = make.cloud("xyz", organised_points(depth, camera), stamp_ns, CAMERA_FRAME)
+    return messages | {"image": make.image(rgb, "rgb8", stamp_ns, CAMERA_FRAME)}
 
 
 def organised_points(depth: np.ndarray, camera: CameraModel) -> np.ndarray:

@@ -12,7 +12,8 @@ from ..bags.writer import BagWriter
 from ..policy.mvla.config import MVLAConfig
 from ..policy.mvla.preprocess import prepare
 from ..sim.robot import MAX_SPEED, SimulatedRobot, robot_of
-from ..sim.viewpoint import BASE_FRAME, CAMERA_FRAME
+from ..sim.sensors import sensor_messages
+from ..sim.viewpoint import BASE_FRAME
 from .demonstrations import Demonstrations
 
 OBSERVE_EVERY = 2  # steps between recorded frames
@@ -118,17 +119,10 @@ def record_bag(
             try:
                 for seen, command in expert_steps(robot, seed, chunk_size + 4, noisy=noisy and seed % 2 == 1):
                     stamp = start + robot.time_ns
-                    if seen:
-                        rgb, depth = robot.render()
-                        messages += [
-                            (stamp, "camera_info", make.camera_info(robot.camera, stamp, CAMERA_FRAME)),
-                            (stamp, "ee_pose", make.pose(robot.proprio[:3], stamp, BASE_FRAME)),
-                            (stamp, "gripper", make.gripper(robot.proprio[3], stamp, BASE_FRAME)),
-                            (stamp, "depth", make.depth(depth, stamp, CAMERA_FRAME)),
-                            (stamp, "image", make.image(rgb, "rgb8", stamp, CAMERA_FRAME)),
-                        ]
-                    messages.append((stamp, "twist", make.twist(command[:3], stamp, BASE_FRAME)))
-                    messages.append((stamp, "gripper_command", make.number(command[3])))
+                    sent = sensor_messages(robot, make, stamp) if seen else {}
+                    sent["twist"] = make.twist(command[:3], stamp, BASE_FRAME)
+                    sent["gripper_command"] = make.number(command[3])
+                    messages += [(stamp, role, message) for role, message in sent.items()]
             except NotSolvedError:
                 on_episode(task, seed, False)
                 continue

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
+from ..reports.style import page, section, styled
+
 LOG = "log.csv"
 
 
@@ -18,8 +20,6 @@ def write_learning_curve(folder: Path) -> None:
     figure = go.Figure(
         go.Scatter(x=step, y=loss, customdata=seconds, hovertemplate="step %{x}: %{y:.4f}, %{customdata:.0f} s")
     )
-    figure.update_layout(
-        title=f"{folder.name}: loss, mean of the steps since the point before",
-        xaxis_title="step", yaxis_title="loss", yaxis_type="log", template="plotly_white",
-    )  # fmt: skip
-    figure.write_html(folder / "learning_curve.html", include_plotlyjs=True)
+    styled(figure, xaxis_title="step", yaxis_title="loss", yaxis_type="log", hovermode="closest")
+    parts = [section("Loss", "Mean of the steps since the point before.", figure)]
+    (folder / "learning_curve.html").write_text(page(f"Training of {folder.name}", parts), encoding="utf-8")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
+
+from ...reports.style import ABOVE, BLUE, ORANGE, page, section, styled
+from ..grouping import grouped
 
 # What tells two rows of a file apart; a row that is measured again takes the place of the old one.
 IDENTITY = (
@@ -63,22 +65,15 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 def write_page(rows: list[dict[str, Any]], path: Path) -> None:
     """One figure per policy and machine: what each variant takes, and of it the backbone and its floor."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        key = tuple(row[name] for name in ("subject", "width", "depth", "visual_tokens", "device", "cpu", "threads"))
-        groups.setdefault(key, []).append(row)
+    names = ("subject", "width", "depth", "visual_tokens", "device", "cpu", "threads")
+    groups = grouped(rows, lambda row: tuple(row[name] for name in names))
     sections = []
-    for i, ((subject, width, depth, visual, device, cpu, threads), members) in enumerate(groups.items()):
+    for (subject, width, depth, visual, device, cpu, threads), members in groups.items():
         where = f"{cpu}, {threads} thread{'s' * (threads != 1)}" if device == "cpu" else device
         title = f"{subject}: width {width}, {depth} layers, {visual} visual tokens, on {where}"
-        plot = figure(members).to_html(full_html=False, include_plotlyjs=i == 0, config={"displaylogo": False})
-        sections.append(f"<h2>{escape(title)}</h2>{plot}")
-    style = "body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:1080px;margin:2em auto;padding:0 1em}"
+        sections.append(section(title, figure=figure(members)))
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        f"<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'><title>mvla bench</title><style>{style}</style>"
-        f"</head><body><h1>Latency of policy calls</h1>{''.join(sections)}</body></html>\n"
-    )
+    path.write_text(page("mvla bench", sections, heading="Latency of policy calls"), encoding="utf-8")
 
 
 def figure(rows: list[dict[str, Any]]) -> go.Figure:
@@ -87,7 +82,7 @@ def figure(rows: list[dict[str, Any]]) -> go.Figure:
     drawn = go.Figure()
     drawn.add_bar(
         y=labels, x=[r["policy_ms_p50"] for r in rows], orientation="h", name="policy call, p50",
-        marker_color="#3266ad",
+        marker_color=BLUE,
         error_x={"type": "data", "symmetric": False, "color": "#999",
                  "array": [r["policy_ms_p99"] - r["policy_ms_p50"] for r in rows], "arrayminus": [0] * len(rows)},
     )  # fmt: skip
@@ -97,7 +92,7 @@ def figure(rows: list[dict[str, Any]]) -> go.Figure:
     ):
         drawn.add_scatter(
             y=labels, x=[r[key] for r in rows], mode="markers", name=name,
-            marker={"symbol": symbol, "size": 10, "color": "#d95f02", "line": {"width": 3, "color": "#d95f02"}},
+            marker={"symbol": symbol, "size": 10, "color": ORANGE, "line": {"width": 3, "color": ORANGE}},
         )  # fmt: skip
     drawn.add_scatter(  # beyond the thin lines
         y=labels, x=[r["policy_ms_p99"] for r in rows], mode="text", textposition="middle right", showlegend=False,
@@ -105,7 +100,5 @@ def figure(rows: list[dict[str, Any]]) -> go.Figure:
     )  # fmt: skip
     drawn.update_yaxes(autorange="reversed")
     drawn.update_xaxes(title="milliseconds; thin lines go to p99", rangemode="tozero")
-    return drawn.update_layout(
-        template="plotly_white", height=160 + 34 * len(rows), margin={"l": 170, "r": 150, "t": 20, "b": 60},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-    )  # fmt: skip
+    margin = {"l": 170, "r": 150, "t": 20, "b": 60}
+    return styled(drawn, height=160 + 34 * len(rows), margin=margin, legend=ABOVE, hovermode="closest")

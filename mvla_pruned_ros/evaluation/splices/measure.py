@@ -9,6 +9,7 @@ import numpy as np
 
 from ...control.splicer import IntraChunkStep
 from ...policy.runtime import PolicyRuntime
+from ..grouping import grouped
 from ..success.rollout import DelayedControl
 
 if TYPE_CHECKING:
@@ -108,9 +109,7 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         mean steps, largest jump at a splice and largest own step (lengths), and the largest quotient of a jump and the
         own step along one axis.
     """
-    groups: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault((row["task"], row["delay"], row["mode"]), []).append(row)
+    groups = grouped(rows, lambda row: (row["task"], row["delay"], row["mode"]))
     return [
         {
             "task": task,

@@ -1,10 +1,12 @@
-"""Rows: the episodes of one task and setting summed up, and the file that holds them."""
+"""Rows: the episodes of one task and setting summed up, and means of them over tasks."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,98 +14,174 @@ from ...pruning.tri_stage.config import TriStageConfig
 from ...sim.tasks import task_named
 from .rollout import Episode
 from .statistics import wilson_interval
-from .summary import Row, device_of, mean_rows, with_differences
 from .sweep import Setting
 
-# Rows that agree in these are of one setting and the same first seed: the newer one replaces the older.
+# Rows that agree in these are of one setting and the same first seed.
 IDENTITY = ("task", "method", "keep_asked", "pruning", "delay", "instruction_of", "first_seed")
+DIFFERENCE = "minus_"  # how the names of differences begin
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """What rows and means have in common.
+
+    Attributes:
+        policy: ``name`` and ``fingerprint``. method, keep_asked: pruning. keep_measured: mean of the policy calls.
+        pruning: settings of tri_stage that differ from the policy's own. tri_stage: all its settings, None for other
+            methods. delay: steps. device: where the policy ran; None in rows of older versions.
+        instruction_of: the task whose instruction was given, None: the task's own. first_seed, episodes: of each task.
+        interval: 95 % interval of the success rate. policy_ms_p50, selection_ms_p50: median over all calls.
+        differences: by names like ``minus_none``: difference of success rates, low and high end of its 95 % interval;
+            None where there is nothing to compare with. See ``with_differences``.
+    """
+
+    # The entries of a file in their order; differences follow.
+    ORDER: ClassVar[tuple[str, ...]]
+
+    policy: dict[str, str]
+    method: str
+    keep_asked: float
+    keep_measured: float | None
+    pruning: dict[str, Any]
+    tri_stage: dict[str, Any] | None
+    delay: int
+    device: str | None = None
+    instruction_of: str | None
+    first_seed: int
+    episodes: int
+    interval: list[float]
+    policy_ms_p50: float | None
+    selection_ms_p50: float | None
+    differences: dict[str, list[float] | None] = field(default_factory=dict)
+
+    @property
+    def rate(self) -> float:
+        """Observed success rate."""
+        raise NotImplementedError
+
+    @property
+    def ran_on(self) -> str:
+        """Device of the policy. Older versions knew the CPU alone, and named none."""
+        return self.device or "cpu"
+
+    @property
+    def conditions(self) -> tuple[Any, ...]:
+        """Rows can stand in one document when these agree: policy, device, delay and seeds."""
+        return self.policy["fingerprint"], self.ran_on, self.delay, self.first_seed, self.episodes
+
+    @property
+    def setting(self) -> str:
+        """Rows have a common mean when this agrees."""
+        exchanged = self.instruction_of is not None
+        return json.dumps([*self.conditions, exchanged, self.method, self.keep_asked, self.pruning, self.tri_stage])
+
+    def to_json(self) -> dict[str, Any]:
+        """Entries of a result file."""
+        names = (name for name in self.ORDER if name != "device" or self.device is not None)
+        return {name: getattr(self, name) for name in names} | self.differences
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row(Figures):
+    """One task.
+
+    Attributes:
+        successes: of the episodes. partner_successes: reached the goal that the exchanged instruction asks for.
+        steps_median: of the successful episodes. success_by_seed: 0 or 1, from the first seed.
+        command, machine: that made the row.
+    """
+
+    ORDER = (
+        "policy", "task", "method", "keep_asked", "keep_measured", "pruning", "tri_stage", "delay", "device",
+        "instruction_of", "first_seed", "episodes", "successes", "interval", "partner_successes", "steps_median",
+        "policy_ms_p50", "selection_ms_p50", "success_by_seed", "command", "machine",
+    )  # fmt: skip
+
+    task: str
+    successes: int
+    partner_successes: int | None
+    steps_median: float | None
+    success_by_seed: list[int]
+    command: str = ""
+    machine: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def rate(self) -> float:
+        return self.successes / self.episodes
+
+    @property
+    def solved(self) -> list[bool]:
+        """Success by episode."""
+        return [bool(x) for x in self.success_by_seed]
+
+    def identity(self) -> str:
+        """Which setting and first seed it is of; a newer row of the same takes its place."""
+        return json.dumps([self.policy["fingerprint"], self.ran_on, *(getattr(self, name) for name in IDENTITY)])
+
+    @classmethod
+    def from_json(cls, entries: dict[str, Any]) -> Row:
+        """A row from entries of a result file.
+
+        Raises:
+            TypeError: entries are missing, or there are others.
+        """
+        differences = {name: value for name, value in entries.items() if name.startswith(DIFFERENCE)}
+        return cls(**{name: entries[name] for name in entries if name not in differences}, differences=differences)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanRow(Figures):
+    """Means over tasks, each of which weighs alike.
+
+    Attributes:
+        tasks: their names. success: mean success rate.
+    """
+
+    ORDER = (
+        "policy", "method", "keep_asked", "pruning", "tri_stage", "delay", "instruction_of", "first_seed", "device",
+        "episodes", "tasks", "success", "interval", "keep_measured", "policy_ms_p50", "selection_ms_p50",
+    )  # fmt: skip
+
+    tasks: list[str]
+    success: float
+
+    @property
+    def rate(self) -> float:
+        return self.success
 
 
 def row(setting: Setting, episodes: Sequence[Episode], own: TriStageConfig) -> Row:
-    """One row of the result file.
+    """Sum the episodes of one setting up.
 
     Args:
         setting, episodes: what was run, in the order of the seeds. own: the tri_stage settings of the policy itself.
-
-    Returns:
-        Among others: ``interval``, 95 % Wilson, of the success rate; ``steps_median`` of the successful episodes;
-        ``policy_ms_p50`` and ``selection_ms_p50`` over all calls; ``tri_stage``, all its parameters, and ``pruning``,
-        those that differ from the policy's own.
     """
     successes = sum(e.success for e in episodes)
     solved = [e.steps for e in episodes if e.success]
     calls = [len(e.policy_ms) for e in episodes]
     kept = [e.keep_ratio or 0.0 for e in episodes]
     asked = setting.tri_stage
-    return {
-        "policy": {"name": Path(setting.policy).name, "fingerprint": setting.fingerprint},
-        "task": setting.task,
-        "method": setting.method,
-        "keep_asked": setting.keep,
-        "keep_measured": round(float(np.average(kept, weights=calls)), 4) if sum(calls) else None,
-        "pruning": {k: v for k, v in asked.items() if v != getattr(own, k)} if asked else {},
-        "tri_stage": asked,
-        "delay": setting.delay,
-        "device": setting.device,
-        "instruction_of": task_named(setting.task).partner if setting.swap else None,
-        "first_seed": episodes[0].seed,
-        "episodes": len(episodes),
-        "successes": successes,
-        "interval": [round(x, 4) for x in wilson_interval(successes, len(episodes))],
-        "partner_successes": sum(e.partner_success for e in episodes) if setting.swap else None,
-        "steps_median": float(np.median(solved)) if solved else None,
-        "policy_ms_p50": _median(t for e in episodes for t in e.policy_ms),
-        "selection_ms_p50": _median(t for e in episodes for t in e.select_ms),
-        "success_by_seed": [int(e.success) for e in episodes],
-    }
-
-
-def merge(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:
-    """Old rows, those of ``new`` in the place of their like, then what is really new.
-
-    A row stays when the new one of the same setting has but some of its episodes.
-    """
-    rows = {identity(r): r for r in old}
-    for r in new:
-        known = rows.get(identity(r))
-        if known is None or known["episodes"] <= r["episodes"] or known["tri_stage"] != r["tri_stage"]:
-            rows[identity(r)] = r
-    return list(rows.values())
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Rows of a result file.
-
-    Raises:
-        ValueError: no such file, or of an older format.
-    """
-    try:
-        rows = json.loads(path.read_text())["rows"]
-        for r in rows:
-            identity(r)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} is not a file of `mvla evaluate --json`, or of an older format: give another name ({error!r})"
-        ) from None
-    return rows
-
-
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Rows with their differences, and their means over tasks; one a line, so that a changed row is a changed line.
-
-    The file is written whole or not at all.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    blocks = {"rows": with_differences(rows), "means": mean_rows(rows)}
-    texts = (f' "{name}": [\n' + ",\n".join("  " + json.dumps(r) for r in b) + "\n ]" for name, b in blocks.items())
-    partial.write_text("{\n" + ",\n".join(texts) + "\n}\n")
-    partial.rename(path)
-
-
-def identity(r: Row) -> str:
-    """Which setting a row is of."""
-    return json.dumps([r["policy"]["fingerprint"], device_of(r), *(r[name] for name in IDENTITY)])
+    return Row(
+        policy={"name": Path(setting.policy).name, "fingerprint": setting.fingerprint},
+        task=setting.task,
+        method=setting.method,
+        keep_asked=setting.keep,
+        keep_measured=round(float(np.average(kept, weights=calls)), 4) if sum(calls) else None,
+        pruning={k: v for k, v in asked.items() if v != getattr(own, k)} if asked else {},
+        tri_stage=asked,
+        delay=setting.delay,
+        device=setting.device,
+        instruction_of=task_named(setting.task).partner if setting.swap else None,
+        first_seed=episodes[0].seed,
+        episodes=len(episodes),
+        successes=successes,
+        interval=[round(x, 4) for x in wilson_interval(successes, len(episodes))],
+        partner_successes=sum(e.partner_success for e in episodes) if setting.swap else None,
+        steps_median=float(np.median(solved)) if solved else None,
+        policy_ms_p50=_median(t for e in episodes for t in e.policy_ms),
+        selection_ms_p50=_median(t for e in episodes for t in e.select_ms),
+        success_by_seed=[int(e.success) for e in episodes],
+    )
 
 
 def _median(values: Iterable[float]) -> float | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from scipy.stats import binomtest
+
 Z95 = 1.959963984540054
 
 
@@ -16,10 +18,8 @@ def wilson_interval(successes: int, episodes: int) -> tuple[float, float]:
     """
     if episodes < 1 or not 0 <= successes <= episodes:
         raise ValueError(f"{successes} successes of {episodes} episodes is not a rate")
-    rate, n, z2 = successes / episodes, episodes, Z95**2
-    centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 / (1 + z2 / n) * math.sqrt(rate * (1 - rate) / n + z2 / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    interval = binomtest(successes, episodes).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def paired_interval(with_change: Sequence[bool], without: Sequence[bool]) -> tuple[float, float, float]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ...pruning.methods import METHODS
-from .summary import BASELINES, Row, condition, mean_rows, with_differences
+from ..grouping import grouped
+from .rows import Figures, MeanRow, Row
+from .summary import BASELINES, mean_rows, with_differences
 
 MEAN = "mean"
 
@@ -46,96 +47,95 @@ def document(rows: Sequence[Row]) -> str:
     Raises:
         ValueError: rows of one method were made with different calibrations of the policy.
     """
-    parts: dict[tuple[Any, ...], list[Row]] = {}
     complete = with_differences(rows)
-    for row in complete:
-        parts.setdefault(condition(row)[:-1], []).append(row)
+    means = mean_rows(complete)
     text = []
-    for part in parts.values():
+    for conditions, part in grouped(complete, lambda row: row.conditions).items():
         _check_settings(part)
         first = part[0]
-        seeds = f"{first['first_seed']} to {first['first_seed'] + first['episodes'] - 1}"
-        delay = f", actions {first['delay']} steps after their observation" if first["delay"] else ""
-        text.append(f"## Policy {first['policy']['name']} ({first['policy']['fingerprint']}), seeds {seeds}{delay}\n")
-        means = [m for m in mean_rows(complete) if condition(m) == (*condition(first)[:-1], False)]
-        text += [markdown(table) for table in tables(part, means)]
+        name, fingerprint = first.policy["name"], first.policy["fingerprint"]
+        seeds = f"{first.first_seed} to {first.first_seed + first.episodes - 1}"
+        delay = f", actions {first.delay} steps after their observation" if first.delay else ""
+        text.append(f"## Policy {name} ({fingerprint}), seeds {seeds}{delay}\n")
+        of_part = [mean for mean in means if mean.conditions == conditions]
+        text += [markdown(table) for table in tables(part, of_part)]
         text.append(_sources(part))
     return "\n".join(text)
 
 
-def tables(rows: Sequence[Row], means: Sequence[Row]) -> list[Table]:
+def tables(rows: Sequence[Row], means: Sequence[MeanRow]) -> list[Table]:
     """The tables of rows and means of one condition; those that would be empty are left out."""
-    plain = [r for r in rows if r["instruction_of"] is None]
-    pruned = [r for r in plain if r["method"] != "none" and r["keep_asked"] < 1]
+    plain = [r for r in rows if r.instruction_of is None]
+    pruned = [r for r in plain if r.method != "none" and r.keep_asked < 1]
     found = [_unpruned(plain, means)]
     found += [_curve(method, pruned, means) for method in _methods(pruned)]
     found.append(_mean(means))
     for method in _methods(pruned):
-        for keep in sorted({r["keep_asked"] for r in pruned if r["method"] == method and r["pruning"]}, reverse=True):
+        for keep in sorted({r.keep_asked for r in pruned if r.method == method and r.pruning}, reverse=True):
             found.append(_ablation(method, keep, pruned, means))
-    found.append(_exchanged([r for r in rows if r["instruction_of"] is not None]))
+    found.append(_exchanged([r for r in rows if r.instruction_of is not None]))
     return [table for table in found if any(table.groups)]
 
 
-def overview(rows: Sequence[Row], means: Sequence[Row]) -> Table:
+def overview(rows: Sequence[Row], means: Sequence[MeanRow]) -> Table:
     """Every row and mean, grouped by task: what ``mvla evaluate`` shows."""
-    exchanged = any(r["instruction_of"] for r in rows)
-    shown = [*rows, *means]
-    differences = [name for name in BASELINES if any(r[name] for r in shown)]
+    exchanged = any(r.instruction_of for r in rows)
+    differences = [name for name in BASELINES if any(r.differences[name] for r in (*rows, *means))]
     header = ("task", "method", "keep", "measured", "success", "interval", *(d.replace("_", " ") for d in differences),
               "steps", "policy ms", "select ms", *(["partner's goal"] if exchanged else []))  # fmt: skip
-    groups = []
-    for name in dict.fromkeys([*(r["task"] for r in rows), *([MEAN] if means else [])]):
-        lines = []
-        for r in [r for r in rows if r["task"] == name] if name != MEAN else means:
-            line = [
-                name if name != MEAN else f"{MEAN} of {len(r['tasks'])} tasks",
-                _label(r),
-                f"{r['keep_asked']:g}",
-                _number(r["keep_measured"], 3),
-                _successes(r),
-                _interval(r["interval"]),
-                *(_difference(r[name]) for name in differences),
-                _number(r.get("steps_median"), 0),
-                _number(r["policy_ms_p50"], 1),
-                _number(r["selection_ms_p50"], 1),
-            ]
-            partner = r.get("partner_successes")
-            line += ([""] if partner is None else [f"{partner}/{r['episodes']}"]) if exchanged else []
-            lines.append(tuple(line))
-        groups.append(tuple(lines))
+
+    def line(first: str, r: Row | MeanRow) -> tuple[str, ...]:
+        cells = [
+            first,
+            _label(r),
+            f"{r.keep_asked:g}",
+            _number(r.keep_measured, 3),
+            _successes(r),
+            _interval(r.interval),
+            *(_difference(r.differences[name]) for name in differences),
+            _number(r.steps_median if isinstance(r, Row) else None, 0),
+            _number(r.policy_ms_p50, 1),
+            _number(r.selection_ms_p50, 1),
+        ]
+        partner = r.partner_successes if isinstance(r, Row) else None
+        cells += ([""] if partner is None else [f"{partner}/{r.episodes}"]) if exchanged else []
+        return tuple(cells)
+
+    groups = [tuple(line(task, r) for r in part) for task, part in grouped(rows, lambda r: r.task).items()]
+    if means:
+        groups.append(tuple(line(f"{MEAN} of {len(m.tasks)} tasks", m) for m in means))
     title = "success in %, differences in points on the same seeds, 95 % intervals"
     return Table(title, header, tuple(groups), left=2)
 
 
-def _unpruned(rows: Sequence[Row], means: Sequence[Row]) -> Table:
+def _unpruned(rows: Sequence[Row], means: Sequence[MeanRow]) -> Table:
     # Every method drives as `none` does when it keeps everything, so such a row serves where there is no other.
-    full: dict[str, Row] = {r["task"]: r for r in rows if r["keep_asked"] == 1}
-    full |= {r["task"]: r for r in rows if r["method"] == "none"}
+    full: dict[str, Row] = {r.task: r for r in rows if r.keep_asked == 1}
+    full |= {r.task: r for r in rows if r.method == "none"}
     lines = [
         (
-            r["task"], _successes(r), _interval(r["interval"]), _number(r["steps_median"], 0),
-            _number(r["policy_ms_p50"], 1),
+            r.task, _successes(r), _interval(r.interval), _number(r.steps_median, 0),
+            _number(r.policy_ms_p50, 1),
         )
         for r in full.values()
     ]  # fmt: skip
     for m in means:
-        if m["method"] == "none":
-            policy_ms = _number(m["policy_ms_p50"], 1)
-            lines.append((_mean_label(m, len(full)), _successes(m), _interval(m["interval"]), "", policy_ms))
+        if m.method == "none":
+            policy_ms = _number(m.policy_ms_p50, 1)
+            lines.append((_mean_label(m, len(full)), _successes(m), _interval(m.interval), "", policy_ms))
     return Table("Unpruned", ("task", "success", "interval", "steps (median)", "policy ms (p50)"), (tuple(lines),))
 
 
-def _curve(method: str, rows: Sequence[Row], means: Sequence[Row]) -> Table:
-    own = [r for r in rows if r["method"] == method and not r["pruning"]]
-    of_means = [m for m in means if m["method"] == method and not m["pruning"] and m["keep_asked"] < 1]
-    keeps = sorted({r["keep_asked"] for r in own}, reverse=True)
-    columns = {f"{keep:g}": [r for r in [*own, *of_means] if r["keep_asked"] == keep] for keep in keeps}
+def _curve(method: str, rows: Sequence[Row], means: Sequence[MeanRow]) -> Table:
+    own = [r for r in rows if r.method == method and not r.pruning]
+    of_means = [m for m in means if m.method == method and not m.pruning and m.keep_asked < 1]
+    keeps = sorted({r.keep_asked for r in own}, reverse=True)
+    columns = {f"{keep:g}": [r for r in [*own, *of_means] if r.keep_asked == keep] for keep in keeps}
     return _by_task(f"{method} by keep ratio: success (minus none)", columns, _rate_minus("minus_none"))
 
 
-def _ablation(method: str, keep: float, rows: Sequence[Row], means: Sequence[Row]) -> Table:
-    here = [r for r in [*rows, *means] if (r["method"], r["keep_asked"]) == (method, keep)]
+def _ablation(method: str, keep: float, rows: Sequence[Row], means: Sequence[MeanRow]) -> Table:
+    here = [r for r in [*rows, *means] if (r.method, r.keep_asked) == (method, keep)]
     changes = [c for c in dict.fromkeys(_changes(r) for r in here) if c]
     columns = {c or "own settings": [r for r in here if _changes(r) == c] for c in ["", *changes]}
     columns = {name: found for name, found in columns.items() if found}  # own settings may have run on more seeds
@@ -143,33 +143,35 @@ def _ablation(method: str, keep: float, rows: Sequence[Row], means: Sequence[Row
     return _by_task(title, columns, _rate_minus("minus_default"))
 
 
-def _by_task(title: str, columns: dict[str, list[Row]], cell: Callable[[Row], str]) -> Table:
+def _by_task(title: str, columns: dict[str, list[Figures]], cell: Callable[[Figures], str]) -> Table:
     """A line for each task and one for the mean, which is shown where it is over all of these tasks."""
-    tasks = list(dict.fromkeys(r["task"] for rows in columns.values() for r in rows if "task" in r))
-    lines = [
-        (task, *(_first(cell(r) for r in rows if r.get("task") == task) for rows in columns.values())) for task in tasks
-    ]
-    mean = [_first(cell(m) for m in rows if set(m.get("tasks", ())) == set(tasks)) for rows in columns.values()]
+    tasks = list(dict.fromkeys(r.task for found in columns.values() for r in found if isinstance(r, Row)))
+    lines = []
+    for task in tasks:
+        of_task = ([r for r in found if isinstance(r, Row) and r.task == task] for found in columns.values())
+        lines.append((task, *(_first(map(cell, found)) for found in of_task)))
+    of_all = ([m for m in found if isinstance(m, MeanRow) and set(m.tasks) == set(tasks)] for found in columns.values())
+    mean = [_first(map(cell, found)) for found in of_all]
     if any(mean):
         lines.append((f"{MEAN} of {len(tasks)} tasks", *mean))
     return Table(title, ("task", *columns), (tuple(lines),) if tasks else ())
 
 
-def _mean(means: Sequence[Row]) -> Table:
-    most = max((len(m["tasks"]) for m in means), default=0)
-    ordered = sorted(means, key=lambda m: (-m["keep_asked"], _order(m["method"])))
+def _mean(means: Sequence[MeanRow]) -> Table:
+    most = max((len(m.tasks) for m in means), default=0)
+    ordered = sorted(means, key=lambda m: (-m.keep_asked, _order(m.method)))
     lines = [
         (
-            _label(m) + ("" if len(m["tasks"]) == most else f" ({len(m['tasks'])} tasks)"),
-            f"{m['keep_asked']:g}",
-            _number(m["keep_measured"], 3),
+            _label(m) + ("" if len(m.tasks) == most else f" ({len(m.tasks)} tasks)"),
+            f"{m.keep_asked:g}",
+            _number(m.keep_measured, 3),
             _successes(m),
-            _interval(m["interval"]),
-            _difference(m["minus_none"]),
-            _difference(m["minus_random"]),
-            _difference(m["minus_tri_stage"]),
-            _number(m["policy_ms_p50"], 1),
-            _number(m["selection_ms_p50"], 2),
+            _interval(m.interval),
+            _difference(m.differences["minus_none"]),
+            _difference(m.differences["minus_random"]),
+            _difference(m.differences["minus_tri_stage"]),
+            _number(m.policy_ms_p50, 1),
+            _number(m.selection_ms_p50, 2),
         )
         for m in ordered
     ]
@@ -182,8 +184,8 @@ def _mean(means: Sequence[Row]) -> Table:
 def _exchanged(rows: Sequence[Row]) -> Table:
     lines = [
         (
-            r["task"], r["instruction_of"], _label(r), f"{r['keep_asked']:g}", f"{r['successes']}/{r['episodes']}",
-            f"{r['partner_successes']}/{r['episodes']}",
+            r.task, r.instruction_of or "", _label(r), f"{r.keep_asked:g}", f"{r.successes}/{r.episodes}",
+            f"{r.partner_successes}/{r.episodes}",
         )
         for r in rows
     ]  # fmt: skip
@@ -193,7 +195,7 @@ def _exchanged(rows: Sequence[Row]) -> Table:
 
 def _sources(rows: Sequence[Row]) -> str:
     """Which commands made the rows, and on what."""
-    made = dict.fromkeys((r["command"], json.dumps(r["machine"])) for r in rows)
+    made = dict.fromkeys((r.command, json.dumps(r.machine)) for r in rows)
     lines = []
     for command, text in made:
         machine = json.loads(text)
@@ -203,51 +205,47 @@ def _sources(rows: Sequence[Row]) -> str:
 
 
 def _check_settings(rows: Sequence[Row]) -> None:
-    seen: dict[tuple[str, str], Any] = {}
+    seen: dict[tuple[str, str], Row] = {}
     for r in rows:
-        other = seen.setdefault((r["method"], _changes(r)), r)
-        if other["tri_stage"] != r["tri_stage"]:
+        other = seen.setdefault((r.method, _changes(r)), r)
+        if other.tri_stage != r.tri_stage:
             raise ValueError(
-                f"{_label(r)} was run with different calibrations of the policy on {other['task']} and {r['task']}: "
-                f"run again what was made before the calibration changed; the commands are\n  {other['command']}\n"
-                f"  {r['command']}"
+                f"{_label(r)} was run with different calibrations of the policy on {other.task} and {r.task}: "
+                f"run again what was made before the calibration changed; the commands are\n  {other.command}\n"
+                f"  {r.command}"
             )
 
 
-def _rate_minus(name: str) -> Callable[[Row], str]:
-    def cell(r: Row) -> str:
-        rate = _percent(_rate(r))
-        return rate if r[name] is None else f"{rate} ({_difference(r[name])})"
+def _rate_minus(name: str) -> Callable[[Figures], str]:
+    def cell(r: Figures) -> str:
+        rate = _percent(r.rate)
+        return rate if r.differences[name] is None else f"{rate} ({_difference(r.differences[name])})"
 
     return cell
 
 
-def _rate(r: Row) -> float:
-    return r["success"] if "success" in r else r["successes"] / r["episodes"]
+def _successes(r: Row | MeanRow) -> str:
+    return f"{_percent(r.success)} %" if isinstance(r, MeanRow) else f"{r.successes}/{r.episodes}"
 
 
-def _successes(r: Row) -> str:
-    return _percent(r["success"]) + " %" if "success" in r else f"{r['successes']}/{r['episodes']}"
+def _mean_label(m: MeanRow, tasks: int) -> str:
+    return f"{MEAN} of {len(m.tasks)} tasks" if len(m.tasks) != tasks else MEAN
 
 
-def _mean_label(m: Row, tasks: int) -> str:
-    return f"{MEAN} of {len(m['tasks'])} tasks" if len(m["tasks"]) != tasks else MEAN
-
-
-def _methods(rows: Sequence[Row]) -> list[str]:
-    return sorted({r["method"] for r in rows}, key=_order)
+def _methods(rows: Sequence[Figures]) -> list[str]:
+    return sorted({r.method for r in rows}, key=_order)
 
 
 def _order(method: str) -> int:
     return METHODS.index(method) if method in METHODS else len(METHODS)
 
 
-def _changes(r: Row) -> str:
-    return ", ".join(f"{name}={json.dumps(value)}" for name, value in r["pruning"].items())
+def _changes(r: Figures) -> str:
+    return ", ".join(f"{name}={json.dumps(value)}" for name, value in r.pruning.items())
 
 
-def _label(r: Row) -> str:
-    return " ".join(filter(None, (r["method"], _changes(r))))
+def _label(r: Figures) -> str:
+    return " ".join(filter(None, (r.method, _changes(r))))
 
 
 def _interval(bounds: Sequence[float]) -> str:

@@ -1,6 +1,6 @@
 """Prefix and action tokens through a transformers Llama: attention evidence, rules inside the call, prefix reuse.
 
-Shared by every policy whose backbone is a ``LlamaModel`` made with ``attn_implementation=attention.NAME``.
+Shared by every policy whose backbone is a ``LlamaModel``.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from transformers import LlamaModel
+from transformers import LlamaConfig, LlamaModel
 
 from ...pruning.in_call import CallView, FixedChoice, InCallRule
-from .attention import AttentionRows, PrefixCache
+from .attention import NAME, AttentionRows, PrefixCache
 from .diffusion import ddim
 
 
@@ -55,6 +55,31 @@ class BackboneOutput:
     chosen: Tensor | None = None
 
 
+def llama_backbone(
+    vocabulary: int, width: int, mlp_width: int, depth: int, heads: int, norm_eps: float = 1e-6
+) -> tuple[LlamaModel, nn.Module]:
+    """A Llama that ``run_backbone`` takes, and its final norm.
+
+    Evidence needs the features before the final norm, the head those after it: so the norm stands apart.
+    """
+    llama = LlamaModel(
+        LlamaConfig(
+            vocab_size=vocabulary,
+            hidden_size=width,
+            intermediate_size=mlp_width,
+            num_hidden_layers=depth,
+            num_attention_heads=heads,
+            num_key_value_heads=heads,
+            rms_norm_eps=norm_eps,
+            max_position_embeddings=4096,
+            attn_implementation=NAME,
+            use_cache=False,
+        )
+    )
+    final_norm, llama.norm = llama.norm, nn.Identity()
+    return llama, final_norm
+
+
 def run_backbone(
     llama: LlamaModel,
     final_norm: nn.Module,
@@ -70,11 +95,10 @@ def run_backbone(
 ) -> BackboneOutput:
     """One pass: prefix and action tokens through the layers.
 
-    The layers are called one by one; ``llama.norm`` is not used, because evidence needs the features before the final
-    norm and the head those after it.
+    The layers are called one by one.
 
     Args:
-        llama: the layers. final_norm: applied to what the action head is given.
+        llama, final_norm: of ``llama_backbone``; the norm is applied to what the action head is given.
         prefix: B samples. action: (B, Q, width) embeddings of the action segment. action_positions: (B, Q) int64.
         evidence: an empty reader; fills ``attention`` and, unless the cache was filled, ``norm`` of the output.
         cache: prefix cache of this call. Empty: it is filled with the prefix. Filled: only the action tokens run, with

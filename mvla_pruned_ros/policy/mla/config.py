@@ -7,8 +7,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...configuration.reader import read_config
 from ...types import ActionSpace
-from ..mvla.config import read_config
+from ..engine.config_checks import check_backbone, check_workspace
 
 ARCHITECTURE = "mla"
 
@@ -90,19 +91,14 @@ class MLAConfig:
             )
         if self.point_width % 3:
             raise ValueError(f"point_width {self.point_width} must be a multiple of 3, for as many axes")
-        if self.width % self.heads or (self.width // self.heads) % 2:
-            raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}")
+        check_backbone(self.width, self.heads, self.depth, self.evidence_layers)
         if self.action_dim not in (7, 14) or self.proprio_dim != self.action_dim:
             raise ValueError(
                 f"action_dim {self.action_dim} and proprio_dim {self.proprio_dim} must both be 7, or 14 for two arms"
             )
         if not 0 < self.step_s < float("inf") or not 0 <= self.voxel_size < float("inf"):
             raise ValueError(f"step_s {self.step_s} must be positive, voxel_size {self.voxel_size} not negative")
-        lower, upper = self.workspace_lower, self.workspace_upper
-        if not (len(lower) == len(upper) == 3 and all(a < b for a, b in zip(lower, upper))):
-            raise ValueError(f"workspace_lower {lower} must lie below workspace_upper {upper} on each of three axes")
-        if not all(0 <= layer < self.depth for layer in self.evidence_layers) or not self.evidence_layers:
-            raise ValueError(f"evidence_layers {self.evidence_layers} must name layers of a depth of {self.depth}")
+        check_workspace(self.workspace_lower, self.workspace_upper)
         for name in ("start_token", "blank_token"):
             if getattr(self, name) >= self.vocabulary:
                 raise ValueError(f"{name} {getattr(self, name)} is outside the vocabulary of {self.vocabulary}")

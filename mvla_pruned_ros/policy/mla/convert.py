@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...configuration.reader import read_config, read_json
 from ..engine.weight_files import SHARD_BYTES, CheckpointError, new_folder, refuse_existing, write_shards
-from ..mvla.config import read_config, read_entries
 from . import prompt, statistics
 from .config import MLAConfig
 from .model import MLAModel
@@ -90,7 +90,7 @@ def read_run_config(run: Path, overrides: Path | None) -> MLAConfig:
     if not path.is_file():
         raise CheckpointError(f"{path} is missing: upstream writes it into the run folder, beside checkpoints/")
     try:
-        entries = read_entries(path)
+        entries = read_json(path)
         for name in ("action_dim", "future_action_window_size"):
             if type(entries.get(name)) is not int:
                 raise ValueError(f"{path}: {name} is {entries.get(name)!r}, must be a whole number")
@@ -103,7 +103,7 @@ def read_run_config(run: Path, overrides: Path | None) -> MLAConfig:
                 raise ValueError(f"{path}: {name} is {entries[name]!r}, but {why}")
         size = entries["action_dim"]
         ours = {"action_dim": size, "proprio_dim": size, "chunk_size": entries["future_action_window_size"] + 1}
-        return read_config(MLAConfig, overrides or path, ours | (read_entries(overrides) if overrides else {}))
+        return read_config(MLAConfig, overrides or path, ours | (read_json(overrides) if overrides else {}))
     except (ValueError, OSError) as error:
         raise CheckpointError(str(error)) from error
 
@@ -134,15 +134,10 @@ def convert(
     run, file = find_checkpoint(source)
     refuse_existing(out)
     config = replace(read_run_config(run, overrides), blank_before_proprio=blank_before_proprio)
+    words = (tokenizer or run) / prompt.FILE
     try:
-        words = (tokenizer or run) / prompt.FILE
         PromptTokenizer.load(words, config)
-        table = run / STATISTICS
-        normalization = MLANormalization.load(table, only_dataset(table, dataset))
-        try:
-            normalization.check(config.proprio_dim, config.action_dim)
-        except ValueError as error:
-            raise ValueError(f"{table} {error}") from error
+        normalization = _normalization(run / STATISTICS, dataset, config)
     except ValueError as error:
         raise CheckpointError(str(error)) from error
     tensors, wanted = read_checkpoint(file), sources(config)
@@ -162,3 +157,13 @@ def convert(
         normalization.save(folder / statistics.FILE)
         shutil.copyfile(words, folder / prompt.FILE)
     return config
+
+
+def _normalization(table: Path, dataset: str | None, config: MLAConfig) -> MLANormalization:
+    """Statistics of the data set, for actions and proprioception of the configuration; ValueError names the file."""
+    normalization = MLANormalization.load(table, only_dataset(table, dataset))
+    try:
+        normalization.check(config.proprio_dim, config.action_dim)
+    except ValueError as error:
+        raise ValueError(f"{table} {error}") from error
+    return normalization

@@ -12,12 +12,11 @@ from functools import cached_property
 
 import torch
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaModel
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from ...pruning.in_call import CallView, InCallRule
-from ..engine.attention import NAME, AttentionRows, PrefixCache
-from ..engine.backbone import BackboneOutput, DenoisingPasses, Prefix, run_backbone, text_scores
+from ..engine.attention import AttentionRows, PrefixCache
+from ..engine.backbone import BackboneOutput, DenoisingPasses, Prefix, llama_backbone, run_backbone, text_scores
 from ..engine.diffusion import cosine_alphas, ddim_timesteps
 from .config import MLAConfig
 from .heads import NoiseHead, TimeEmbedder, embedder, projector
@@ -61,22 +60,9 @@ class MLAModel(nn.Module):
         self.proprio_embedder = embedder(config.proprio_dim, w, w)
         self.action_embedder = embedder(config.action_dim, w, w)
         self.time_embedder = TimeEmbedder(w)
-        self.backbone = LlamaModel(
-            LlamaConfig(
-                vocab_size=config.vocabulary,
-                hidden_size=w,
-                intermediate_size=config.mlp_width,
-                num_hidden_layers=config.depth,
-                num_attention_heads=config.heads,
-                num_key_value_heads=config.heads,
-                rms_norm_eps=config.norm_eps,
-                max_position_embeddings=4096,
-                attn_implementation=NAME,
-                use_cache=False,
-            )
+        self.backbone, self.final_norm = llama_backbone(
+            config.vocabulary, w, config.mlp_width, config.depth, config.heads, config.norm_eps
         )
-        # Evidence needs the features before the final norm, the head those after it: so the norm is applied here.
-        self.final_norm, self.backbone.norm = self.backbone.norm, nn.Identity()
         self.noise_head = NoiseHead(w, config.action_dim)
         self.timesteps = ddim_timesteps(config.ddim_train_steps, config.ddim_steps)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from ..engine.tokenizer_file import read_tokenizer
 from .config import MLAConfig
 
 FILE = "tokenizer.json"
@@ -39,12 +40,7 @@ class PromptTokenizer:
     @classmethod
     def load(cls, path: Path, config: MLAConfig) -> PromptTokenizer:
         """Raises ValueError naming the file when it is missing or not the backbone's."""
-        if not path.is_file():
-            raise ValueError(f"{path} is missing: the prompt needs the tokenizer of the backbone (Llama-2's {FILE})")
-        try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # tokenizers raises bare Exception
-            raise ValueError(f"{path} is not a tokenizer file: {error}") from error
+        tokenizer = read_tokenizer(path, f"the prompt needs the tokenizer of the backbone (Llama-2's {FILE})")
         try:
             return cls(tokenizer, config)
         except ValueError as error:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..mvla.config import read_entries
+from ...configuration.reader import read_json
 
 FILE = "normalization.json"
 GRIPPER = 6  # of every 7 values of an action: x, y, z, Euler x, y, z, gripper
@@ -120,7 +120,7 @@ def only_dataset(path: Path, wanted: str | None) -> str:
     """
     if not path.is_file():
         raise ValueError(f"{path} is missing: upstream writes it beside its config.json")
-    names = sorted(read_entries(path))
+    names = sorted(read_json(path))
     if wanted is None and len(names) != 1:
         raise ValueError(f"{path} has statistics of {', '.join(names) or 'nothing'}: choose one with --dataset")
     if wanted is not None and wanted not in names:

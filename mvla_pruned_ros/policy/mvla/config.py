@@ -6,60 +6,13 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Literal, get_args
 
+from ...configuration.reader import read_config
 from ...types import ActionSpace
-
-Config = TypeVar("Config")
+from ..engine.config_checks import check_backbone, check_workspace
 
 SEGMENTS = ("instruction", "proprio", "image", "points", "action")
-
-
-def _same_type(value: Any, default: Any) -> bool:
-    """Whether a value read from JSON is of the type of the default; a whole number may stand for a float."""
-    if isinstance(default, tuple):
-        return isinstance(value, tuple) and all(_same_type(v, default[0]) for v in value)
-    if isinstance(default, float):
-        return type(value) in (int, float)
-    return type(value) is type(default)
-
-
-def read_entries(path: Path) -> dict[str, Any]:
-    """The entries of a JSON object.
-
-    Raises:
-        ValueError: not JSON, or no object.
-    """
-    try:
-        entries = json.loads(path.read_text())
-    except ValueError as error:  # not JSON, or not even text
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(entries, dict):
-        raise ValueError(f"{path} has unknown entries: {type(entries).__name__}, a JSON object is needed")
-    return entries
-
-
-def read_config(kind: type[Config], path: Path, entries: dict[str, Any] | None = None) -> Config:
-    """A configuration dataclass, all of whose fields have defaults, from JSON.
-
-    Args:
-        entries: in the place of what is in the file.
-
-    Raises:
-        ValueError: not JSON, unknown or ill-typed entries; the message names them.
-    """
-    entries = read_entries(path) if entries is None else entries
-    known = {field.name: field.default for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    if set(entries) - set(known):
-        raise ValueError(f"{path} has unknown entries: {sorted(set(entries) - set(known))}")
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entries.items()}
-    for name, value in values.items():
-        if not _same_type(value, known[name]):
-            raise ValueError(f"{path}: {name} is {value!r}, must be of the type of {known[name]!r}")
-    try:
-        return kind(**values)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -113,8 +66,6 @@ class MVLAConfig:
             raise ValueError(
                 f"image_size {self.image_size} must be a multiple of patch_size {self.patch_size}, and that of 4"
             )
-        if self.width % self.heads or (self.width // self.heads) % 2:
-            raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}")
         if self.head not in ("l1", "ddim"):
             raise ValueError(f"head must be l1 or ddim, got {self.head!r}")
         if self.action_space not in get_args(ActionSpace):
@@ -130,11 +81,8 @@ class MVLAConfig:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if not 0 <= self.voxel_size < float("inf"):
             raise ValueError(f"voxel_size must not be negative, got {self.voxel_size}")
-        lower, upper = self.workspace_lower, self.workspace_upper
-        if not (len(lower) == len(upper) == 3 and all(a < b for a, b in zip(lower, upper))):
-            raise ValueError(f"workspace_lower {lower} must lie below workspace_upper {upper} on each of three axes")
-        if not all(0 <= layer < self.depth for layer in self.evidence_layers) or not self.evidence_layers:
-            raise ValueError(f"evidence_layers {self.evidence_layers} must name layers of a depth of {self.depth}")
+        check_workspace(self.workspace_lower, self.workspace_upper)
+        check_backbone(self.width, self.heads, self.depth, self.evidence_layers)
 
     @property
     def grid(self) -> int:

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
+from ..engine.tokenizer_file import read_tokenizer
+
 PAD, UNKNOWN = "[PAD]", "[UNK]"
 
 
@@ -34,12 +36,7 @@ class InstructionTokenizer:
     @classmethod
     def load(cls, path: Path, length: int) -> InstructionTokenizer:
         """Raises ValueError naming the file when it is missing or not of this form."""
-        if not path.is_file():
-            raise ValueError(f"{path} is missing: a policy folder needs its tokenizer")
-        try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # tokenizers raises bare Exception
-            raise ValueError(f"{path} is not a tokenizer file: {error}") from error
+        tokenizer = read_tokenizer(path, "a policy folder needs its tokenizer")
         if None in (tokenizer.token_to_id(PAD), tokenizer.token_to_id(UNKNOWN)):
             raise ValueError(f"{path} has no {PAD} or no {UNKNOWN}: it is the tokenizer of something else")
         return cls(tokenizer, length)

@@ -7,11 +7,10 @@ from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaModel
 
 from ...pruning.in_call import CallView, InCallRule
-from ..engine.attention import NAME, AttentionRows, PrefixCache
-from ..engine.backbone import BackboneOutput, DenoisingPasses, Prefix, run_backbone, text_scores
+from ..engine.attention import AttentionRows, PrefixCache
+from ..engine.backbone import BackboneOutput, DenoisingPasses, Prefix, llama_backbone, run_backbone, text_scores
 from ..engine.diffusion import cosine_alphas, ddim_timesteps, timestep_features
 from .config import MVLAConfig
 from .tokenizers import Fourier, ImageTokenizer, PointTokenizer
@@ -64,21 +63,7 @@ class MVLAModel(nn.Module):
         self.proprio_embedder = nn.Sequential(
             nn.Linear(self.proprio_fourier.size(config.proprio_dim), w), nn.GELU(), nn.Linear(w, w)
         )
-        self.backbone = LlamaModel(
-            LlamaConfig(
-                vocab_size=vocabulary,
-                hidden_size=w,
-                intermediate_size=config.mlp_width,
-                num_hidden_layers=config.depth,
-                num_attention_heads=config.heads,
-                num_key_value_heads=config.heads,
-                max_position_embeddings=4096,
-                attn_implementation=NAME,
-                use_cache=False,
-            )
-        )
-        # Evidence needs the features before the final norm, the head those after it: so the norm is applied here.
-        self.final_norm, self.backbone.norm = self.backbone.norm, nn.Identity()
+        self.backbone, self.final_norm = llama_backbone(vocabulary, w, config.mlp_width, config.depth, config.heads)
         self.action_head = nn.Sequential(nn.Linear(w, w), nn.GELU(), nn.Linear(w, config.action_dim))
         if config.head == "l1":
             self.action_queries = nn.Parameter(torch.randn(config.chunk_size, w) * 0.02)

@@ -3,69 +3,65 @@ parameters from them."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from ...configuration.fields import described, fields_of
+from ...configuration.reader import from_entries, read_json
 
 CALIBRATION_FILE = "pruning.json"
-
-
-def _param(default: Any, text: str, low: float | None = None, high: float | None = None) -> Any:
-    return field(default=default, metadata={"text": text, "low": low, "high": high})
 
 
 @dataclass(frozen=True)
 class TriStageConfig:
     """How the three stages decide. Values marked *ours* have no published counterpart (see docs/pruning.md)."""
 
-    stage_modality: bool = _param(
+    stage_modality: bool = described(
         False,
         "Stage I: split the budget between image and points by their salience. Off: it changed no measured row of the "
         "shipped policy; calibration turns it on for a policy that gains by it.",
     )
-    stage_semantic: bool = _param(True, "Stage II: protect robot and object tokens, sample the background.")
-    stage_dynamics: bool = _param(
+    stage_semantic: bool = described(True, "Stage II: protect robot and object tokens, sample the background.")
+    stage_dynamics: bool = described(
         True, "Stage III: smooth and predict salience over calls, and let dropped tokens return."
     )
-    modality_floor: float = _param(
+    modality_floor: float = described(
         0.2, "Least share of its own tokens, times the keep ratio, that a modality keeps (stage I).", 0.0, 1.0
     )
-    robot_radius_m: float = _param(
+    robot_radius_m: float = described(
         0.10, "Tokens nearer to the end effector than this belong to the robot set (stage II), metres.", 0.0, 1.0
     )
-    object_threshold: float = _param(
+    object_threshold: float = described(
         1.0,
         "A token off the support surface belongs to the object set when its salience is at least this multiple of "
         "the mean (stage II).",
         0.0,
         100.0,
     )
-    protected_share: float = _param(
+    protected_share: float = described(
         0.7, "Largest share of the budget that protected robot and object tokens may take (stage II).", 0.0, 1.0
     )
-    robot_share: float = _param(
+    robot_share: float = described(
         0.4,
         "Share of the budget that is set aside for robot tokens before objects, which draw more attention, take it "
         "all (stage II).",
         0.0,
         1.0,
     )
-    background_share: float = _param(
+    background_share: float = described(
         0.10, "Share of the background tokens that is kept at random (stage II; paper: 0.10).", 0.0, 1.0
     )
-    overlap_discount: float = _param(
+    overlap_discount: float = described(
         0.5, "How much a point token's rank suffers when a well-attended patch shows its spot too (stage II).", 0.0, 1.0
     )
-    smoothing: float = _param(
+    smoothing: float = described(
         0.5, "Weight of the newest evidence in the moving average of salience (stage III).", 0.01, 1.0
     )
-    window: int = _param(4, "Policy calls over which the modality salience is averaged (stage III).", 1, 100)
-    return_share: float = _param(
+    window: int = described(4, "Policy calls over which the modality salience is averaged (stage III).", 1, 100)
+    return_share: float = described(
         0.15, "Share of the budget that brings dropped tokens back, longest unseen first (stage III).", 0.0, 0.9
     )
-    segment_threshold: float = _param(
+    segment_threshold: float = described(
         0.35,
         "A new segment of the episode begins when the salience seen differs from that predicted by more than this "
         "(total variation, 0..1); its evidence then counts fully (stage III).",
@@ -81,14 +77,7 @@ class TriStageConfig:
             ValueError: not such a file, or a value is unknown, of a wrong type or out of bounds; names file and value.
         """
         try:
-            values = json.loads(path.read_text())["tri_stage"]
-            fields = {f.name: type(f.default) for f in dataclasses.fields(cls)}
-            for name, value in values.items():
-                if name not in fields:
-                    raise ValueError(f"unknown parameter {name!r}: choose from {', '.join(fields)}")
-                if type(value) is not fields[name] and not (fields[name] is float and type(value) is int):
-                    raise ValueError(f"{name} is {value!r}, must be a {fields[name].__name__}")
-            return cls(**values)
+            return from_entries(cls, read_json(path)["tri_stage"], "parameter")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is not a calibration file of `mvla calibrate`: {error}") from error
 
@@ -99,7 +88,8 @@ class TriStageConfig:
         return cls.load(path) if path.is_file() else cls()
 
     def __post_init__(self) -> None:
-        for f in dataclasses.fields(self):
-            value, low, high = getattr(self, f.name), f.metadata["low"], f.metadata["high"]
-            if low is not None and not low <= value <= high:
-                raise ValueError(f"{f.name} is {value}, must lie in [{low}, {high}]: {f.metadata['text']}")
+        for name, field in fields_of(self).items():
+            try:
+                field.check(name, getattr(self, name))
+            except ValueError as error:
+                raise ValueError(f"{error}: {field.text}") from None

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
 
-from ...analysis.page import POLICY, STYLE, section
-
-BLUE, ORANGE, GREY, RED = "#3266ad", "#d95f02", "#999999", "#c1272d"
+from ...reports.style import ABOVE, BLUE, GREY, ORANGE, RED, page, section, styled
 
 
 def draw_page(report: dict[str, Any]) -> str:
@@ -37,17 +33,12 @@ def draw_page(report: dict[str, Any]) -> str:
             "Safe commands in the midst of motion, although camera, arm and operator had given no reason.",
             _stops(curves["stops"]),
         ),
-        section("Threads and open files of the node", "", _counts(curves["memory"])),
+        section("Threads and open files of the node", figure=_counts(curves["memory"])),
     ]
     about = ", ".join(f"{name} {value}" for name, value in report["settings"].items())
     machine = ", ".join(f"{name} {value}" for name, value in report["machine"].items())
-    return (
-        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f"<title>mvla soak</title>\n<style>{STYLE}</style>\n<script>{get_plotlyjs()}</script></head>\n<body>"
-        f"<h1>{numbers['seconds'] / 60:.1f} minutes of commands</h1><p class='note'>{escape(about)}; "
-        f"{escape(machine)}</p>\n{''.join(parts)}\n</body></html>\n"
-    )
+    heading = f"{numbers['seconds'] / 60:.1f} minutes of commands"
+    return page("mvla soak", parts, heading=heading, note=f"{about}; {machine}")
 
 
 def _memory(memory: dict[str, Any]) -> go.Figure:
@@ -102,7 +93,5 @@ def _counts(memory: dict[str, Any]) -> go.Figure:
 
 def _styled(drawn: go.Figure) -> go.Figure:
     drawn.update_xaxes(title="seconds")
-    return drawn.update_layout(
-        template="plotly_white", height=340, margin={"l": 70, "r": 20, "t": 20, "b": 50},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-    )  # fmt: skip
+    margin = {"l": 70, "t": 20, "b": 50}
+    return styled(drawn, height=340, margin=margin, legend=ABOVE, hovermode="closest")
