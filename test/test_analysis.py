@@ -22,7 +22,7 @@ from mvla_pruned_ros.analysis.recording import Call, RecordingRuntime
 from mvla_pruned_ros.analysis.report import SHARES, analyse, plain, sets_of
 from mvla_pruned_ros.analysis.salience import in_multiples_of_mean, share_of_sums, sums_by_set, unique_shares
 from mvla_pruned_ros.analysis.sources import bag_calls
-from mvla_pruned_ros.bags.frames import BagFrames
+from mvla_pruned_ros.bags.observations import BagFrames
 from mvla_pruned_ros.bags.reader import Bag
 from mvla_pruned_ros.bags.setup import BagSetup
 from mvla_pruned_ros.cli.main import main

@@ -17,7 +17,7 @@ from PIL import Image as Picture
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_typestore
 
-from mvla_pruned_ros.bags.frames import BagFrame, BagFrames, BagSignal
+from mvla_pruned_ros.bags.observations import BagFrame, BagFrames, BagSignal
 from mvla_pruned_ros.bags.reader import STORE, Bag
 from mvla_pruned_ros.bags.setup import ROLES, TOPICS, BagSetup
 from mvla_pruned_ros.bags.writer import BagWriter, bag_encoder

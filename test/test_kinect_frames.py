@@ -10,7 +10,7 @@ import pytest
 from kinect import BASE, CAMERA, WORKSPACE, View, camera_model, needs_kinect, write_kinect_bag
 from rosbags.rosbag2 import StoragePlugin
 
-from mvla_pruned_ros.bags.frames import BagFrame, BagFrames
+from mvla_pruned_ros.bags.observations import BagFrame, BagFrames
 from mvla_pruned_ros.bags.reader import Bag
 from mvla_pruned_ros.bags.setup import BagSetup
 from mvla_pruned_ros.cli.main import main

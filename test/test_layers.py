@@ -38,9 +38,10 @@ LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 # Where each library may be imported; a prefix stands for all below it.
 ROS_PACKAGES = {"rclpy", "launch", "launch_ros", "cv_bridge", "sensor_msgs_py", "tf2_ros", "message_filters"}
 HOMES = {
-    "ros": ("node", "sim/node.py", "sim/episodes.py", "rigs"),
+    "ros": ("node", "sim/node.py", "rigs"),
+    # The worker catches what a device without memory raises; the faults corrupt weights.
     "torch": ("policy", "training", "evaluation", "pruning/baselines", "pruning/in_call.py", "node/worker.py",
-              "node/call_report.py", "node/setup.py"),
+              "rigs/faults"),
     "metaworld": ("sim",),
     "mujoco": ("sim",),
 }  # fmt: skip
@@ -49,21 +50,24 @@ HOMES = {
 SHARED_NAMES = {
     "__init__",
     "base",  # the interface of what the folder holds
-    "camera",
+    "bench",  # the subcommand of the name, and what it runs
     "checkpoint",  # weights and what lies beside them, in and out
     "config",  # one description as a dataclass
-    "memory",
+    "convert",  # as bench
     "model",  # the network
     "page",  # HTML of a report
     "policy",  # the network behind the ``Policy`` interface
     "preprocess",  # an observation to the arrays of a policy
+    "normalization",  # numbers to and from the range of the network
     "presets",  # named configurations
-    "reader",  # of files of one kind
+    "reader",  # of files
+    "record",  # as bench
     "report",  # figures of a run, as they are written to JSON
     "run",
     "runner",  # what a subcommand runs
     "session",  # processes of one run
-    "statistics",
+    "sweep",  # the same work for many tasks, on several processes
+    "tables",  # as bench
     "types",
 }
 

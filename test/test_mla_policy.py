@@ -17,13 +17,13 @@ from mvla_pruned_ros.geometry.clouds import farthest_point_sample
 from mvla_pruned_ros.policy.base import StageTimer
 from mvla_pruned_ros.policy.mla.config import MLAConfig
 from mvla_pruned_ros.policy.mla.model import MLABatch, MLAModel
+from mvla_pruned_ros.policy.mla.normalization import MLANormalization, Quantiles
 from mvla_pruned_ros.policy.mla.point_tower import sample_groups
 from mvla_pruned_ros.policy.mla.policy import MLAPolicy
 from mvla_pruned_ros.policy.mla.preprocess import MLAInput, clip_image, group_indices, prepare
 from mvla_pruned_ros.policy.mla.presets import MLA_PRESETS
 from mvla_pruned_ros.policy.mla.prompt import PromptTokenizer
 from mvla_pruned_ros.policy.mla.random_weights import random_mla_policy
-from mvla_pruned_ros.policy.mla.statistics import MLANormalization, Quantiles
 from mvla_pruned_ros.policy.mvla.preprocess import NotReadyError
 from mvla_pruned_ros.policy.runtime import PolicyRuntime
 from mvla_pruned_ros.pruning.methods import METHODS, make_pruner

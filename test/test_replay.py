@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from bags import write_bag
 
-from mvla_pruned_ros.bags.frames import BagFrame, BagFrames
 from mvla_pruned_ros.bags.labels import labelled
+from mvla_pruned_ros.bags.observations import BagFrame, BagFrames
 from mvla_pruned_ros.bags.reader import Bag
 from mvla_pruned_ros.bags.setup import BagSetup
 from mvla_pruned_ros.cli.main import main

@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 import pytest
 
 from mvla_pruned_ros.cli.main import main
-from mvla_pruned_ros.evaluation.success.row_file import merge, read_rows, write_rows
-from mvla_pruned_ros.evaluation.success.rows import MeanRow, Row
-from mvla_pruned_ros.evaluation.success.statistics import (
+from mvla_pruned_ros.evaluation.success.intervals import (
     mean_interval,
     mean_paired_interval,
     paired_interval,
     wilson_interval,
 )
+from mvla_pruned_ros.evaluation.success.row_file import merge, read_rows, write_rows
+from mvla_pruned_ros.evaluation.success.rows import MeanRow, Row
 from mvla_pruned_ros.evaluation.success.summary import mean_rows, with_differences
 from mvla_pruned_ros.evaluation.success.tables import Table, document, markdown, overview
 

@@ -14,7 +14,7 @@ from kinect import camera_model, needs_kinect, views
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from mvla_pruned_ros.bags.frames import BagFrame, BagFrames
+from mvla_pruned_ros.bags.observations import BagFrame, BagFrames
 from mvla_pruned_ros.bags.reader import Bag
 from mvla_pruned_ros.bags.setup import BagSetup
 from mvla_pruned_ros.bags.tf_tree import TransformTree

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..bags.frames import BagFrame, BagFrames
+from ..bags.observations import BagFrame, BagFrames
 from ..policy.base import Policy
 from ..policy.mvla.preprocess import NotReadyError
 from .recording import Call, RecordingRuntime

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from .frames import BagFrame, BagSignal
+from .observations import BagFrame, BagSignal
 
 HOLD_NS = 250_000_000  # a signal older than this says nothing any more; the simulator's arm stops then, too
 BEHIND_NS = 1_000_000_000  # signals are kept for this long before the oldest frame that waits

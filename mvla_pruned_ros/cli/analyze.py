@@ -107,7 +107,7 @@ def _check(args: argparse.Namespace) -> None:
 def _bag(args: argparse.Namespace, bag: Any, policy: Policy) -> tuple[str, int, Iterator[Call]]:
     """What it is called, at most how many calls come, and the calls."""
     from ..analysis.sources import bag_calls
-    from ..bags.frames import BagFrames
+    from ..bags.observations import BagFrames
 
     frames = BagFrames(bag, bag_setup(args))
     return str(bag.folder), frames.images, bag_calls(frames, policy)

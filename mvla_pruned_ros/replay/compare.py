@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..analysis.recording import KeepEvidence
-from ..bags.frames import BagFrame
+from ..bags.observations import BagFrame
 from ..policy.base import Policy
 from ..policy.mvla.preprocess import NotReadyError
 from ..policy.runtime import Inference, NonFiniteActionError, PolicyRuntime

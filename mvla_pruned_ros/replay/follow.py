@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..bags.frames import with_own_image
+from ..bags.observations import with_own_image
 from ..bags.reader import Bag
 from ..messages.decode import ConversionError, stamp_ns
 from ..observation.builder import observation_of

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..bags.frames import BagFrame, BagFrames
 from ..bags.labels import labelled
+from ..bags.observations import BagFrame, BagFrames
 from ..bags.reader import Bag
 from ..bags.setup import BagSetup
 from ..policy.base import Policy

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..bags.frames import BagFrames
 from ..bags.labels import labelled
+from ..bags.observations import BagFrames
 from ..bags.reader import Bag
 from ..bags.setup import BagSetup
 from ..policy.mvla.config import MVLAConfig

@@ -12,8 +12,8 @@ import numpy as np
 
 from ...pruning.tri_stage.config import TriStageConfig
 from ...sim.tasks import task_named
+from .intervals import wilson_interval
 from .rollout import Episode
-from .statistics import wilson_interval
 from .sweep import Setting
 
 # Rows that agree in these are of one setting and the same first seed.

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from ..grouping import grouped
+from .intervals import mean_interval, mean_paired_interval, paired_interval
 from .rows import MeanRow, Row
-from .statistics import mean_interval, mean_paired_interval, paired_interval
 
 # What a row is compared with, by the name of the difference. The other row has to be of the same task, policy, delay
 # and instruction, and to hold all seeds of this one.

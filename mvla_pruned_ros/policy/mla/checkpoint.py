@@ -8,11 +8,11 @@ import torch
 
 from ..engine.weight_files import CheckpointError, open_weights
 from ..mvla.checkpoint import config_file
-from . import prompt, statistics
+from . import normalization, prompt
 from .config import MLAConfig
 from .model import MLAModel
+from .normalization import MLANormalization
 from .prompt import PromptTokenizer
-from .statistics import MLANormalization
 
 
 def load_weights(model: MLAModel, folder: Path, device: torch.device) -> None:
@@ -57,13 +57,13 @@ def load_mla_parts(folder: Path, device: torch.device) -> tuple[MLAModel, Prompt
     try:
         config = MLAConfig.load(path)
         tokenizer = PromptTokenizer.load(folder / prompt.FILE, config)
-        normalization = MLANormalization.load(folder / statistics.FILE)
+        found = MLANormalization.load(folder / normalization.FILE)
         try:
-            normalization.check(config.proprio_dim, config.action_dim)
+            found.check(config.proprio_dim, config.action_dim)
         except ValueError as error:
-            raise ValueError(f"{folder / statistics.FILE} {error}") from error
+            raise ValueError(f"{folder / normalization.FILE} {error}") from error
         model = MLAModel.empty(config, device)
     except ValueError as error:
         raise CheckpointError(str(error)) from error
     load_weights(model, folder, device)
-    return model.eval().requires_grad_(False), tokenizer, normalization
+    return model.eval().requires_grad_(False), tokenizer, found

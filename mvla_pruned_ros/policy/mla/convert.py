@@ -15,11 +15,11 @@ from torch import Tensor
 
 from ...configuration.reader import read_config, read_json
 from ..engine.weight_files import SHARD_BYTES, CheckpointError, new_folder, refuse_existing, write_shards
-from . import prompt, statistics
+from . import normalization, prompt
 from .config import MLAConfig
 from .model import MLAModel
+from .normalization import MLANormalization, only_dataset
 from .prompt import PromptTokenizer
-from .statistics import MLANormalization, only_dataset
 from .upstream import TACTILE, problems, sources
 
 STATISTICS = "dataset_statistics.json"
@@ -137,7 +137,7 @@ def convert(
     words = (tokenizer or run) / prompt.FILE
     try:
         PromptTokenizer.load(words, config)
-        normalization = _normalization(run / STATISTICS, dataset, config)
+        quantiles = _normalization(run / STATISTICS, dataset, config)
     except ValueError as error:
         raise CheckpointError(str(error)) from error
     tensors, wanted = read_checkpoint(file), sources(config)
@@ -154,7 +154,7 @@ def convert(
     with new_folder(out) as folder:
         write_shards(folder, shapes, dtype, tensor, shard_bytes, on_tensor)
         config.save(folder / "config.json")
-        normalization.save(folder / statistics.FILE)
+        quantiles.save(folder / normalization.FILE)
         shutil.copyfile(words, folder / prompt.FILE)
     return config
 

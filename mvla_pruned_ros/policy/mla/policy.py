@@ -13,9 +13,9 @@ from ..engine.torch_policy import TorchPolicy
 from ..example import example_observation
 from .checkpoint import load_mla_parts
 from .model import MLABatch, MLAModel
+from .normalization import MLANormalization
 from .preprocess import MLAInput, prepare
 from .prompt import PromptTokenizer
-from .statistics import MLANormalization
 
 
 class MLAPolicy(TorchPolicy):

@@ -7,9 +7,9 @@ import torch
 from ..engine.device import resolve_device
 from .config import MLAConfig
 from .model import MLAModel
+from .normalization import MLANormalization
 from .policy import MLAPolicy
 from .prompt import PromptTokenizer
-from .statistics import MLANormalization
 
 
 def random_mla_model(config: MLAConfig, device: torch.device, dtype: torch.dtype, seed: int = 0) -> MLAModel:

@@ -55,7 +55,7 @@ def mean_interval(successes: Sequence[int], episodes: Sequence[int]) -> tuple[fl
     The variance of the mean is that of independent tasks of fixed weights, sum(p (1 - p) / n) / T^2, after Agresti and
     Coull's adjustment (1998, The American Statistician 52: 119-126): z^2 / 2 successes and failures more. For T tasks
     each gets the T-th part of them (ours; for one task it is their interval). By simulation of 11 tasks of 100 episodes
-    at rate 0.99 it covers 95 % (test_statistics.py), without the adjustment 91 %, and Wilson intervals joined by the
+    at rate 0.99 it covers 95 % (test_intervals.py), without the adjustment 91 %, and Wilson intervals joined by the
     method of variance recovery (Zou, Huang and Zhang 2009) 88 %, all of the misses on one side.
 
     Args:
@@ -89,7 +89,7 @@ def mean_paired_interval(
     Stratified by task: the variance of the mean is the sum of the tasks' own over T^2. It is closed-form, after
     Bonett and Price (2012, Journal of Educational and Behavioral Statistics 37: 479-488): one more episode that only
     the first solved and one that only the second solved. For T tasks each gets the T-th part of them (ours; for one
-    task it is their interval); simulation in test_statistics.py. A bootstrap over episodes would give no width at all
+    task it is their interval); simulation in test_intervals.py. A bootstrap over episodes would give no width at all
     where no episode differs.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mvla_pruned_ros.evaluation.success.statistics import (
+from mvla_pruned_ros.evaluation.success.intervals import (
     mean_interval,
     mean_paired_interval,
     paired_interval,
