@@ -23,7 +23,7 @@ from ..control.commands import Command, MotionRefusedError, command_of, hold_tar
 from ..control.splicer import Splicer
 from .command_publisher import CommandOutput, Decision
 from .command_timer import CommandTimer
-from .motion_gate import Enabling
+from .motion_gate import MotionGate
 from .parameters import Settings
 from .robot_state import RobotStateReader
 from .worker import Worker
@@ -51,8 +51,8 @@ class Commander:
         self._form: CommandForm | None = None
         self.lock = threading.RLock()
         self._worker: Worker | None = None
-        self.enabling = Enabling(node, settings, self.watch)
         self.active = False
+        self.gate = MotionGate(node, settings, lambda: self.active, self.watch)
         self.refused: str | None = None
         self.counts = {
             "commands_sent": 0,
@@ -78,7 +78,7 @@ class Commander:
         """Begin to send what the worker's chunks make due."""
         with self.lock:
             self._form, self._worker = form, worker
-            self.enabling.restart()
+            self.gate.restart()
             self._ticked_at = self._stopped_at = time.monotonic()
             self._stopped, self._parked, self.active = True, False, True
             self._held, self.refused = None, None
@@ -111,10 +111,10 @@ class Commander:
 
     def findings(self) -> list[tuple[bytes, str]]:
         """Why the arm may not be moved, for diagnostics: level and text."""
-        objection, refused = self.enabling.objection(), self.refused
+        objection, refused = self.gate.objection(), self.refused
         found = []
         if objection is not None:
-            level = DiagnosticStatus.ERROR if self.enabling.heartbeat_lost else DiagnosticStatus.WARN
+            level = DiagnosticStatus.ERROR if self.gate.heartbeat_lost else DiagnosticStatus.WARN
             found.append((level, f"{objection}: the arm is stopped"))
         elif refused is not None:
             found.append((DiagnosticStatus.ERROR, f"{refused}: the arm is stopped"))
@@ -149,7 +149,7 @@ class Commander:
 
     def _park(self) -> bool:
         """Whether motion is not allowed; says so to the robot once, and leaves it to others from then on."""
-        objection = self.enabling.objection()
+        objection = self.gate.objection()
         if objection is not None and not self._parked:
             self._safe_command(objection)
         self._parked = objection is not None

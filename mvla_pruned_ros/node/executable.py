@@ -3,40 +3,49 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-import rclpy
-from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
-
-from .autostart import Autostart
-from .environment import prepare_environment
-from .malloc import keep_freed_memory
-from .policy_node import PolicyNode
-from .ros_messages import use_installed_readers
+if TYPE_CHECKING:
+    from .policy_node import PolicyNode
 
 # How long the inference thread may hold the interpreter while a callback waits for it. Python's own 5 ms, several times
 # per callback, let frames be overwritten before they were taken.
 SWITCH_INTERVAL_S = 0.0005
 
 
-def run(args: Sequence[str] | None = None, kind: type[PolicyNode] = PolicyNode) -> int:
-    """Run the node until SIGINT or SIGTERM; one safe command at the end. 1 when it could not be configured.
+def run(args: Sequence[str] | None = None, kind: Callable[[], PolicyNode] | None = None) -> int:
+    """Run the node until it is told to end; one safe command then.
 
     One thread serves all callbacks, not rclpy's multi-threaded executor: that one hands each callback to another thread
     and builds its wait set anew for it, half as much processor time again, all of it taken from the worker's
     interpreter.
+
+    Args:
+        args: of the process; None takes ``sys.argv``. kind: makes the node.
+
+    Returns:
+        Exit code: 0; 1 when the node could not be started or configured, or a thread of it failed.
     """
+    # Here and not above: they take seconds, in which Ctrl-C must end the process quietly.
+    from .environment import prepare_environment
+
     prepare_environment()
+    import rclpy
+    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+
+    from .autostart import Autostart
+    from .malloc import keep_freed_memory
+    from .policy_node import PolicyNode
+    from .ros_messages import use_installed_readers
+    from .start import StartError, on_ending_signals, start_node
+
     keep_freed_memory()
     use_installed_readers()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    stopping, node = threading.Event(), None
+    stopping, failed, node = threading.Event(), threading.Event(), None
 
     def stop(*_: object) -> None:
         first = not stopping.is_set()
@@ -44,13 +53,18 @@ def run(args: Sequence[str] | None = None, kind: type[PolicyNode] = PolicyNode) 
         if first and node is not None and node.configuring:
             raise KeyboardInterrupt  # out of a configuration that a lifecycle manager asked for
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    def thread_failed(failure: threading.ExceptHookArgs) -> None:
+        """A thread that is gone is not missed until it is needed: end in order now, with a safe command."""
+        sys.excepthook(failure.exc_type, failure.exc_value or failure.exc_type(), failure.exc_traceback)
+        failed.set()
+        stopping.set()
+
+    on_ending_signals(stop)
+    threading.excepthook = thread_failed
     try:
-        node = kind()
-    except (ValueError, ParameterException) as error:
+        node = start_node(kind or PolicyNode, args)
+    except StartError as error:
         print(f"policy: {error}", file=sys.stderr)
-        rclpy.try_shutdown()
         return 1
     executor = SingleThreadedExecutor()
     executor.add_node(node)
@@ -69,12 +83,15 @@ def run(args: Sequence[str] | None = None, kind: type[PolicyNode] = PolicyNode) 
             executor.shutdown(timeout_sec=0.5)
             node.destroy_node()
             rclpy.try_shutdown()
-    return 1 if autostart is not None and autostart.failed else 0
+    return int(failed.is_set() or (autostart is not None and autostart.failed))
 
 
 def main() -> None:
     """Entry point of the executable ``policy_node``."""
-    code = run()
+    try:
+        code = run()
+    except KeyboardInterrupt:  # while modules were still loaded
+        code = 130
     sys.stdout.flush()
     sys.stderr.flush()
     # Everything is closed; what is left, unloading torch and Open3D, takes seconds on a busy computer.

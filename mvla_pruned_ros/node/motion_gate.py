@@ -16,21 +16,31 @@ from .parameters import Settings
 HEARTBEAT_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)  # matches reliable publishers as well
 
 
-class Enabling:
+class MotionGate:
     """Motion is allowed while it is enabled and, where a heartbeat is asked for, that is heard.
 
     A heartbeat that was heard and falls silent disables: an arm that stopped because nobody was there must not start by
     itself when somebody comes back. ``~/enable`` starts it again. All of it is on the steady clock.
 
+    A refusal that was acknowledged holds until it is taken back, activation in between or not. It is taken back while
+    the node is active only: nothing that was said before may make the arm move at the moment of activation.
+
     Attributes:
         heartbeat_lost: what disabled it was a heartbeat that fell silent.
     """
 
-    def __init__(self, node: Node, settings: Callable[[], Settings], on_change: Callable[[], None]) -> None:
-        """Args: settings: newest snapshot. on_change: called when ``~/enable`` has changed something."""
-        self._settings, self._on_change = settings, on_change
+    def __init__(
+        self, node: Node, settings: Callable[[], Settings], active: Callable[[], bool], on_change: Callable[[], None]
+    ) -> None:
+        """
+        Args:
+            settings: newest snapshot. active: whether the node is. on_change: called when ``~/enable`` has changed
+                something.
+        """
+        self._settings, self._active, self._on_change = settings, active, on_change
         self._lock = threading.Lock()
         self._beat_at: float | None = None
+        self._refused = False  # ~/enable said false last
         self._enabled = not settings()["require_enable"]
         self.heartbeat_lost = False
         subscription = node.create_subscription(Empty, "~/heartbeat", self._beat, HEARTBEAT_QOS)
@@ -39,9 +49,9 @@ class Enabling:
         self._service = node.resolve_service_name("~/enable")
 
     def restart(self) -> None:
-        """The node was activated: as at start."""
+        """The node was activated: as at start, unless motion was refused before."""
         with self._lock:
-            self._enabled = not self._settings()["require_enable"]
+            self._enabled = not self._settings()["require_enable"] and not self._refused
             self._beat_at, self.heartbeat_lost = None, False
 
     def objection(self) -> str | None:
@@ -78,11 +88,11 @@ class Enabling:
 
     def _serve(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         with self._lock:
-            silent = self._silent()
-            if request.data and silent:
-                response.success, response.message = False, f"not enabled: {silent}"
+            objection = self._silent() if self._active() else "the node is not active; activate it first"
+            if request.data and objection:
+                response.success, response.message = False, f"not enabled: {objection}"
                 return response
-            self._enabled, self.heartbeat_lost = request.data, False
+            self._enabled, self._refused, self.heartbeat_lost = request.data, not request.data, False
         self._on_change()
         response.success, response.message = True, "enabled" if request.data else "disabled"
         return response

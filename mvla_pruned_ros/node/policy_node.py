@@ -8,7 +8,6 @@ What they share is replaced by assignment (chunk, settings, state of the robot) 
 
 from __future__ import annotations
 
-import difflib
 import gc
 from typing import Any
 
@@ -36,6 +35,7 @@ from .loading import Loaded, load
 from .parameters import SPECS, ParameterSet, Settings, joint_names_of
 from .qos_checks import link_problems
 from .robot_state import RobotStateReader
+from .ros_parameters import refuse_unknown_overrides
 from .subscriptions import input_topics
 from .tf_lookup import TfLookup
 from .watchdog import Watchdog
@@ -64,26 +64,18 @@ class PolicyNode(LifecycleNode):
         self._reported_level = DiagnosticStatus.OK  # the last in the log
         self._chunks = ChunkBuffer()
         self._parameters_ = ParameterSet(self, self._check)
-        self._refuse_unknown_overrides()
         self._subscribe(self._settings())
         self._commander = Commander(self, self._settings, self._chunks, self._state, self.callback_failed)
         self._calls = CallReport(self)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_service(Trigger, "~/reset", self._reset_service)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._diagnose, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        refuse_unknown_overrides(self, SPECS)
         self._clock_watch = ClockWatch(self, self._settings, self._forget)
 
     def _settings(self) -> Settings:
         """The newest snapshot of the parameters."""
         return self._parameters_.settings
-
-    def _refuse_unknown_overrides(self) -> None:
-        """rclpy leaves out what it does not know: a misspelt limit would silently not hold."""
-        known = [*SPECS, "use_sim_time", "start_type_description_service"]
-        for name in self._parameter_overrides:
-            if name not in known and not name.startswith("qos_overrides."):
-                near = difflib.get_close_matches(name, known, 1)
-                raise ValueError(f"unknown parameter {name!r}" + (f": did you mean {near[0]!r}?" if near else ""))
 
     def create_publisher(self, *args: Any, **options: Any) -> Any:
         """Without rclpy's warning of QoS that does not match.

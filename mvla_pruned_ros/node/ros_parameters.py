@@ -7,14 +7,19 @@ from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
 from ..configuration.fields import Field
+from ..configuration.reader import check_names
+
+OF_ROS = ("use_sim_time", "start_type_description_service")
+QOS = "qos_overrides."
 
 
 def declare(
     node: Node, fields: Mapping[str, Field], defaults: Mapping[str, Any] | None = None, *, say_bounds: bool = False
 ) -> dict[str, Any]:
-    """Declare a parameter for every field.
+    """Declare a parameter for every field; a whole number may stand for a float, at start and later.
 
     Args:
         defaults: in the place of those of the fields, by name.
@@ -23,10 +28,26 @@ def declare(
     Returns:
         The values that are in force: those the node was started with, else the defaults.
     """
-    defaults = defaults or {}
+    defaults, given = defaults or {}, node._parameter_overrides
     for name, field in fields.items():
+        if name in given:
+            given[name] = _as_float(given[name], fields)
         node.declare_parameter(name, defaults.get(name, field.default), descriptor_of(field, say_bounds=say_bounds))
+    node.add_pre_set_parameters_callback(lambda parameters: [_as_float(p, fields) for p in parameters])
     return {name: node.get_parameter(name).value for name in fields}
+
+
+def refuse_unknown_overrides(node: Node, fields: Mapping[str, Field]) -> None:
+    """Refuse parameters, given at start, that the node does not have: rclpy leaves them out, and a misspelt limit would
+    silently not hold. Call it when parameters, publishers and subscriptions are there.
+
+    Raises:
+        ValueError: names the parameter and the nearest known one.
+    """
+    of_qos = [name for name in node._parameters if name.startswith(QOS)]
+    given = list(node._parameter_overrides)
+    check_names([name for name in given if not name.startswith(QOS)], [*fields, *OF_ROS], "parameter")
+    check_names([name for name in given if name.startswith(QOS)], of_qos, "parameter")
 
 
 def descriptor_of(field: Field, *, say_bounds: bool) -> ParameterDescriptor:
@@ -43,3 +64,19 @@ def descriptor_of(field: Field, *, say_bounds: bool) -> ParameterDescriptor:
     else:
         descriptor.integer_range = [IntegerRange(from_value=int(field.low), to_value=int(field.high))]
     return descriptor
+
+
+def _as_float(parameter: Parameter, fields: Mapping[str, Field]) -> Parameter:
+    """The parameter with floats in the place of whole numbers, where its field takes floats."""
+    field, value, kinds = fields.get(parameter.name), parameter.value, Parameter.Type
+    if field is None:
+        return parameter
+    if parameter.type_ == kinds.INTEGER and isinstance(field.default, float):
+        return Parameter(parameter.name, kinds.DOUBLE, float(value))
+    if (
+        parameter.type_ == kinds.INTEGER_ARRAY
+        and isinstance(field.default, list)
+        and isinstance(field.default[0], float)
+    ):
+        return Parameter(parameter.name, kinds.DOUBLE_ARRAY, [float(v) for v in value])
+    return parameter

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import signal
 import sys
 import threading
 import time
@@ -20,12 +19,10 @@ import numpy as np
 import rclpy
 from geometry_msgs.msg import TwistStamped
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Bool, Float64, String
 from std_srvs.srv import Trigger
@@ -34,7 +31,8 @@ from ..configuration.fields import Field
 from ..messages.decode import stamp_ns
 from ..node.environment import prepare_environment
 from ..node.ros_messages import ENCODER
-from ..node.ros_parameters import declare
+from ..node.ros_parameters import declare, refuse_unknown_overrides
+from ..node.start import StartError, on_ending_signals, start_node
 from .pacing import Pacer
 from .robot import STEP_S, SimulatedRobot
 from .sensors import SensorTopics
@@ -114,6 +112,7 @@ class SimulatorNode(Node):
         self.create_service(Trigger, "~/reset", self._serve_reset)
         service = self._values["policy_reset_service"]
         self._policy_reset = self.create_client(Trigger, service) if service else None
+        refuse_unknown_overrides(self, PARAMETERS)
 
     # Executor thread
 
@@ -303,17 +302,14 @@ def _robot_for(task: str, image_size: int) -> SimulatedRobot:
 def main(args: Sequence[str] | None = None) -> int:
     """Entry point of the executable ``simulator_node``."""
     prepare_environment()
-    # Signals only end the loop: the executor of the default handlers would vanish under a publish in progress.
-    rclpy.init(args=list(args) if args is not None else sys.argv, signal_handler_options=SignalHandlerOptions.NO)
-    executor = SingleThreadedExecutor()
     try:
-        node = SimulatorNode()
-    except (ValueError, ParameterException) as error:
+        node = start_node(SimulatorNode, args)
+    except StartError as error:
         print(f"simulator_node: error: {error}", file=sys.stderr)
-        rclpy.shutdown()
         return 2
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: node.stop())
+    # Signals only end the loop: the executor of rclpy's handlers would vanish under a publish in progress.
+    on_ending_signals(lambda *_: node.stop())
+    executor = SingleThreadedExecutor()
     executor.add_node(node)
     thread = threading.Thread(target=_spin, args=(executor, node), name="callbacks", daemon=True)
     thread.start()
