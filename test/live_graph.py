@@ -150,8 +150,8 @@ class LiveGraph:
         self._executors.append(executor)
         threading.Thread(target=spin, daemon=True).start()
 
-    def node(self, **parameters: Any) -> policy_node.PolicyNode:
-        """An unconfigured policy node; a value of None leaves a parameter at its default."""
+    def node(self, arguments: list[str] | None = None, **parameters: Any) -> policy_node.PolicyNode:
+        """An unconfigured policy node. Args: arguments: of the command line. A parameter of None keeps its default."""
         pose = self.camera.base_from_camera
         defaults = {
             "policy": str(self.folder),
@@ -163,7 +163,7 @@ class LiveGraph:
         }
         given = {k: v for k, v in {**defaults, **parameters}.items() if v is not None}
         overrides = [Parameter(name, value=value) for name, value in given.items()]
-        node = policy_node.PolicyNode(parameter_overrides=overrides)
+        node = policy_node.PolicyNode(cli_args=arguments, parameter_overrides=overrides)
         self.nodes.append(node)
         return node
 

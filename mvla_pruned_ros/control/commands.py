@@ -93,16 +93,12 @@ def hold_target(held: np.ndarray | None, form: CommandForm, limits: Limits, stat
 
     Args:
         held: from the last time; None when it has just stopped.
+        state: what is measured now. Without it nothing is held: somebody may have moved the robot meanwhile.
 
     Raises:
         MotionRefusedError: see ``hold``.
     """
-    try:
-        now = hold(form, state)
-    except MotionRefusedError:
-        if held is None:
-            raise
-        return held
+    now = hold(form, state)
     if held is None or not form.is_target:
         return now
     speed = limits.max_joint_speed if form.of_joints else limits.max_speed_m_s

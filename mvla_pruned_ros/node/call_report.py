@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from rclpy.node import Node
@@ -65,7 +66,7 @@ class CallReport:
             self._figures.publish(ENCODER.text(call_json(result, age_ms, store.frames_received)))
         selection, layout = result.inference.selection, result.inference.layout
         if self._overlay.get_subscription_count():
-            grid = layout.grid[0]
+            grid = math.lcm(*layout.grid) or 1
             size = max(1, OVERLAY_PX // grid) * grid
             image, camera = square_image(observation.image, observation.camera, size)
             picture = draw_overlay(image, selection, layout, camera)

@@ -7,6 +7,7 @@ nothing follows the last safe command.
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -25,10 +26,12 @@ from .command_publisher import CommandOutput, Decision
 from .command_timer import CommandTimer
 from .motion_gate import MotionGate
 from .parameters import Settings
+from .qos_checks import rivals
 from .robot_state import RobotStateReader
 from .worker import Worker
 
-CLOCK_STOPPED_S = 0.5  # steady time without a tick of the command timer
+CLOCK_STOPPED_S = 0.5  # steady time without a tick of the command timer, beyond the periods that it may take
+RIVALS_PERIOD_S = 0.2  # between two looks for other policy nodes on the command topic; a look takes a millisecond
 
 
 class Commander:
@@ -68,6 +71,8 @@ class Commander:
         self._ticked_at = 0.0
         self._stopped_at = 0.0  # steady seconds of the first of them
         self._timer: CommandTimer | None = None
+        self._rivals: list[str] = []  # other policy nodes on the command topic
+        self._rivals_at = -math.inf  # steady seconds when they were looked for
 
     @property
     def publishers(self) -> list[Any]:
@@ -107,7 +112,8 @@ class Commander:
 
     def clock_stopped(self) -> bool:
         """Whether the node's clock stands still, so that the timer does not tick."""
-        return self.active and time.monotonic() - self._ticked_at > CLOCK_STOPPED_S
+        limit_s = CLOCK_STOPPED_S + 1 / self._settings()["command_rate_hz"]
+        return self.active and time.monotonic() - self._ticked_at > limit_s
 
     def findings(self) -> list[tuple[bytes, str]]:
         """Why the arm may not be moved, for diagnostics: level and text."""
@@ -118,7 +124,20 @@ class Commander:
             found.append((level, f"{objection}: the arm is stopped"))
         elif refused is not None:
             found.append((DiagnosticStatus.ERROR, f"{refused}: the arm is stopped"))
+        if self.rivals():
+            state = "is not moved by this one" if self._stopped else "is moved by this one, too"
+            found.append(
+                (DiagnosticStatus.ERROR, f"another policy node, {', '.join(self._rivals)}, sends commands to the same "
+                 f"topic: the arm {state}; end one of the two")
+            )  # fmt: skip
         return found
+
+    def rivals(self) -> list[str]:
+        """Other policy nodes on the command topic: beside one of them this node does not begin to move the arm."""
+        if time.monotonic() - self._rivals_at > RIVALS_PERIOD_S:
+            self._rivals = rivals(self._node, self._output.publishers[0].topic_name)
+            self._rivals_at = time.monotonic()
+        return self._rivals
 
     def watch(self) -> None:
         """Stop the arm when nobody lets it move, or when worker, executor or the node's clock is dead."""
@@ -158,6 +177,12 @@ class Commander:
     def _command(self, settings: Settings) -> None:
         assert self._form is not None
         self.refused, now_ns = None, self._now_ns()
+        if not settings["instruction"]:
+            self._safe_command("no instruction")
+            return
+        if self._stopped and self.rivals():
+            self._safe_command(f"another policy node, {self._rivals[0]}, sends commands to the same topic")
+            return
         chunk, worker = self._chunks.chunk, self._worker
         due = self._chunks.due(now_ns)
         if chunk is None or due is None or worker is None:
@@ -169,9 +194,8 @@ class Commander:
         asked = due[0].actions[due[1]]
         where = {"action": asked, "chunk_stamp_ns": due[0].stamp_ns, "index": due[1]}
         action, spliced = self._splicer.follow(*due, blend=settings["splice"] == "blend")
-        state = self._state.current(settings["max_observation_age_ms"] / 1e3)
         try:
-            command = command_of(action, self._form, settings.limits, state)
+            command = command_of(action, self._form, settings.limits, self._state.current)
         except MotionRefusedError as error:
             self.refused = self._with_topic(str(error))
             self._safe_command(self.refused, **where)
@@ -182,7 +206,7 @@ class Commander:
         self._send(Decision(command, spliced=spliced, **where))
 
     def _with_topic(self, error: str) -> str:
-        if self._state.joints_silent(self._settings()["max_observation_age_ms"] / 1e3):
+        if self._state.joints_silent():
             return f"{error}: nothing on {self._state.joint_topic} with all of joint_names"
         return error
 
@@ -194,10 +218,10 @@ class Commander:
             self.counts["safe_stops"] += 1
             self._stopped, self._stopped_at = True, time.monotonic()
         try:
-            self._held = hold_target(self._held, self._form, self._settings().limits, self._state.last)
+            self._held = hold_target(self._held, self._form, self._settings().limits, self._state.current)
             command = Command(self._held, self._gripper)
         except MotionRefusedError as error:
-            reason, command = f"{reason}; nothing is sent: {error}", None
+            self._held, command, reason = None, None, f"{reason}; nothing is sent: {error}"
         self._splicer.rest()
         self._send(Decision(command, safe=True, reason=reason, **where))
 

@@ -83,6 +83,8 @@ class View:
             found.append((ERROR if stuck else WARN, worker.failure + remedy))
         if worker is not None and time.monotonic() - worker.refused_at < REFUSED_LATELY_S:
             found.append((WARN, worker.refusal))
+        if worker is not None and time.monotonic() - worker.report_failed_at < REFUSED_LATELY_S:
+            found.append((WARN, f"a report of a policy call failed: {worker.report_failure}"))
         found += self.commander.findings()
         if self.commander.clock_stopped():
             found.append((ERROR, "the clock stands still: the arm is stopped"))

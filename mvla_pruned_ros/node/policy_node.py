@@ -9,6 +9,7 @@ What they share is replaced by assignment (chunk, settings, state of the robot) 
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -16,7 +17,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -25,6 +26,7 @@ from ..control.chunk_buffer import ChunkBuffer
 from ..observation.frames import Lookup
 from ..observation.streams import is_camera_info
 from ..observation.synchronizer import MatchedMessages, Synchronizer
+from ..policy.base import Policy
 from ..types import Observation
 from .call_report import CallReport
 from .clock_watch import ClockWatch
@@ -41,6 +43,8 @@ from .tf_lookup import TfLookup
 from .watchdog import Watchdog
 from .worker import Result, Worker
 
+LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY)
 WATCHDOG_PERIOD_S = 0.05
 DIAGNOSTICS_PERIOD_S = 1.0
 
@@ -64,6 +68,7 @@ class PolicyNode(LifecycleNode):
         self._reported_level = DiagnosticStatus.OK  # the last in the log
         self._chunks = ChunkBuffer()
         self._parameters_ = ParameterSet(self, self._check)
+        self.add_post_set_parameters_callback(self._instruction_set)
         self._subscribe(self._settings())
         self._commander = Commander(self, self._settings, self._chunks, self._state, self.callback_failed)
         self._calls = CallReport(self)
@@ -76,6 +81,9 @@ class PolicyNode(LifecycleNode):
     def _settings(self) -> Settings:
         """The newest snapshot of the parameters."""
         return self._parameters_.settings
+
+    def _max_age_s(self) -> float:
+        return self._settings()["max_observation_age_ms"] / 1e3
 
     def create_publisher(self, *args: Any, **options: Any) -> Any:
         """Without rclpy's warning of QoS that does not match.
@@ -96,30 +104,42 @@ class PolicyNode(LifecycleNode):
     def _subscribe(self, settings: Settings) -> None:
         topics = {}
         for name, (kind, topic) in input_topics(settings).items():
+            # A profile for each: rclpy writes what is overridden into it, and one stream's would be all streams'.
+            qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
             subscription = self.create_subscription(
                 kind,
                 topic,
                 lambda m, n=name: self._take(n, m),
-                # Of its own: rclpy writes what is overridden into the profile, and one stream's would be all streams'.
-                QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                qos,
+                qos_overriding_options=QoSOverridingOptions(policy_kinds=OVERRIDABLE),
             )
             topics[name] = subscription.topic_name
-        self._state = RobotStateReader(self, settings["base_frame"], joint_names_of(settings))
+            if is_camera_info(name) and qos.durability != DurabilityPolicy.TRANSIENT_LOCAL:
+                # One that is sent once, latched, before this node is there reaches only who asks for what was sent
+                # before; and who asks for that is not connected to a publisher that keeps nothing. So both are asked.
+                self.create_subscription(kind, topic, lambda m, n=name: self._take(n, m), LATCHED_QOS)
+        self._state = RobotStateReader(self, settings["base_frame"], joint_names_of(settings), self._max_age_s)
         self._store = Synchronizer(topics, unstamped=tuple(filter(is_camera_info, topics)))
-        self.create_subscription(String, "~/instruction", self._instruct, COMMAND_QOS)
+        instruction = self.create_subscription(String, "~/instruction", self._instruct, COMMAND_QOS)
+        others = [instruction.topic_name, self._state.joint_topic]
+        self._input_topics = [*topics.values(), *(topic for topic in others if topic)]
 
     def _take(self, name: str, message: Any) -> None:
         age_ns = round(self._settings()["max_observation_age_ms"] * 1e6)
-        self._store.put(name, message, self.get_clock().now().nanoseconds, age_ns)
-        if name == "ee_pose":
+        taken = self._store.put(name, message, self.get_clock().now().nanoseconds, age_ns)
+        if taken and name == "ee_pose":
             self._state.take_pose(message)
 
     def _instruct(self, message: String) -> None:
         result = self.set_parameters([Parameter("instruction", value=message.data)])[0]
-        self._refused = None if result.successful else f"instruction refused, the old one stays: {result.reason}"
-        if self._refused:
+        if not result.successful:
+            self._refused = f"instruction refused, the old one stays: {result.reason}"
             self.get_logger().warning(self._refused)
+
+    def _instruction_set(self, parameters: Sequence[Parameter]) -> None:
+        """One that was accepted, on whatever way, ends the warning of one that was not."""
+        if any(parameter.name == "instruction" for parameter in parameters):
+            self._refused = None
 
     def _check(self, settings: Settings) -> None:
         """What only a loaded policy can say of a set of parameters."""
@@ -152,11 +172,23 @@ class PolicyNode(LifecycleNode):
         loaded = load(settings, self._listen_to_tf)
         self._calls.configured(settings, loaded)
         self._loaded = loaded
+        self._check_what_was_said_meanwhile(settings, loaded.policy)
         # What is loaded stays: a full collection would go through all of torch's and Open3D's objects, and hold up
         # commands while it does.
         gc.collect()
         gc.freeze()
         self.get_logger().info(loaded.summary(settings))
+
+    def _check_what_was_said_meanwhile(self, before: Settings, policy: Policy) -> None:
+        """An instruction that came while the policy was loaded could not be checked then. Args: before: settings."""
+        words = self._settings()["instruction"]
+        if words and words != before["instruction"]:
+            try:
+                policy.check_instruction(words)
+            except ValueError as error:
+                self.set_parameters([Parameter("instruction", value="")])
+                self._refused = f"instruction refused, there is none now: {error}"
+                self.get_logger().warning(self._refused)
 
     def _teardown(self) -> None:
         """One safe command if active, then let go of model, runtime, worker and tf listener."""
@@ -235,6 +267,7 @@ class PolicyNode(LifecycleNode):
     def _forget(self) -> None:
         self._chunks.flush()
         self._store.flush()
+        self._state.flush()
         if self._tf is not None:
             self._tf.flush()
         if self._worker is not None:
@@ -253,7 +286,7 @@ class PolicyNode(LifecycleNode):
 
     def _diagnose(self) -> None:
         view = View(
-            name=self.get_name(),
+            name=self.get_fully_qualified_name().strip("/"),
             settings=self._settings(),
             loaded=self._loaded,
             worker=self._worker,
@@ -261,7 +294,7 @@ class PolicyNode(LifecycleNode):
             commander=self._commander,
             refused=self._refused,
             image_publishers=self.count_publishers(self._store.topics["image"]),
-            links=link_problems(self, list(self._store.topics.values()), self._commander.publishers),
+            links=link_problems(self, self._input_topics, self._commander.publishers),
         )
         status = view.status()
         self._report(status)

@@ -1,4 +1,4 @@
-"""What is wrong between the policy node's topics and their other ends: QoS that does not match, two senders."""
+"""What is wrong between the policy node's topics and their other ends: QoS that does not match, two senders, rivals."""
 
 from __future__ import annotations
 
@@ -23,13 +23,31 @@ def link_problems(node: Node, inputs: Sequence[str], outputs: Sequence[Any]) -> 
         senders = node.get_publishers_info_by_topic(topic)
         if len(senders) > 1:
             problems.append(f"{len(senders)} publishers on {topic}")
-        for ours in _of(node, node.get_subscriptions_info_by_topic(topic)):
-            problems += _mismatches(senders, [ours], topic)
+        ours = _of(node, node.get_subscriptions_info_by_topic(topic))
+        for sender in senders:
+            # A topic may be subscribed to in two ways: one of them has to fit.
+            found = [_mismatch(sender, listener, topic) for listener in ours]
+            if found and all(found):
+                problems.append(found[0])
     for publisher in outputs:
-        listeners = node.get_subscriptions_info_by_topic(publisher.topic_name)
-        ours_of_topic = _of(node, node.get_publishers_info_by_topic(publisher.topic_name))
-        problems += _mismatches(ours_of_topic, listeners, publisher.topic_name)
+        topic = publisher.topic_name
+        for sender in _of(node, node.get_publishers_info_by_topic(topic)):
+            found = [_mismatch(sender, listener, topic) for listener in node.get_subscriptions_info_by_topic(topic)]
+            problems += filter(None, found)
     return problems
+
+
+def rivals(node: Node, command_topic: str) -> list[str]:
+    """Other policy nodes on this node's command topic, by their full names; one of the same name is among them.
+
+    What else may publish there, as a joystick does, is no policy node: it has no ``~/command/sent``.
+    """
+    own = node.get_fully_qualified_name()
+    ends = node.get_publishers_info_by_topic(command_topic)
+    names = [f"{end.node_namespace.rstrip('/')}/{end.node_name}" for end in ends]
+    if own in names:
+        names.remove(own)
+    return [name for name in names if name == own or node.count_publishers(f"{name}/command/sent")]
 
 
 def _of(node: Node, ends: Sequence[TopicEndpointInfo]) -> list[TopicEndpointInfo]:
@@ -37,14 +55,12 @@ def _of(node: Node, ends: Sequence[TopicEndpointInfo]) -> list[TopicEndpointInfo
     return [end for end in ends if (end.node_name, end.node_namespace) == name]
 
 
-def _mismatches(senders: Sequence[TopicEndpointInfo], listeners: Sequence[TopicEndpointInfo], topic: str) -> list[str]:
-    problems = []
-    for sender in senders:
-        for listener in listeners:
-            verdict, reason = qos_check_compatible(sender.qos_profile, listener.qos_profile)
-            if verdict == QoSCompatibility.ERROR:
-                problems.append(
-                    f"incompatible QoS on {topic}: publisher of {sender.node_name}, subscription of "
-                    f"{listener.node_name}: {reason.strip(' ;').removeprefix('ERROR: ')}"
-                )
-    return problems
+def _mismatch(sender: TopicEndpointInfo, listener: TopicEndpointInfo, topic: str) -> str:
+    """What does not match; empty when the two can be connected."""
+    verdict, reason = qos_check_compatible(sender.qos_profile, listener.qos_profile)
+    if verdict != QoSCompatibility.ERROR:
+        return ""
+    return (
+        f"incompatible QoS on {topic}: publisher of {sender.node_name}, subscription of {listener.node_name}: "
+        f"{reason.strip(' ;').removeprefix('ERROR: ')}"
+    )

@@ -49,6 +49,7 @@ class Worker:
     Attributes:
         failure: why the last call failed, None after one that worked. failures: calls in a row that failed.
         refusal: why the last message that could not be used was refused. refused_at: steady seconds of that.
+        report_failure: why a call could not be reported. report_failed_at: steady seconds of that.
         calls: monotonic times of recent calls. last: the last result.
         seen_ns: stamp of the oldest message behind the newest chunk.
     """
@@ -71,6 +72,7 @@ class Worker:
         self.failure: str | None = None
         self.failures = 0
         self.refusal, self.refused_at = "", -math.inf
+        self.report_failure, self.report_failed_at = "", -math.inf
         self.calls: deque[float] = deque(maxlen=50)
         self.policy_ms: deque[float] = deque(maxlen=50)
         self.last: Result | None = None
@@ -117,6 +119,8 @@ class Worker:
                 self._reset_wanted.clear()
                 self._forget()
                 self.failures = 0
+            if self._applied is not None and self._applied["instruction"] != settings["instruction"]:
+                self.failures = 0  # another instruction deserves another try
             if not settings["instruction"] or self.failures >= MAX_FAILURES:
                 self._reset_wanted.wait(IDLE_S)
                 continue
@@ -171,7 +175,10 @@ class Worker:
             {name: stamp_ns(message.header) for name, message in matched.messages.items()},
             self._runtime.calls - 1, self._runtime.pruner, self._runtime.prune,
         )  # fmt: skip
-        self._on_result(self.last)
+        try:
+            self._on_result(self.last)
+        except Exception as error:  # nothing that is said of a call may end the calls
+            self.report_failure, self.report_failed_at = f"{type(error).__name__}: {error}", time.monotonic()
 
     def _call(self, observation: Observation, settings: Settings) -> Inference:
         """The policy; when the device runs out of memory once more with half of the tokens.
@@ -225,5 +232,5 @@ class Worker:
 
     def slow_in_a_row(self, limit_ms: float) -> int:
         """How many of the newest calls in a row took longer than ``limit_ms``."""
-        slow = [ms > limit_ms for ms in self.policy_ms]
+        slow = [ms > limit_ms for ms in list(self.policy_ms)]  # a copy: the worker appends meanwhile
         return int(np.argmin(slow[::-1])) if slow and not all(slow) else len(slow)

@@ -96,15 +96,20 @@ class Synchronizer:
         self._used_stamp_ns = -1
 
     def flush(self) -> None:
-        """Forget every message (clock jump, reset); counters stay."""
-        with self._lock:
-            heard = {name: s.heard_at for name, s in self._streams.items()}
-            self._clear()
-            for name, at in heard.items():
-                self._streams[name].heard_at = at
+        """Forget every message (clock jump, reset) but those of unstamped streams; counters stay.
 
-    def put(self, name: str, message: Any, now_ns: int, max_age_ns: int) -> None:
-        """Take one message of a stream, or drop it and count why. now_ns: node clock."""
+        A camera info may be sent once, latched, and what it says does not depend on the time.
+        """
+        with self._lock:
+            before = self._streams
+            self._clear()
+            for name, stream in before.items():
+                if name in self._unstamped:
+                    self._streams[name] = stream
+                self._streams[name].heard_at = stream.heard_at
+
+    def put(self, name: str, message: Any, now_ns: int, max_age_ns: int) -> bool:
+        """Take one message of a stream, or drop it, count why and return False. now_ns: node clock."""
         stamp = stamp_ns(message.header)
         with self._lock:
             stream = self._streams[name]
@@ -113,11 +118,12 @@ class Synchronizer:
             cause = self._refusal(name, stream, stamp, now_ns, max_age_ns)
             if cause:
                 self.drops[f"{name}: {cause}"] += 1
-                return
+                return False
             stream.heard_at = self._clock()
             stream.last_stamp_ns = stamp
             stream.messages.append((stamp, message, stream.heard_at))
             self._arrived.notify_all()
+            return True
 
     def _refusal(self, name: str, stream: _Stream, stamp: int, now_ns: int, max_age_ns: int) -> str | None:
         if name in self._unstamped:
