@@ -36,10 +36,23 @@ def test_vocabulary_does_not_depend_on_the_order_of_instructions(tokenizer: Inst
     assert other.encode(TEXTS[1]).tolist() == tokenizer.encode(TEXTS[1]).tolist()
 
 
-def test_instructions_with_punctuation_can_be_encoded_once_trained_on() -> None:
-    tokenizer = InstructionTokenizer.from_instructions(["push the puck, gently!", "don't move"], length=8)
-    assert 1 not in tokenizer.encode("push the puck, gently!").tolist()
-    assert 1 not in tokenizer.encode("don't move").tolist()
+def test_punctuation_is_no_word(tokenizer: InstructionTokenizer) -> None:
+    plain = tokenizer.encode("push the puck to the goal").tolist()
+    assert tokenizer.encode("Push the puck, to the goal!").tolist() == plain
+    assert tokenizer.encode("push the puck to the goal.").tolist() == plain
+    marked = InstructionTokenizer.from_instructions(["Open the faucet.", "Push the puck to the goal!"], length=8)
+    assert marked.words == tokenizer.words
+    with pytest.raises(ValueError, match="has 0 words"):
+        tokenizer.encode("...!")
+
+
+def test_marks_that_a_policy_was_trained_with_keep_their_numbers() -> None:
+    """Vocabularies written by older versions may hold them."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    old = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1, ".": 2, "push": 3}, unk_token="[UNK]"))
+    old.pre_tokenizer = pre_tokenizers.Whitespace()
+    assert InstructionTokenizer(old, 4).encode("push . !").tolist() == [3, 2, 0, 0]
 
 
 @pytest.mark.parametrize("text, unknown", [("open the drawer", "drawer"), ("juggle the red puck", "juggle, red")])
@@ -52,13 +65,13 @@ def test_unknown_words_are_refused_by_name_with_the_known_ones(
 
 @pytest.mark.parametrize("text", ["", "   ", "\n"])
 def test_empty_instruction_is_refused(tokenizer: InstructionTokenizer, text: str) -> None:
-    with pytest.raises(ValueError, match="has 0 tokens, this policy takes 1 to 8"):
+    with pytest.raises(ValueError, match="has 0 words, this policy takes 1 to 8"):
         tokenizer.encode(text)
 
 
 def test_too_long_instruction_is_refused_with_its_length(tokenizer: InstructionTokenizer) -> None:
     assert (tokenizer.encode("the " * 8) == 7).all()
-    with pytest.raises(ValueError, match="has 9 tokens, this policy takes 1 to 8"):
+    with pytest.raises(ValueError, match="has 9 words, this policy takes 1 to 8"):
         tokenizer.encode("the " * 9)
 
 

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM in every state of the life cycle: the node ends soon, quietly and with one safe command if any.
+"""Signals in every state of the life cycle: the node ends soon, quietly and with one safe command if any.
 
 A safe command is sent where outputs were on. A node that is not active has told the robot nothing since it was
 deactivated, or ever, and its deactivation ended in a safe command: it says nothing at the end either.
@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,14 +39,29 @@ PROCESSES.set_forkserver_preload(["mvla_pruned_ros.node.executable"])
 
 
 def node_process(arguments: list[str], domain: str, log: str, hold: str) -> None:
-    """The child: the executable's own main. hold: what of configure, load or warm_up, takes half a minute."""
+    """The child: the executable's own main. hold: what of configure, load or warm_up, takes half a minute;
+    nohup: SIGHUP is ignored; thread: one of the node's threads fails."""
     os.environ["ROS_DOMAIN_ID"] = domain
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-    from mvla_pruned_ros.node import executable, loading
+    from mvla_pruned_ros.node import executable, loading, policy_node
 
-    if hold:
+    if hold == "nohup":
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    elif hold == "thread":
+        activate = policy_node.PolicyNode.on_activate
+
+        def fail() -> None:
+            time.sleep(2.0)
+            raise RuntimeError("made to fail")
+
+        def activate_and_fail(node: Any, state: Any) -> Any:
+            threading.Thread(target=fail).start()
+            return activate(node, state)
+
+        policy_node.PolicyNode.on_activate = activate_and_fail  # type: ignore[method-assign]
+    elif hold:
         owner = loading.PolicySource if hold == "load" else loading
         slow = getattr(owner, hold)
 
@@ -188,6 +204,31 @@ def test_active_node_ends_in_one_safe_command(start: Callable[..., Child], numbe
     child.wait(lambda: len(child.twists) > count, "the next command")  # the one after it is half a second away
     heard = child.end(number)
     assert len(heard) == 1 and still(heard), heard
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT], ids=lambda n: n.name)
+def test_lost_terminal_ends_in_one_safe_command(start: Callable[..., Child], number: int) -> None:
+    test_active_node_ends_in_one_safe_command(start, number)
+
+
+def test_hangup_that_is_ignored_at_start_is_ignored(start: Callable[..., Child]) -> None:
+    """As nohup has it: the node is to outlive the terminal."""
+    child = start(hold="nohup", command_rate_hz=20.0)
+    child.wait(lambda: len(child.twists) > 1, "commands")
+    assert child.process.pid is not None
+    os.kill(child.process.pid, signal.SIGHUP)
+    count = len(child.twists)
+    child.wait(lambda: len(child.twists) > count + 10, "more commands")
+    assert still(child.end(signal.SIGINT)[-1:])
+
+
+def test_thread_that_fails_ends_the_node_in_a_safe_command(start: Callable[..., Child]) -> None:
+    child = start(hold="thread", command_rate_hz=20.0)
+    until = time.monotonic() + 60.0
+    while child.process.is_alive() and time.monotonic() < until:
+        child.graph.spin_once(0.02)
+    assert child.process.exitcode == 1 and "made to fail" in child.log()
+    assert child.twists and still(child.twists[-1:])
 
 
 @SIGNALS

@@ -74,7 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser((given,) if given else COMMANDS).parse_args(arguments)
     # As an exception, so that the nodes that were started are ended on the way out.
     keep_freed_memory()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         return importlib.import_module(f".{args.command}", __package__).run(args)
     except KeyboardInterrupt:

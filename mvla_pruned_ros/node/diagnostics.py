@@ -95,7 +95,8 @@ class View:
         if self.store.topics["image"] in silent and self.image_publishers and self.store.frames_received == 0:
             text += (
                 f"; {self.image_publishers} publisher of images is matched but no frame arrives: start it with "
-                "FASTDDS_DEFAULT_PROFILES_FILE set to this package's node/fastdds.xml"
+                "FASTDDS_DEFAULT_PROFILES_FILE and FASTRTPS_DEFAULT_PROFILES_FILE (ROS Jazzy) set to this package's "
+                "node/fastdds.xml"
             )
         return text
 

@@ -8,23 +8,34 @@ import os
 import sys
 from pathlib import Path
 
+KILTED_RCLPY = 9  # the first major version of rclpy in ROS Kilted
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
 
 def prepare_environment() -> None:
     """Settings that only work before ``rclpy.init()`` and before torch is imported; what the user has set stays.
 
-    - A Fast DDS profile with 32 MB of shared memory: with the default of 512 KB nearly all images are lost.
+    - A Fast DDS profile with 32 MB of shared memory: with the default of 512 KB nearly all images are lost. Releases
+      before 3 (ROS Jazzy and older) read the second of the two variables only, and later ones complain of it.
     - Passive waiting of OpenMP threads: spinning ones beside a busy process turned 0.2 ms into 24 ms.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if not any(os.environ.get(name) for name in PROFILE_VARIABLES):
         profile = fast_dds_profile()
         if profile is not None:
-            os.environ[PROFILE_VARIABLES[0]] = str(profile)
+            for name in PROFILE_VARIABLES if reads_older_variable() else PROFILE_VARIABLES[:1]:
+                os.environ[name] = str(profile)
     problem = mixed_installations()
     if problem:
         print(f"mvla_pruned_ros: warning: {problem}", file=sys.stderr)
+
+
+def reads_older_variable() -> bool:
+    """Whether this ROS has a Fast DDS before 3."""
+    try:
+        return int(importlib.metadata.version("ros-rclpy").split(".")[0]) < KILTED_RCLPY
+    except importlib.metadata.PackageNotFoundError:
+        return os.environ.get("ROS_DISTRO", "") in ("humble", "iron", "jazzy")
 
 
 def fast_dds_profile() -> Path | None:

@@ -21,7 +21,7 @@ from ..policy.source import PolicySource
 from ..pruning.base import check_keep_ratio
 from ..pruning.methods import METHODS
 from ..pruning.tri_stage.config import TriStageConfig
-from .ros_parameters import declare
+from .ros_parameters import declare, take_whole_numbers
 
 PRUNING = "pruning."
 
@@ -222,6 +222,7 @@ class ParameterSet:
         others = {name: spec for name, spec in SPECS.items() if name != "policy"}
         self.settings = Settings.of(first | declare(node, others, defaults, say_bounds=True))
         self._accepted = self.settings
+        take_whole_numbers(node, SPECS)
         node.add_on_set_parameters_callback(self._on_set)
         node.add_post_set_parameters_callback(self._after_set)
 

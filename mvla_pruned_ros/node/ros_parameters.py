@@ -19,7 +19,7 @@ QOS = "qos_overrides."
 def declare(
     node: Node, fields: Mapping[str, Field], defaults: Mapping[str, Any] | None = None, *, say_bounds: bool = False
 ) -> dict[str, Any]:
-    """Declare a parameter for every field; a whole number may stand for a float, at start and later.
+    """Declare a parameter for every field; a whole number may stand for a float.
 
     Args:
         defaults: in the place of those of the fields, by name.
@@ -33,8 +33,12 @@ def declare(
         if name in given:
             given[name] = _as_float(given[name], fields)
         node.declare_parameter(name, defaults.get(name, field.default), descriptor_of(field, say_bounds=say_bounds))
-    node.add_pre_set_parameters_callback(lambda parameters: [_as_float(p, fields) for p in parameters])
     return {name: node.get_parameter(name).value for name in fields}
+
+
+def take_whole_numbers(node: Node, fields: Mapping[str, Field]) -> None:
+    """Let whole numbers stand for floats in what is set later. Once a node: rclpy joins the lists of all callbacks."""
+    node.add_pre_set_parameters_callback(lambda parameters: [_as_float(p, fields) for p in parameters])
 
 
 def refuse_unknown_overrides(node: Node, fields: Mapping[str, Field]) -> None:

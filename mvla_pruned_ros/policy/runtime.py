@@ -23,6 +23,10 @@ class NonFiniteActionError(RuntimeError):
     """The policy returned NaN or Inf: nothing of the chunk may reach the robot."""
 
 
+class NonFiniteEvidenceError(RuntimeError):
+    """The policy's attention or feature norms are NaN or Inf: nothing can be learned from them for the next call."""
+
+
 class ActionShapeError(RuntimeError):
     """The policy returned no chunk of actions of the length it declares: nothing of it may reach the robot."""
 
@@ -123,6 +127,7 @@ class PolicyRuntime:
         Raises:
             NotReadyError: the observation cannot be acted on.
             NonFiniteActionError: the policy's answer is not finite.
+            NonFiniteEvidenceError: its evidence is not.
             ActionShapeError: it is not (chunk, action_dim) with at least one action.
             ValueError: the policy cannot follow the instruction, or proprio has another length.
         """
@@ -145,6 +150,13 @@ class PolicyRuntime:
         if not np.isfinite(output.actions).all():
             self.reset()
             raise NonFiniteActionError("the policy returned actions that are not finite; its chunk was discarded")
+        wrong = output.evidence.not_finite()
+        if wrong:
+            self.reset()
+            raise NonFiniteEvidenceError(
+                f"the policy returned evidence that is not finite ({', '.join(wrong)}), and selection would go by it "
+                "for the rest of the episode; its chunk was discarded"
+            )
         if output.selection.rule is not None:
             raise ValueError(f"the policy ignored the rule of method {pruner.name!r}, which prunes inside the call")
         selection = output.selection

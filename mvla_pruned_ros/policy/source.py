@@ -97,7 +97,7 @@ class PolicySource:
                 f"policy {self.name}: there is no module {error.name!r}: install it, or put the folder it lies in on "
                 "PYTHONPATH"
             ) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a module may read the command line, and end the process over it
             raise ValueError(
                 f"policy {self.name}: importing {module_name} failed: {type(error).__name__}: {error}"
             ) from error
@@ -110,7 +110,7 @@ class PolicySource:
             )
         try:
             return factory(device, precision)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ValueError(
                 f"policy {self.name}: {factory_name}({device!r}, {precision!r}) failed: {type(error).__name__}: {error}"
             ) from error

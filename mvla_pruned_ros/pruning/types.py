@@ -155,6 +155,10 @@ class Evidence:
         if self.norm.shape != self.attention.shape or self.norm.ndim != 1:
             raise ValueError(f"evidence shapes differ: norm {self.norm.shape}, attention {self.attention.shape}")
 
+    def not_finite(self) -> list[str]:
+        """Names of what holds NaN or Inf."""
+        return [name for name in ("norm", "attention") if not np.isfinite(getattr(self, name)).all()]
+
 
 @dataclass
 class PruningStats:

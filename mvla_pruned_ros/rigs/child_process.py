@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 class ChildFailedError(RuntimeError):
@@ -34,7 +38,11 @@ def parameter_arguments(parameters: Mapping[str, Any]) -> list[str]:
 
 
 class ChildNode:
-    """``python -m module --ros-args ...`` with its output in a log file."""
+    """``python -m module --ros-args ...`` with its output in a log file.
+
+    It is told to end (SIGTERM) when its parent is gone, however that ended: where nobody is left to stop a node, it
+    would go on moving a robot.
+    """
 
     def __init__(
         self,
@@ -45,7 +53,13 @@ class ChildNode:
         remaps: Mapping[str, str],
         environment: Mapping[str, str],
     ) -> None:
-        """Args: name: for messages. module: what to run. log: file for stdout and stderr."""
+        """Args: name: for messages. module: what to run. log: file for stdout and stderr.
+
+        Raises:
+            RuntimeError: not called by the main thread: the child would end with the thread that started it.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("nodes are started by the main thread: they end when the thread that started them does")
         self.name, self._log = name, log
         command = [sys.executable, "-m", module, "--ros-args", *parameter_arguments(parameters)]
         for source, target in remaps.items():
@@ -59,6 +73,7 @@ class ChildNode:
                 stderr=subprocess.STDOUT,
                 env=dict(environment),
                 start_new_session=True,
+                preexec_fn=_end_with(os.getpid()),
             )
 
     def check(self) -> None:
@@ -85,6 +100,19 @@ class ChildNode:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+
+
+def _end_with(parent: int) -> Callable[[], None]:
+    """For the child to run before it becomes the node: the kernel sends it SIGTERM when the parent's thread ends."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+
+    def ask() -> None:
+        if prctl is not None:
+            prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it ended before it could be asked for
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return ask
 
 
 def end_all(children: Sequence[ChildNode], patience_s: float = 5.0) -> None:

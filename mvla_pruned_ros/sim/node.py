@@ -31,7 +31,7 @@ from ..configuration.fields import Field
 from ..messages.decode import stamp_ns
 from ..node.environment import prepare_environment
 from ..node.ros_messages import ENCODER
-from ..node.ros_parameters import declare, refuse_unknown_overrides
+from ..node.ros_parameters import declare, refuse_unknown_overrides, take_whole_numbers
 from ..node.start import StartError, on_ending_signals, start_node
 from .pacing import Pacer
 from .robot import STEP_S, SimulatedRobot
@@ -60,6 +60,9 @@ PARAMETERS = {
     "auto_reset": Field(
         True, "Start the first episode at once and another after each. False: time stands still until ~/reset."
     ),
+    "wait_for_command": Field(
+        False, "With auto_reset: the first episode begins when the first command has come. False: at once."
+    ),
     "max_steps": Field(0, "Steps after which an episode has failed; 0 takes the task's own.", 0, 1_000_000),
     "command_timeout_s": Field(
         0.25, "Simulated seconds without a command after which the arm holds its position.", 0.0125, 60.0
@@ -78,6 +81,7 @@ class SimulatorNode(Node):
         self._lock = threading.Lock()
         self._values = declare(self, PARAMETERS)
         task_named(self._values["task"])
+        take_whole_numbers(self, PARAMETERS)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._take_parameters)
 
@@ -170,8 +174,6 @@ class SimulatorNode(Node):
 
     def run(self) -> None:
         """Simulate until ``stop``."""
-        if self._values["auto_reset"]:
-            self._begin_episode()
         self._publish_status()
         status_due = time.monotonic()
         self._pacer.restart()
@@ -181,6 +183,9 @@ class SimulatorNode(Node):
             if wanted is not None:
                 self._reset_answer = self._begin_episode()
                 wanted.set()
+                self._pacer.restart()
+            elif values["auto_reset"] and self._episode == 0 and self._may_begin(values):
+                self._begin_episode()
                 self._pacer.restart()
             factor = values["real_time_factor"] if self._running else STEP_S / IDLE_PERIOD_S
             if self._running:
@@ -197,6 +202,9 @@ class SimulatorNode(Node):
                     f"{self._frames_sent} frames sent"
                 )
             self._pacer.wait(STEP_S, factor, self._stop)
+
+    def _may_begin(self, values: dict) -> bool:
+        return not values["wait_for_command"] or self._commands_received > 0
 
     def _begin_episode(self, seed: int | None = None) -> tuple[bool, str]:
         values = self._values

@@ -25,8 +25,9 @@ class InstructionTokenizer:
     @classmethod
     def from_instructions(cls, instructions: Iterable[str], length: int) -> InstructionTokenizer:
         """Vocabulary of the words in ``instructions``, lower case, in alphabetical order."""
-        splitter = pre_tokenizers.Whitespace()  # punctuation marks are words of their own
-        words = sorted({word for text in instructions for word, _ in splitter.pre_tokenize_str(text.lower())})
+        splitter = pre_tokenizers.Whitespace()  # makes words of punctuation marks, which are none
+        found = {word for text in instructions for word, _ in splitter.pre_tokenize_str(text.lower())}
+        words = sorted(filter(_is_word, found))
         vocabulary = {word: i for i, word in enumerate([PAD, UNKNOWN, *words])}
         tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
         tokenizer.normalizer = normalizers.Lowercase()
@@ -57,18 +58,23 @@ class InstructionTokenizer:
         """(length,) int64 ids.
 
         Raises:
-            ValueError: empty, too long, or with words the policy does not know.
+            ValueError: empty, too long, or with words the policy does not know. Punctuation is no word.
         """
         encoding = self._tokenizer.encode(text)
         unknown = [text[a:b] for token, (a, b) in zip(encoding.tokens, encoding.offsets) if token == UNKNOWN]
+        unknown = list(filter(_is_word, unknown))
         if unknown:
             raise ValueError(
                 f"instruction {text!r} has words this policy was not trained on: {', '.join(unknown)}; "
                 f"it knows: {', '.join(self.words)}"
             )
-        if not 0 < len(encoding.ids) <= self.length:
-            raise ValueError(
-                f"instruction {text!r} has {len(encoding.ids)} tokens, this policy takes 1 to {self.length}"
-            )
+        ids = [number for number, token in zip(encoding.ids, encoding.tokens) if token != UNKNOWN]
+        if not 0 < len(ids) <= self.length:
+            raise ValueError(f"instruction {text!r} has {len(ids)} words, this policy takes 1 to {self.length}")
         pad = self._tokenizer.token_to_id(PAD)
-        return np.array(encoding.ids + [pad] * (self.length - len(encoding.ids)), np.int64)
+        return np.array(ids + [pad] * (self.length - len(ids)), np.int64)
+
+
+def _is_word(text: str) -> bool:
+    """Whether it is more than punctuation."""
+    return any(character.isalnum() for character in text)
