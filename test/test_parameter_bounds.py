@@ -31,7 +31,7 @@ from mvla_pruned_ros.rigs.faults.session import INSTRUCTION
 from mvla_pruned_ros.rigs.synthetic_robot import EXTRINSICS
 
 LIVE = {name: spec for name, spec in SPECS.items() if not spec.fixed}
-OTHER_TYPE = {float: 1, int: 0.5, bool: 1, str: 1.0, list: "here"}
+OTHER_TYPE = {float: "half", int: 0.5, bool: 1, str: 1.0, list: "here"}
 DOMAIN = 1 + int(os.environ["ROS_DOMAIN_ID"]) % 100
 
 

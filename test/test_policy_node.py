@@ -311,7 +311,7 @@ def test_parameters_are_all_or_nothing(graph: LiveGraph) -> None:
         ("keep_ratio", 0.0),
         ("keep_ratio", 1.5),
         ("keep_ratio", float("nan")),
-        ("keep_ratio", 1),
+        ("keep_ratio", "half"),
         ("method", "best"),
         ("command_rate_hz", -5.0),
         ("pruning.smoothing", 7.0),

@@ -167,11 +167,12 @@ def test_several_noises_of_a_sample_give_the_loss_of_a_batch_that_repeats_it(dat
 SCRIPT = """
 import sys
 from pathlib import Path
+import torch
 from test_training import FAST, SMALL
 from mvla_pruned_ros.training.demonstrations import Demonstrations
 from mvla_pruned_ros.training.loop import train
 from mvla_pruned_ros.training.ranks import ALONE, Ranks
-ranks = Ranks.join("cpu")
+ranks = Ranks.join(torch.device("cpu"))
 assert ranks.world == 2
 ranks.wait()
 train(Demonstrations.load([Path(sys.argv[1])]), SMALL, FAST, Path(sys.argv[2]), ranks=ranks)

@@ -17,6 +17,13 @@ ROLES = (
 )
 
 
+# By their names in the arguments.
+BAG_OPTIONS = (
+    "remap", "bag_config", "extrinsics", "extrinsics_source", "sensor_frame", "base_frame", "camera_frame",
+    "sync_tolerance_ms", "instruction", "split",
+)  # fmt: skip
+
+
 def add_bag_arguments(parser: argparse.ArgumentParser) -> None:
     """--remap, --bag-config, --extrinsics, frames, --sync-tolerance-ms, --instruction, --split."""
     group = parser.add_argument_group(

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .bag_options import add_bag_arguments, bag_setup
+from .bag_options import BAG_OPTIONS, add_bag_arguments, bag_setup
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -84,12 +84,12 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"unknown preset {args.preset!r}: choose from {', '.join(RECIPES)}")
     if args.steps is not None and args.steps < 1 or args.workers < 1:
         raise ValueError(f"--steps and --workers must be at least 1, got {args.steps} and {args.workers}")
-    recipe, device = RECIPES[args.preset], resolve_device(args.device).type
+    recipe, device = RECIPES[args.preset], resolve_device(args.device)
     ranks = Ranks.join(device)
     console = Console(quiet=ranks.local != 0)
     if ranks.local != 0:
         ranks.wait()  # for the first process of this machine, which records what the others then find
-    training, config = _training(args, recipe, device), _policy(args, recipe)
+    training, config = _training(args, recipe, device.type), _policy(args, recipe)
     paths = (_from_bags if args.bag else _from_experts)(args, recipe, config, console)
     if ranks.local == 0:
         ranks.wait()
@@ -118,7 +118,7 @@ def _training(args: argparse.Namespace, recipe: Recipe, device: str) -> Training
 def _policy(args: argparse.Namespace, recipe: Recipe) -> MVLAConfig:
     """The network of a recipe; bags may have a workspace and a period of their own."""
     if not args.bag:
-        for name in ("workspace", "step_s", "most_hz", "remap", "bag_config", "extrinsics", "instruction"):
+        for name in ("workspace", "step_s", "most_hz", *BAG_OPTIONS):
             if getattr(args, name):
                 raise ValueError(f"--{name.replace('_', '-')} is for --bag, and none was given")
         return recipe.policy

@@ -16,6 +16,6 @@ def policy_folder(name_or_path: str) -> Path:
     if name_or_path in SHIPPED:
         return Path(__file__).parent / name_or_path
     path = Path(name_or_path).expanduser()
-    if not path.is_dir():
+    if not name_or_path or not path.is_dir():
         raise ValueError(f"no policy {name_or_path!r}: give a folder or one of the shipped: {', '.join(SHIPPED)}")
     return path

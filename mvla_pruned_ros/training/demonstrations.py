@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,10 +63,10 @@ class Demonstrations:
         names = [f.name for f in fields(cls)]
         lengths, arrays = [], {}
         for path in paths:
-            with np.load(path, allow_pickle=False) as file:
+            with _opened(path) as file:
                 lengths.append(len(file["proprio"]))
         for i, path in enumerate(paths):
-            with np.load(path, allow_pickle=False) as file:
+            with _opened(path) as file:
                 for name in names:
                     part = file[name]
                     if name == "instruction":
@@ -71,3 +75,15 @@ class Demonstrations:
                         arrays[name] = np.empty((sum(lengths), *part.shape[1:]), part.dtype)
                     arrays[name][sum(lengths[:i]) : sum(lengths[: i + 1])] = part
         return cls(*(arrays[name] for name in names))
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The arrays of a file; raises ValueError, with the remedy, for one that is cut or of another kind."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            yield file
+    except (ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} is no whole file of demonstrations ({error}): delete it, and it is recorded again"
+        ) from error

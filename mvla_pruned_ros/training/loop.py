@@ -120,7 +120,7 @@ class _Run:
             self._normalization = ActionNormalization.of(data.actions)
             self._model = MVLAModel(config, self._tokenizer.size)
         self._training, self._folder, self._ranks = training, folder, ranks
-        self._device = torch.device(training.device, ranks.local) if training.device == "cuda" else torch.device("cpu")
+        self._device = torch.device(training.device, ranks.gpu) if training.device == "cuda" else torch.device("cpu")
         self._model.to(self._device)
         self._average = copy.deepcopy(self._model).requires_grad_(False)
         self._optimizers = _Optimizers(self._model, training)
@@ -133,13 +133,27 @@ class _Run:
         """From the checkpoint, if there is one."""
         if not self._checkpoint.is_file():
             return
-        state = torch.load(self._checkpoint, weights_only=True, map_location=self._device)
-        if state["settings"] != self._settings:
-            raise ValueError(f"{self._checkpoint} was made with other settings: choose another folder or delete it")
-        self._model.load_state_dict(state["model"])
-        self._average.load_state_dict(state["average"])
-        self._optimizers.load_state_dict(state["optimizers"])
-        self._step, self._seconds = state["step"], state["seconds"]
+        try:
+            state = torch.load(self._checkpoint, weights_only=True, map_location=self._device)
+            if state["settings"] != self._settings:
+                raise ValueError("it was made with other settings")
+            self._model.load_state_dict(state["model"])
+            self._average.load_state_dict(state["average"])
+            self._optimizers.load_state_dict(state["optimizers"])
+            self._step, self._seconds = state["step"], state["seconds"]
+        except (
+            ValueError,
+            RuntimeError,
+            EOFError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            UnpicklingError,
+        ) as error:
+            raise ValueError(
+                f"cannot go on from {self._checkpoint}: {error or type(error).__name__}; choose another --out, or "
+                "delete the file to begin anew"
+            ) from error
 
     def train(self) -> None:
         """All steps that are left."""
@@ -190,7 +204,7 @@ class _Run:
             rows = [["step", "loss", "seconds"]]
             if self._step and log.is_file():
                 with log.open(newline="") as file:
-                    rows += [row for row in csv.reader(file) if row[0].isdigit() and int(row[0]) <= self._step]
+                    rows += [row for row in csv.reader(file) if row and row[0].isdigit() and int(row[0]) <= self._step]
             with log.open("w", newline="") as file:
                 csv.writer(file).writerows(rows)
         columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(),
@@ -209,8 +223,13 @@ class _Run:
         state = {"model": self._model.state_dict(), "average": self._average.state_dict(),
                  "optimizers": self._optimizers.state_dict(), "step": self._step, "seconds": self._seconds,
                  "settings": self._settings}  # fmt: skip
-        torch.save(state, self._checkpoint.with_suffix(".partial"))
-        self._checkpoint.with_suffix(".partial").rename(self._checkpoint)
+        partial = self._checkpoint.with_suffix(".partial")
+        try:
+            torch.save(state, partial)
+        except RuntimeError as error:  # torch's own writer raises no OSError
+            partial.unlink(missing_ok=True)
+            raise OSError(f"{self._checkpoint} cannot be written, the last one stays: {error}") from error
+        partial.rename(self._checkpoint)
         save_policy(self._folder, self._average, self._tokenizer, self._normalization)
         (self._folder / "train.json").write_text(json.dumps(self._settings, indent=1) + "\n")
         write_learning_curve(self._folder)

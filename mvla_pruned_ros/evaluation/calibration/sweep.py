@@ -12,7 +12,7 @@ import numpy as np
 from ...pruning.baselines.schedule import SalienceSchedule, SchedulePruner
 from ...pruning.methods import make_pruner
 from ...pruning.tri_stage.config import TriStageConfig
-from ..success.workers import worker_pool
+from ..success.workers import WorkerPool
 from .descent import Recording, action_error, descend, record_unpruned
 
 _policy: Any = None
@@ -60,17 +60,17 @@ class CalibrationSweep(AbstractContextManager):
     ) -> None:  # fmt: skip
         self._jobs = [(task, seed) for task in tasks for seed in range(first_seed, first_seed + episodes)]
         self._tasks, self._episodes, self._keep = list(tasks), episodes, keep_ratios
-        self._pool = worker_pool(workers, _start, (policy,))
+        self._pool = WorkerPool(workers, _start, (policy,))
 
     def __enter__(self) -> CalibrationSweep:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.terminate()
+        self._pool.end()
 
     def record(self) -> None:
         """Let the unpruned policy drive; fixes the scale of actions and the error of random pruning."""
-        calls = self._pool.map(_calls, self._jobs, chunksize=self._episodes)
+        calls = list(self._pool.imap(_calls, self._jobs, chunksize=self._episodes))
         flat = np.concatenate([actions.reshape(-1, actions.shape[-1]) for actions, _ in calls])
         self._scale = flat.std(0) + 1e-6
         # Every episode weighs alike, however long it took.
@@ -109,6 +109,6 @@ class CalibrationSweep(AbstractContextManager):
             for keep in self._keep
             for task, seed in self._jobs
         ]
-        values = np.array(self._pool.map(_error, jobs, chunksize=self._episodes))
+        values = np.array(list(self._pool.imap(_error, jobs, chunksize=self._episodes)))
         shaped = values.reshape(len(configs), len(self._keep), len(self._tasks), self._episodes)
         return [block.mean(-1).T for block in shaped]

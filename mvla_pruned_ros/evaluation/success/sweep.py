@@ -13,7 +13,7 @@ from ...sim.tasks import TASKS, task_named
 from .episode_log import EpisodeLog
 from .ray_pool import ray_pool
 from .rollout import Episode
-from .workers import worker_pool
+from .workers import WorkerPool
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _run_in_worker(job: tuple[Setting, int]) -> tuple[Setting, Episode]:
 
 def run_jobs(jobs: Iterable[Any], function: Callable[[Any], Any], start: Callable[[], None], workers: int) -> Iterator:
     """Results of ``function`` over jobs, in order, on ``workers`` spawned processes of one thread each."""
-    with worker_pool(workers, start) as pool:
+    with WorkerPool(workers, start) as pool:
         yield from pool.imap(function, jobs)
 
 
@@ -146,7 +146,7 @@ def run_sweep(
                 finished(setting, known)
     if jobs:
         workers = min(workers, len(jobs))
-        with ray_pool(ray, workers, _start_worker) if ray else worker_pool(workers, _start_worker) as pool:
+        with ray_pool(ray, workers, _start_worker) if ray else WorkerPool(workers, _start_worker) as pool:
             # Unordered: an episode is on disk when it is over, not when those before it are.
             for setting, episode in pool.imap_unordered(_run_in_worker, jobs):
                 if log:

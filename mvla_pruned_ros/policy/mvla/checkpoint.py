@@ -24,6 +24,7 @@ def save_policy(
     weights = {k: v.detach().float().cpu().contiguous() for k, v in model.state_dict().items()}
     partial = folder / f"{WEIGHTS}.partial"
     save_file(weights, partial)
+    partial.chmod((folder / "config.json").stat().st_mode)  # safetensors lets nobody else read it
     partial.rename(folder / WEIGHTS)
 
 
