@@ -13,15 +13,24 @@ BENCH_OUT ?= build/bench
 
 # With a ROS installation sourced, its rclpy and messages are used; without one, pip brings them as wheels.
 # The two must never meet in one environment.
+ROS_WHEELS ?= kilted
 ifdef ROS_DISTRO
 VENV ?= .venv-$(ROS_DISTRO)
 VENV_FLAGS := --system-site-packages
 EXTRAS := sim,train,test
+else ifeq ($(ROS_WHEELS),jazzy)
+VENV ?= .venv-wheels-jazzy
+VENV_FLAGS :=
+EXTRAS := pip-ros-jazzy,test
+TESTS ?= $(NODE_TESTS)
 else
 VENV ?= .venv
 VENV_FLAGS :=
 EXTRAS := sim,train,pip-ros,test
 endif
+# What depends on the release of ROS.
+NODE_TESTS = $(addprefix test/test_,$(addsuffix .py,policy_node policy_node_sensors command_interfaces life_cycle \
+    motion_gate start signals conversions images_arrive))
 BIN := $(VENV)/bin
 # Its name changes with what was asked for, its age is compared with setup.py: either one installs anew.
 INSTALLED := $(VENV)/.installed-$(shell echo '$(TORCH) $(EXTRAS)' | cksum | cut -d ' ' -f 1)
@@ -41,6 +50,7 @@ export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 help:
 	@echo 'make demo         set up, then run the simulated robot and the policy node: EPISODES=3 KEEP=0.5'
 	@echo 'make test         set up, then lint, type checks and all tests: PYTEST_ARGS="-k geometry"'
+	@echo '                  ROS_WHEELS=jazzy: tests of the node with the wheels of ROS Jazzy, in an environment of its own'
 	@echo 'make lint         ruff and mypy'
 	@echo 'make test-numpy1  tests of the core with numpy 1.26, in an environment of its own'
 	@echo 'make bench        latency on this CPU into $(BENCH_OUT): THREADS=2'
@@ -73,8 +83,8 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint
-	$(BIN)/python -m pytest --durations=15 $(PYTEST_ARGS)
+test: $(if $(TESTS),$(INSTALLED),lint)
+	$(BIN)/python -m pytest --durations=15 $(TESTS) $(PYTEST_ARGS)
 
 $(INSTALLED_NUMPY1): setup.py
 	@scripts/make_venv.sh '$(PYTHON)' '$(VENV_NUMPY1)'

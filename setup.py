@@ -9,6 +9,19 @@ NAME = "mvla_pruned_ros"
 # Meta-World pins MuJoCo 3.3.0, and that imports packaging without asking for it.
 SIM = ["metaworld==3.1.1", "mujoco==3.3.0", "packaging"]
 
+
+def ros_wheels(rclpy: str, rmw: str, interfaces: str, messages: str) -> list[str]:
+    """Requirements of one ROS release, whose packages have the versions of the repositories they come from."""
+    return [
+        f"ros-rclpy[fastrtps]~={rclpy}",
+        f"ros-rmw-fastrtps-cpp~={rmw}",
+        *(f"ros-{name}~={interfaces}" for name in ("builtin-interfaces", "lifecycle-msgs", "rcl-interfaces",
+                                                   "rosgraph-msgs")),
+        *(f"ros-{name}~={messages}" for name in ("diagnostic-msgs", "geometry-msgs", "sensor-msgs", "std-msgs",
+                                                 "std-srvs", "trajectory-msgs")),
+    ]  # fmt: skip
+
+
 setup(
     name=NAME,
     version="0.1.0",
@@ -49,21 +62,9 @@ setup(
         "sim": SIM,
         "train": SIM,  # demonstrations come from the simulated robot
         "ray": ["ray>=2.9"],  # mvla evaluate --ray: sweeps past one machine
-        # ROS 2 without a ROS installation: wheels of ROS kilted. Never beside a sourced ROS.
-        "pip-ros": [
-            "ros-rclpy[fastrtps]~=9.1.2",
-            "ros-rmw-fastrtps-cpp~=9.3.3",
-            "ros-builtin-interfaces~=2.3.0",
-            "ros-diagnostic-msgs~=5.5.1",
-            "ros-geometry-msgs~=5.5.1",
-            "ros-lifecycle-msgs~=2.3.0",
-            "ros-rcl-interfaces~=2.3.0",
-            "ros-rosgraph-msgs~=2.3.0",
-            "ros-sensor-msgs~=5.5.1",
-            "ros-std-msgs~=5.5.1",
-            "ros-std-srvs~=5.5.1",
-            "ros-trajectory-msgs~=5.5.1",
-        ],
+        # ROS 2 without a ROS installation, by release. Never beside a sourced ROS, and only one of them.
+        "pip-ros": ros_wheels(rclpy="9.1.2", rmw="9.3.3", interfaces="2.3.0", messages="5.5.1"),
+        "pip-ros-jazzy": ros_wheels(rclpy="7.1.6", rmw="8.4.3", interfaces="2.0.3", messages="5.3.6"),
         # launch_testing's pytest plugin, present wherever ROS is, breaks pytest 9.
         "test": ["pytest>=7,<9", "hypothesis>=6.100,<7", "ruff==0.17.6", "mypy==2.4.1"],
     },

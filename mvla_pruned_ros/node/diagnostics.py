@@ -18,6 +18,11 @@ from .worker import MAX_FAILURES, Result, Worker
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 SLOW_IN_A_ROW = 5  # one slow call is a warning, this many an error
+LOSS_WINDOW_S, LEAST_INFOS, LEAST_SHARE = 4.0, 20, 0.8  # when images count as lost, see ``_lost_images``
+PROFILE_REMEDY = (
+    "start the camera driver with FASTDDS_DEFAULT_PROFILES_FILE, and for ROS Jazzy and older "
+    "FASTRTPS_DEFAULT_PROFILES_FILE, set to this package's node/fastdds.xml"
+)
 REFUSED_LATELY_S = 2.0  # one bad message is seen by every look at the diagnostics, a stream of them is one warning
 
 
@@ -75,6 +80,8 @@ class View:
         silent = self.store.silent(self._max_age_s)
         if silent:
             found.append((ERROR, self._silence(silent)))
+        elif lost := self._lost_images():
+            found.append((WARN, lost))
         found += [(WARN, text) for text in self.links]
         worker = self.worker
         if worker is not None and worker.failure:
@@ -93,12 +100,15 @@ class View:
     def _silence(self, silent: list[str]) -> str:
         text = f"no data for more than {self._max_age_s:g} s on {', '.join(silent)}: the arm is stopped"
         if self.store.topics["image"] in silent and self.image_publishers and self.store.frames_received == 0:
-            text += (
-                f"; {self.image_publishers} publisher of images is matched but no frame arrives: start it with "
-                "FASTDDS_DEFAULT_PROFILES_FILE and FASTRTPS_DEFAULT_PROFILES_FILE (ROS Jazzy) set to this package's "
-                "node/fastdds.xml"
-            )
+            text += f"; {self.image_publishers} publisher of images is matched but no frame arrives: {PROFILE_REMEDY}"
         return text
+
+    def _lost_images(self) -> str:
+        """What is wrong when images are lost on the way; the small camera infos, sent with them, hardly ever are."""
+        images, infos = (self.store.arrived(name, LOSS_WINDOW_S) for name in ("image", "camera_info"))
+        if infos < LEAST_INFOS or images > LEAST_SHARE * infos:
+            return ""
+        return f"{images} of {infos} images arrived in the last {LOSS_WINDOW_S:g} s: {PROFILE_REMEDY}"
 
     def _lateness(self, worker: Worker, known: bool) -> list[tuple[bytes, str]]:
         """Calls that are slow, hang, are not made or come too late. known: a cause of the last two was found."""

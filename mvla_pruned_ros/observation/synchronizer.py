@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -19,6 +19,7 @@ from ..messages.decode import stamp_ns
 
 FUTURE_TOLERANCE_NS = 200_000_000  # clocks of two computers may differ by this much
 KEPT = 10  # images and clouds
+KEPT_ARRIVALS = 400
 PERIODS = 9  # of a stream, whose median tells when the next message is due
 KEPT_SMALL = 500  # poses come at up to 1 kHz, and the one of an image must still be there when the image arrives
 
@@ -27,6 +28,7 @@ KEPT_SMALL = 500  # poses come at up to 1 kHz, and the one of an image must stil
 class _Stream:
     messages: deque[tuple[int, Any, float]]  # header stamp, message, steady seconds of arrival
     last_stamp_ns: int = 0
+    arrivals: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=KEPT_ARRIVALS))  # stamp, time
     heard_at: float | None = None  # steady clock
 
     def period_ns(self) -> int | None:
@@ -107,6 +109,7 @@ class Synchronizer:
                 if name in self._unstamped:
                     self._streams[name] = stream
                 self._streams[name].heard_at = stream.heard_at
+                self._streams[name].arrivals = stream.arrivals
 
     def put(self, name: str, message: Any, now_ns: int, max_age_ns: int) -> bool:
         """Take one message of a stream, or drop it, count why and return False. now_ns: node clock."""
@@ -115,6 +118,8 @@ class Synchronizer:
             stream = self._streams[name]
             if name == "image":
                 self.frames_received += 1
+            if not stream.arrivals or stream.arrivals[-1][0] != stamp:
+                stream.arrivals.append((stamp, self._clock()))
             cause = self._refusal(name, stream, stamp, now_ns, max_age_ns)
             if cause:
                 self.drops[f"{name}: {cause}"] += 1
@@ -208,6 +213,13 @@ class Synchronizer:
         now = self._clock()
         with self._lock:
             return {n: None if s.heard_at is None else now - s.heard_at for n, s in self._streams.items()}
+
+    def arrived(self, name: str, seconds: float) -> int:
+        """How many messages of a stream came within the last seconds, used or not; none where there is no stream."""
+        since = self._clock() - seconds
+        with self._lock:
+            stream = self._streams.get(name)
+            return 0 if stream is None else sum(at >= since for _, at in stream.arrivals)
 
     def silent(self, max_age_s: float) -> list[str]:
         """Topics of streams not heard for longer than ``max_age_s``, or never. Unstamped ones: only if never."""
