@@ -77,3 +77,26 @@ def test_shapes_met_after_warm_up_are_reported() -> None:
     call(torch.ones(5))
     call(torch.ones(5))
     assert [key[0][0] for key in call.late] == [(5,)]
+
+
+def test_capture_that_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device may have been short of memory just then: the shape must not be run without a graph for ever."""
+
+    class OnGpu(torch.Tensor):
+        is_cuda = True
+
+    attempts: list[int] = []
+
+    def capture(call: StaticCall, recording: object) -> None:
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise torch.cuda.OutOfMemoryError("made to run out of memory")
+
+    monkeypatch.setattr(StaticCall, "_capture", capture)
+    call, values = StaticCall(lambda a: (a * 2,)), torch.ones(3).as_subclass(OnGpu)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        call(values)
+    assert call.recorded == []
+    call(values)
+    call(values)
+    assert len(attempts) == 2 and len(call.recorded) == 1

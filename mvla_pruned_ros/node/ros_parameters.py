@@ -23,7 +23,7 @@ def declare(
 
     Args:
         defaults: in the place of those of the fields, by name.
-        say_bounds: in the description. rclpy's own message for a value out of range does not name them.
+        say_bounds: in the description, too.
 
     Returns:
         The values that are in force: those the node was started with, else the defaults.

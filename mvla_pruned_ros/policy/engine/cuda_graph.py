@@ -70,7 +70,11 @@ class StaticCall:
             for buffer, value in zip(recording.inputs, inputs):
                 buffer.copy_(value)
             if new and inputs[0].is_cuda:
-                self._capture(recording)
+                try:
+                    self._capture(recording)
+                except BaseException:  # out of memory, say: the next call of this shape tries again
+                    del self._recordings[key]
+                    raise
             if recording.graph is not None:
                 recording.graph.replay()
             else:

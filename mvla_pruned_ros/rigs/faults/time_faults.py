@@ -8,7 +8,7 @@ from .matrix import BUSY_S, Report, fault, recovers
 from .session import Session
 
 ROW = "clock jumps back or forward; /clock stops"
-STOPPED_S = 0.5  # policy_node.CLOCK_STOPPED_S: steady time without a tick
+STOPPED_S = 0.5  # commander.CLOCK_STOPPED_S: steady time without a tick, beyond one period
 SETUP = "simulated time"
 
 
