@@ -1,4 +1,4 @@
-"""Camera infos: the pinhole model of an image, and whether its picture has lens distortion that this model leaves out."""
+"""Camera infos: the pinhole model of an image, and whether its picture has lens distortion that it leaves out."""
 
 from __future__ import annotations
 

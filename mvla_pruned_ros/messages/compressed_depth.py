@@ -4,8 +4,8 @@ A sensor_msgs/CompressedImage whose data are 12 bytes of header (int32 format, f
 (H, W) values of 16 bits as PNG or RVL. Of a 16UC1 image they are millimetres; of a 32FC1 image inverse depth in steps,
 metres = A / (value - B). 0 is no reading. (compressed_depth_image_transport/src/codec.cpp)
 
-The transport ``compressed`` makes a plain PNG of a 16UC1 image, without a header ("16UC1; png compressed"): as lossless,
-and read as well.
+The transport ``compressed`` makes a plain PNG of a 16UC1 image, without a header ("16UC1; png compressed"). It loses
+nothing either.
 """
 
 from __future__ import annotations

@@ -99,8 +99,8 @@ def compressed_to_rgb(message: Any) -> np.ndarray:
 def cloud_planes(message: Any) -> np.ndarray:
     """(3, N) float32 x, y, z of the finite points, in the cloud's own frame, metres.
 
-    The rows of an organised cloud come one after the other. A point at the origin of a sensor is no reading: that is how
-    drivers without NaN write one.
+    The rows of an organised cloud come one after the other. A point at the origin is no reading: that is how drivers
+    without NaN write one.
 
     Raises:
         ConversionError: fields x, y, z missing or not floats, or size, steps and length disagree.
