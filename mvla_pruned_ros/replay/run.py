@@ -55,7 +55,7 @@ def replay(
             notes = Annotations(out / "annotated", setup.base_frame, setup.camera_frame)
             stack.enter_context(notes)
         rows = stack.enter_context((out / "frames.jsonl").open("w"))
-        for i, one in enumerate(compare(frames, policy, pruner, events.drops)):
+        for i, one in enumerate(compare(frames, policy, pruner, events.refuse)):
             row = totals.add(one)
             rows.write(json.dumps(row) + "\n")
             if notes is not None:
@@ -66,18 +66,22 @@ def replay(
             on_frame(i + 1, total)
             if i + 1 == most_frames:
                 break
+    why = events.unused.sentence(events.images)
+    if not totals.errors.count:
+        raise ValueError(f"no frame of {bag.folder} could be acted on: {why}")
     numbers = {
         "bag": str(bag.folder),
         **about,
         "topics": events.roles,
         **totals.summary(),
         "drops": dict(sorted(events.drops.items())),
+        "not_used": events.unused.report(events.images),
     }
     whole = most_frames is None or most_frames >= events.images
     timings = _timings(totals, bag.duration_s, time.monotonic() - start, whole)
     (out / "replay.json").write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n")
     (out / "timings.json").write_text(json.dumps(timings, indent=1) + "\n")
-    (out / "replay.html").write_text(draw_page(numbers, timings, totals, pictures), encoding="utf-8")
+    (out / "replay.html").write_text(draw_page(numbers, timings, totals, pictures, why), encoding="utf-8")
     return numbers, timings
 
 
