@@ -71,8 +71,8 @@ def test_displacement_is_that_of_the_models_by_hand() -> None:
     assert largest_displacement("equidistant", np.array([0.05, 0, 0, 0]), *of) == pytest.approx(bent)
 
 
-def test_distortion_below_half_a_pixel_is_none() -> None:
-    tiny = {"distortion_model": "plumb_bob", "d": [1e-4, 0, 0, 0, 0]}
+def test_distortion_of_less_than_a_millimetre_a_metre_is_none() -> None:
+    tiny = {"distortion_model": "plumb_bob", "d": [5e-3, 0, 0, 0, 0]}
     assert model_of(info(**tiny)) == model_of(info())
     assert model_of(info(d=[1e-12] * 5, p=OWN_P)) == model_of(info())
 

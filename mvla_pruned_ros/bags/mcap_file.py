@@ -26,7 +26,8 @@ MESSAGE = struct.Struct("<HIQQ")  # channel, number, times of recording and publ
 STATISTICS = struct.Struct("<QHIIIIQQI")  # numbers of records, times of first and last message, bytes of the counts
 SCHEMA_OP, CHANNEL_OP, MESSAGE_OP, CHUNK_OP, INDEX_OP, CHUNK_INDEX_OP, STATISTICS_OP = 3, 4, 5, 6, 7, 8, 11
 ENDS = (2, 15)  # footer, end of the data
-CUT = "the recording is cut off: its last messages"
+CUT = "messages lost: the recording is cut off"
+DAMAGED = "messages lost: in a damaged chunk"
 Found = tuple[int, int, bytes]  # channel, nanoseconds, bytes of a message
 
 
@@ -92,7 +93,7 @@ class McapFile:
                     found.append((channel, time_ns, content[MESSAGE.size :]))
         if not whole:
             expected = sum(count for channel, count in chunk.counts.items() if channel in wanted)
-            self.lost["messages in a damaged chunk"] += max(1, expected - len(found))
+            self.lost[DAMAGED] += max(1, expected - len(found))
         return sorted(found, key=lambda one: one[1])
 
     def _in_file_order(self, wanted: set[int]) -> Iterator[Found]:

@@ -26,6 +26,7 @@ from .setup import TRANSFORMS, BagSetup
 from .tf_tree import TransformTree
 
 AHEAD_NS = 500_000_000  # recorded time that is read ahead: drivers of depth cameras deliver late
+KEPT_S = 1.0  # recorded time from when a message was read
 UNMATCHED = "image: superseded or unmatched"
 STILL_RAD_S = 1e-3
 CLOCK_JUMP_NS = 1_000_000_000  # a stamp that lies back by more begins an episode
@@ -106,7 +107,8 @@ class BagFrames:
         streams = {role: topic for role, topic in self.roles.items() if is_stream(role)}
         infos = tuple(filter(is_camera_info, streams))
         self._tolerance_ns = round(setup.sync_tolerance_ms * 1e6)
-        self._store = Synchronizer(streams, unstamped=infos, kept_ns=2 * AHEAD_NS + self._tolerance_ns)
+        self._now = 0.0  # recorded time, seconds, of what was read
+        self._store = Synchronizer(streams, unstamped=infos, clock=lambda: self._now, kept_s=KEPT_S)
         self.drops = self._store.drops
         self.unused = Reasons()
         self._taken = 0
@@ -139,6 +141,7 @@ class BagFrames:
         for raw in self._bag.messages(set(self._names)):
             while held and held[0].offset_ns < raw.offset_ns - AHEAD_NS:
                 yield from self._handle(held.popleft())
+            self._now = raw.offset_ns * 1e-9
             try:
                 message = self._bag.decode(raw)
             except DamagedMessageError as error:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from .channels import Channel
 
 MAGIC = b"SQLite format 3\0"
-DAMAGED = "the database is damaged: messages from there on"
+DAMAGED = "messages lost: the database is damaged from there on"
 
 
 class SqliteFile:

@@ -12,7 +12,8 @@ from .layouts import ConversionError
 ASPECT_TOLERANCE = 0.01
 FOCAL_PX = (0.1, 1e6)
 SAME_PX = 0.01  # intrinsics that differ by less are those of one picture
-DISTORTION_PX = 0.5  # displacement of a pixel that is no longer taken for none
+DISTORTION_PX = 0.5  # displacement of a pixel that is no longer taken for none,
+DISTORTION = 1e-3  # nor is one that moves a point by so many metres for each metre of depth
 GRID = 33  # along each edge of an image, pixels whose displacement is looked at
 BROWN = ("plumb_bob", "rational_polynomial")
 FISHEYE = ("equidistant", "fisheye")
@@ -72,10 +73,10 @@ def _intrinsics(message: Any) -> tuple[float, float, float, float]:
 
 
 def _check_distortion(message: Any, intrinsics: tuple[float, float, float, float]) -> None:
-    """Raises ConversionError when distortion moves a pixel of the image by more than ``DISTORTION_PX``."""
+    """Raises ConversionError when distortion moves a pixel by more than ``DISTORTION_PX`` or ``DISTORTION``."""
     model, coefficients = message.distortion_model, np.asarray(message.d, np.float64)
     moved = largest_displacement(model, coefficients, intrinsics, message.width, message.height)
-    if moved is not None and moved <= DISTORTION_PX:
+    if moved is not None and moved <= min(DISTORTION_PX, DISTORTION * min(intrinsics[:2])):
         return
     if moved is None:
         known = ", ".join((*BROWN, *FISHEYE))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -73,13 +74,17 @@ class Synchronizer:
         unmatched: why images were passed over by ``take``.
     """
 
-    def __init__(self, topics: dict[str, str], unstamped: tuple[str, ...] = (), kept_ns: int | None = None) -> None:
+    def __init__(
+        self, topics: dict[str, str], unstamped: tuple[str, ...] = (), clock: Callable[[], float] = time.monotonic,
+        kept_s: float | None = None,
+    ) -> None:  # fmt: skip
         """
         Args:
             topics: ``image`` and others. unstamped: streams whose latest message is used whatever its stamp.
-            kept_ns: keep the messages of so many nanoseconds of stamps, instead of ``KEPT`` and ``KEPT_SMALL`` of them.
+            clock: seconds that only go forward.
+            kept_s: keep messages for so many seconds, instead of the newest ``KEPT`` and ``KEPT_SMALL``.
         """
-        self._kept_ns = kept_ns
+        self._clock, self._kept_s = clock, kept_s
         self.topics = topics
         self._unstamped = unstamped
         self._lock = threading.Lock()
@@ -94,7 +99,7 @@ class Synchronizer:
     def _clear(self) -> None:
         small = ("ee_pose", "gripper")
         lengths: dict[str, int | None] = {n: KEPT_SMALL if n in small else KEPT for n in self.topics}
-        if self._kept_ns is not None:
+        if self._kept_s is not None:
             lengths = dict.fromkeys(lengths)
         self._streams = {name: _Stream(deque(maxlen=most)) for name, most in lengths.items()}
         self._used_stamp_ns = -1
@@ -119,10 +124,10 @@ class Synchronizer:
             if cause:
                 self.drops[f"{name}: {cause}"] += 1
                 return
-            stream.heard_at = time.monotonic()
+            stream.heard_at = self._clock()
             stream.last_stamp_ns = stamp
             stream.messages.append((stamp, message, stream.heard_at))
-            while self._kept_ns is not None and stream.messages[0][0] < stamp - self._kept_ns:
+            while self._kept_s is not None and stream.messages[0][2] < stream.heard_at - self._kept_s:
                 stream.messages.popleft()
             self._arrived.notify_all()
 
@@ -213,15 +218,14 @@ class Synchronizer:
                 continue
             apart = min(abs(s - stamp) for s, _, _ in stream.messages)
             if name not in self._unstamped and apart > tolerance_ns:
-                words.append(
-                    f"nearest {self.topics[name]} is {_seconds(apart)} away by its stamp, {_seconds(tolerance_ns)} are "
-                    "allowed (sync_tolerance_ms): are the clocks in step?"
-                )
+                words.append(f"nearest {self.topics[name]} is {_seconds(apart)} away by its stamp")
+        if any(word.startswith("nearest") for word in words):
+            words.append(f"{_seconds(tolerance_ns)} are allowed (sync_tolerance_ms): are the clocks in step?")
         return ", ".join(words)
 
     def _match(self, tolerance_ns: int, newest: bool = True, patience_s: float = 0.0) -> MatchedMessages | None:
         images = self._streams["image"].messages
-        now = time.monotonic()
+        now = self._clock()
         for stamp, image, arrived_at in reversed(images) if newest else images:
             if stamp <= self._used_stamp_ns:
                 continue
@@ -248,7 +252,7 @@ class Synchronizer:
 
     def ages_s(self) -> dict[str, float | None]:
         """Seconds of steady time since each stream was last heard; None for never."""
-        now = time.monotonic()
+        now = self._clock()
         with self._lock:
             return {n: None if s.heard_at is None else now - s.heard_at for n, s in self._streams.items()}
 

@@ -54,7 +54,7 @@ def bag_demonstrations(events: BagFrames, config: MVLAConfig, most_hz: float = 0
         if most_hz and not frame.begins and last is not None and 0 <= stamp - last < 0.999e9 / most_hz:
             continue
         if label is None:
-            events.refuse(UNLABELLED, f"{UNLABELLED} was recorded after it")
+            events.refuse(UNLABELLED, "no commands were recorded for the whole chunk after it")
             continue
         try:
             inputs.append(prepare(frame.observation, config))
