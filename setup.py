@@ -42,7 +42,7 @@ setup(
         "rich>=13",
         "rosbags>=0.10",
         "lz4>=4",  # with the next the compressions of bags
-        "backports.zstd>=1; python_version < '3.14'",
+        "backports.zstd>=1",
         "pyyaml>=5.4",
         "plotly>=5.15",  # open3d brings it too
         "jinja2>=3.0",

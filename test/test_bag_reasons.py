@@ -185,8 +185,8 @@ def test_depth_in_another_unit_is_seen_from_where_the_points_lie(
 
 def test_whereabouts_are_median_and_box() -> None:
     points = np.linspace([0, 1, -9], [2, 1, -5], 101)
-    assert whereabouts(points) == "101 points of the cloud lie around (1.00, 1.00, -7.00), from (0.02, 1.00, -8.96) to " \
-        "(1.98, 1.00, -5.04) m"  # fmt: skip
+    box = "from (0.02, 1.00, -8.96) to (1.98, 1.00, -5.04) m"
+    assert whereabouts(points) == f"101 points of the cloud lie around (1.00, 1.00, -7.00), {box}"
     assert whereabouts(points[:0]) == "the cloud has no point"
 
 
