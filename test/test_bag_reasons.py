@@ -110,12 +110,15 @@ def test_training_tells_what_of_a_bag_it_does_not_use(half_refused: Path, tmp_pa
     from mvla_pruned_ros.training.learning_curve import BAGS, LOG, write_learning_curve
 
     told: list[dict[str, Any]] = []
-    for _ in range(2):  # the second time nothing is converted, and told all the same
+    (file,) = half_refused.glob("*.mcap")
+    for path in (half_refused, half_refused, file):  # the second time nothing is converted, and told all the same
         convert_bags(
-            [half_refused], BagSetup(base_from_camera=camera_pose()), MVLAConfig(chunk_size=4), tmp_path / "data", 0.0,
+            [path], BagSetup(base_from_camera=camera_pose()), MVLAConfig(chunk_size=4), tmp_path / "data", 0.0,
             lambda bag, report: told.append(report),
         )  # fmt: skip
-    assert told[0] == told[1] and told[0]["not_used"]["reasons"][SAYS] == 4
+    assert (
+        told[0] == told[1] and told[2]["frames"] == told[0]["frames"] > 0 and told[0]["not_used"]["reasons"][SAYS] == 4
+    )
     (tmp_path / LOG).write_text("step,loss,seconds\n1,0.5,1.0\n")
     (tmp_path / BAGS).write_text(json.dumps({"monday": told[0]}))
     write_learning_curve(tmp_path)

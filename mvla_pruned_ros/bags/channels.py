@@ -45,13 +45,13 @@ class BagFile(Protocol):
     end_ns: int
     lost: Counter[str]
 
-    def messages(self, wanted: set[int]) -> Iterator[tuple[int, int, bytes]]:
+    def messages(self, wanted: set[int]) -> Iterator[tuple[int, int, bytes | memoryview]]:
         """Channel id, nanoseconds and bytes of the messages of some channels, in the order they were recorded."""
 
     def close(self) -> None: ...
 
 
-def decompressed(data: bytes, name: str) -> bytes:
+def decompressed(data: bytes | memoryview, name: str) -> bytes | memoryview:
     """Raises ValueError when the bytes are damaged, or compressed in another way than lz4, zstd or not at all."""
     try:
         if name == "zstd":

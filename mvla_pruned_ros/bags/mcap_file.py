@@ -28,7 +28,7 @@ SCHEMA_OP, CHANNEL_OP, MESSAGE_OP, CHUNK_OP, INDEX_OP, CHUNK_INDEX_OP, STATISTIC
 ENDS = (2, 15)  # footer, end of the data
 CUT = "messages lost: the recording is cut off"
 DAMAGED = "messages lost: in a damaged chunk"
-Found = tuple[int, int, bytes]  # channel, nanoseconds, bytes of a message
+Found = tuple[int, int, memoryview]  # channel, nanoseconds, bytes of a message
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,9 @@ class McapFile:
 
     # --- records -----------------------------------------------------------------------------------------------
 
-    def _read(self, position: int, length: int) -> bytes:
+    def _read(self, position: int, length: int) -> memoryview:
         self._file.seek(position)
-        return self._file.read(length)
+        return memoryview(self._file.read(length))
 
     def _records(self, position: int = len(MAGIC)) -> Iterator[tuple[int, int, int]]:
         """Opcode, position and length of the records of the file, up to its end or where it is cut off."""
@@ -131,14 +131,14 @@ class McapFile:
                 return
             position += length
 
-    def _records_of(self, chunk: _Chunk) -> Iterator[tuple[int, bytes]]:
+    def _records_of(self, chunk: _Chunk) -> Iterator[tuple[int, memoryview]]:
         """Opcode and content of the records in a chunk, and one of ``ENDS`` when it was whole."""
         content = self._read(chunk.position, chunk.length)
         try:
             _, _, size, checksum = CHUNK.unpack_from(content)
             name, at = _text(content, CHUNK.size)
             (packed,) = struct.unpack_from("<Q", content, at)
-            plain = decompressed(content[at + 8 : at + 8 + packed], name)
+            plain = memoryview(decompressed(content[at + 8 : at + 8 + packed], name))
         except (ValueError, struct.error):
             return
         damaged = len(plain) != size or (checksum and zlib.crc32(plain) != checksum)
@@ -151,7 +151,7 @@ class McapFile:
             yield op, plain[at : at + length]
             at += length
         if at == len(plain) and not damaged:
-            yield ENDS[0], b""
+            yield ENDS[0], plain[:0]
 
     # --- what there is -----------------------------------------------------------------------------------------
 
@@ -186,7 +186,7 @@ class McapFile:
             self.counts.clear()
         return known
 
-    def _indexed(self, content: bytes) -> _Chunk:
+    def _indexed(self, content: memoryview) -> _Chunk:
         start_ns, _, position, length, size = CHUNK_INDEX.unpack_from(content)
         if not len(MAGIC) < position < position + length <= self._size:
             raise ValueError("the index leads out of the file")
@@ -203,11 +203,11 @@ class McapFile:
         times = []
         for op, position, length in self._records():
             if op == CHUNK_OP:
-                (start_ns,) = struct.unpack("<Q", self._read(position, 8).ljust(8, b"\0"))
+                start_ns = int.from_bytes(self._read(position, 8), "little")
                 self._chunks.append(_Chunk(position, length, start_ns, {}))
                 inside = list(self._records_of(self._chunks[-1]))
             else:
-                inside = [(op, self._read(position, length if op in (SCHEMA_OP, CHANNEL_OP) else MESSAGE.size))]
+                inside = [(op, self._read(position, min(length, MESSAGE.size) if op == MESSAGE_OP else length))]
                 self._loose |= op == MESSAGE_OP
             for kind, content in inside:
                 if kind == MESSAGE_OP and len(content) >= MESSAGE.size:
@@ -218,7 +218,7 @@ class McapFile:
                     self._define(kind, content)
         self.start_ns, self.end_ns = min(times, default=0), max(times, default=0)
 
-    def _define(self, op: int, content: bytes) -> None:
+    def _define(self, op: int, content: memoryview) -> None:
         """Take up a schema or a channel; one that is damaged is left out."""
         try:
             if op == SCHEMA_OP:
@@ -235,7 +235,7 @@ class McapFile:
             return
 
 
-def _text(content: bytes, at: int) -> tuple[str, int]:
+def _text(content: memoryview, at: int) -> tuple[str, int]:
     """A string with its length before it, and where it ends. Of a binary definition nothing but the length is right."""
     (length,) = struct.unpack_from("<I", content, at)
-    return content[at + 4 : at + 4 + length].decode(errors="replace"), at + 4 + length
+    return bytes(content[at + 4 : at + 4 + length]).decode(errors="replace"), at + 4 + length

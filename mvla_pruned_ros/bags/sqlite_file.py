@@ -54,7 +54,7 @@ class SqliteFile:
     def close(self) -> None:
         self._connection.close()
 
-    def messages(self, wanted: set[int]) -> Iterator[tuple[int, int, bytes]]:
+    def messages(self, wanted: set[int]) -> Iterator[tuple[int, int, bytes | memoryview]]:
         """See ``BagFile``."""
         marks = ", ".join("?" * len(wanted))
         query = f"SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({marks}) ORDER BY timestamp"
