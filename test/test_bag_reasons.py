@@ -200,3 +200,15 @@ def test_reasons_that_differ_in_numbers_are_one() -> None:
     assert reasons.counts == {"nearest /a is 9.26 s away": 2, "opening is -1e-05": 1} and reasons.total == 3
     assert reasons.sentence(5) == "3 of 5 not used: 2 x nearest /a is 9.26 s away; 1 x opening is -1e-05"
     assert Reasons().sentence(5) == ""
+
+
+def test_stamps_of_whole_seconds_are_told(tmp_path: Path, observation: Callable[..., Observation]) -> None:
+    def whole(i: int, role: str, message: Any) -> Any:
+        if role in ("image", "depth", "camera_info"):
+            message.header.stamp.nanosec = 0
+        return message
+
+    write_bag(tmp_path / "bag", [PUSH, *views(observation, 6)], change=whole)
+    frames, events = read(tmp_path / "bag")
+    assert [frame.observation.stamp_ns for frame in frames] == [100 * S]
+    assert events.unused.sentence(6) == "5 of 6 not used: /simulator/image has a stamp that cannot be used: duplicate"

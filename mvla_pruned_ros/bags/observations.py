@@ -178,13 +178,12 @@ class BagFrames:
         """Count what never became a frame."""
         self._store.end()
         self.unused.update(self._store.unmatched)
+        topic = self.roles["image"]
         causes = {cause: count for cause, count in self.drops.items() if cause.startswith("image: ")}
         left = self._store.frames_received - self._taken - sum(causes.values())
         for cause, count in causes.items():
             if cause != UNMATCHED:
-                self.unused.add(
-                    f"a colour image has a stamp that cannot be used ({cause.removeprefix('image: ')})", count
-                )
+                self.unused.add(f"{topic} has a stamp that cannot be used: {cause.removeprefix('image: ')}", count)
         if left > 0:
             self.drops[UNMATCHED] += left
         self.drops.update(self._bag.lost)
