@@ -193,7 +193,15 @@ def test_file_alone_folder_of_any_name_and_folder_without_metadata_are_bags(
     assert read_words(file_of(folder))[0] == [0, 1, 2]
     for name in ("x.bag", "50%20of?all#"):
         assert read_words(shutil.copytree(folder, tmp_path / name))[0] == [0, 1, 2]
-    (folder / "metadata.yaml").unlink()
+    listed = folder / "metadata.yaml"
+    text = listed.read_text()
+    for other in (text.replace(file_of(folder).name, "renamed"), "{unbalanced", ""):
+        listed.write_text(other)
+        assert read_words(folder)[0] == [0, 1, 2]
+    listed.write_text(text.replace("relative_file_paths:", "relative_file_paths:\n  - lost.mcap"))
+    with pytest.raises(ValueError, match="lost.mcap of its metadata.yaml is missing.*`ros2 bag reindex`"):
+        Bag(folder)
+    listed.unlink()
     assert read_words(folder)[0] == [0, 1, 2]
 
 

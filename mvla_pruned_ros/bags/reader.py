@@ -28,7 +28,7 @@ from .sqlite_file import SqliteFile
 # Message definitions and type hashes of the distribution the rclpy wheels come from; the types used here have
 # not changed since Humble.
 STORE = Stores.ROS2_KILTED
-SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
+SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd", ".bag")
 # How files begin that are no bag, and what to do with them.
 OTHERS = {
     b"#ROSBAG V": "is a bag of ROS 1: convert it with `rosbags-convert --src {path} --dst {path.stem}`",
@@ -193,32 +193,33 @@ def _files_of(folder: Path) -> list[Path]:
     """The files of a bag: those that metadata.yaml lists, or else those there are.
 
     Raises:
-        ValueError: none, or one that is listed is missing.
+        ValueError: none, or some of those that are listed are missing.
     """
     if not folder.is_dir():
         return [folder]
-    listed = folder / "metadata.yaml"
-    if listed.is_file():
-        try:
-            names = read_yaml(listed)["rosbag2_bagfile_information"]["relative_file_paths"]
-            paths = [folder / PurePath(name).name for name in names]
-        except (ValueError, KeyError, TypeError) as error:
-            paths, why = [], str(error)
-        else:
-            missing = [str(path) for path in paths if not path.is_file()]
-            if missing:
-                raise ValueError(
-                    f"{folder} is not a readable bag: its metadata.yaml lists {', '.join(missing)}: missing"
-                )
-            why = "it lists no file"
-        if paths:
-            return paths
-    else:
-        why = "there is none"
-    paths = sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES))
+    listed = _listed(folder)
+    missing = [path for path in listed if not path.is_file()]
+    if listed and not missing:
+        return listed
+    if len(missing) < len(listed):
+        names = ", ".join(path.name for path in missing)
+        raise ValueError(
+            f"{folder} is not a readable bag: {names} of its metadata.yaml is missing: add it, or leave it out with "
+            "`ros2 bag reindex`"
+        )
+    paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name.endswith(SUFFIXES))
     if not paths:
         raise ValueError(
-            f"{folder} is not a readable bag: no file of {', '.join(SUFFIXES)} in it, and of metadata.yaml {why}; give "
-            "the folder that `ros2 bag record` made, or the file itself"
+            f"{folder} is not a readable bag: no file in it ends in {', '.join(SUFFIXES)}; give the folder that "
+            "`ros2 bag record` made, or the file itself"
         )
     return paths
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What metadata.yaml says are the files of a bag; none where it cannot be read."""
+    try:
+        names = read_yaml(folder / "metadata.yaml")["rosbag2_bagfile_information"]["relative_file_paths"]
+        return [folder / PurePath(name).name for name in names]
+    except (ValueError, KeyError, TypeError):
+        return []
