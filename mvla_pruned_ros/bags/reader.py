@@ -104,7 +104,9 @@ class Bag:
                 begins = f"begins with {head[:8]!r}" if head else "is empty"
                 raise ValueError(f"is not a readable bag: it {begins}, unlike an mcap or a database of sqlite3")
             found: BagFile = kind(path)
-        except (ValueError, OSError, EOFError, zstd.ZstdError) as error:
+        except (EOFError, zstd.ZstdError) as error:
+            raise ValueError(f"{path} is not a readable bag: {error}; copy it again from where it was made") from None
+        except (ValueError, OSError) as error:
             what = f"is not a readable bag: {error}" if not str(error).startswith("is ") else str(error)
             raise ValueError(f"{path} {what}") from None
         self._stack.callback(found.close)

@@ -24,7 +24,10 @@ class SqliteFile:
             self._open(path)
         except sqlite3.Error as error:
             self.close()
-            raise ValueError(f"no bag can be read from the database ({error}): try `ros2 bag reindex`") from error
+            raise ValueError(
+                f"no bag can be read from the database ({error}): try `sqlite3 {path.name} .recover` into a new one, then "
+                "`ros2 bag reindex`"
+            ) from error
 
     def _open(self, path: Path) -> None:
         # Without the mark that nobody writes: what a killed recorder left in the write-ahead log is read, too.
