@@ -25,8 +25,8 @@ class SqliteFile:
         except sqlite3.Error as error:
             self.close()
             raise ValueError(
-                f"no bag can be read from the database ({error}): try `sqlite3 {path.name} .recover` into a new one, then "
-                "`ros2 bag reindex`"
+                f"no bag can be read from the database ({error}): try `sqlite3 {path.name} .recover` into a new one, "
+                "then `ros2 bag reindex`"
             ) from error
 
     def _open(self, path: Path) -> None:
