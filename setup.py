@@ -54,6 +54,8 @@ setup(
         "tokenizers>=0.20",
         "rich>=13",
         "rosbags>=0.10",
+        "lz4>=4",  # with the next the compressions of bags
+        "backports.zstd>=1",
         "pyyaml>=5.4",
         "plotly>=5.15",  # open3d brings it too
         "jinja2>=3.0",

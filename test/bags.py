@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -37,6 +39,9 @@ def write_bag(
     topics: dict[str, str] | None = None,
     commands: bool = False,
     transforms: Sequence[tuple[int, str, str, np.ndarray]] = (),
+    change: Callable[[int, str, Any], Any] = lambda i, role, message: message,
+    late_ns: Mapping[str, int] = MappingProxyType({}),
+    period_ns: int = 10**8,
 ) -> None:
     """A bag with the topics of `mvla record`, or others.
 
@@ -44,6 +49,8 @@ def write_bag(
         frames: observations, and instructions between them. lost: frame and role of a message that is left out.
         topics: role -> name, where it differs. commands: four steps of 12.5 ms of a twist that counts up after each.
         transforms: stamp, parent, child and (4, 4) pose of the child; stamp 0 is static. After all else.
+        change: given frame, role and message of a sensor or a twist, returns what is written instead.
+        late_ns: role -> how much later its messages are logged. period_ns: between frames in the log.
     """
     names = TOPICS | (topics or {})
     kinds = {names[role]: ROLES[role][0] for role in ROLES if role != "points"}
@@ -52,7 +59,7 @@ def write_bag(
     with BagWriter(folder, kinds) as writer:
         make = writer.messages
         for i, frame in enumerate(frames):
-            at = (i + 1) * 10**8
+            at = (i + 1) * period_ns
             if isinstance(frame, str):
                 writer.write(names["instruction"], at, make.text(frame))
                 continue
@@ -66,10 +73,11 @@ def write_bag(
             }
             for j, (role, message) in enumerate(parts.items()):
                 if (i, role) != lost:
-                    writer.write(names[role], at + j, message)
+                    writer.write(names[role], at + j + late_ns.get(role, 0), change(i, role, message))
             for k in range(4 * commands):
                 velocity = np.array([0.001 * count, 0.0, -0.1])
-                writer.write(names["twist"], at + 10 + k, make.twist(velocity, stamp + k * 12_500_000, BASE))
+                twist = change(i, "twist", make.twist(velocity, stamp + k * 12_500_000, BASE))
+                writer.write(names["twist"], at + 10 + k, twist)
                 writer.write(names["gripper_command"], at + 10 + k, make.number(-1.0 if count < 8 else 1.0))
                 count += 1
         for stamp, parent, child, pose in transforms:

@@ -69,6 +69,12 @@ def test_format_without_a_codec_is_png_as_older_releases_write_it(form: str) -> 
     np.testing.assert_allclose(got, [[0.007]], rtol=1e-6)
 
 
+@pytest.mark.parametrize("form", ["16UC1; png compressed ", "16UC1; png"])
+def test_plain_png_of_millimetres_is_lossless_and_read(form: str) -> None:
+    depth = ragged_depth()
+    np.testing.assert_allclose(depth_to_metres(message(png16(depth), form)), depth * 0.001, rtol=1e-6)
+
+
 @needs_kinect
 @pytest.mark.parametrize("codec", CODECS)
 def test_real_depth_comes_back_whole(codec: str) -> None:

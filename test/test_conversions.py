@@ -16,7 +16,7 @@ from PIL import Image as Picture
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from mvla_pruned_ros.messages import decode, layouts
+from mvla_pruned_ros.messages import calibration, decode, layouts
 from mvla_pruned_ros.messages.layouts import ConversionError
 from mvla_pruned_ros.node.ros_messages import ENCODER
 from mvla_pruned_ros.observation.builder import cloud_to_points
@@ -245,35 +245,35 @@ def test_kept_points_come_back_as_they_were_sent() -> None:
 
 
 def test_pixel_centres_move_by_half_a_pixel() -> None:
-    model = decode.camera_model(camera_info(), 640, 480, np.eye(4))
+    model = calibration.camera_model(camera_info(), 640, 480, np.eye(4))
     assert (model.fx, model.fy, model.cx, model.cy) == (600, 610, 320, 240)
 
 
 def test_intrinsics_are_rescaled_to_the_image() -> None:
-    model = decode.camera_model(camera_info(), 320, 240, np.eye(4))
+    model = calibration.camera_model(camera_info(), 320, 240, np.eye(4))
     assert (model.width, model.height) == (320, 240)
     assert (model.fx, model.fy, model.cx, model.cy) == (300, 305, 160, 120)
 
 
 def test_with_distortion_the_rectified_intrinsics_count() -> None:
-    model = decode.camera_model(camera_info(d=[0.1, 0, 0, 0, 0.0]), 640, 480, np.eye(4))
+    model = calibration.camera_model(camera_info(d=[0.1, 0, 0, 0, 0.0]), 640, 480, np.eye(4))
     assert (model.fx, model.fy, model.cx, model.cy) == (500, 510, 300.5, 200.5)
 
 
 def test_region_of_interest_moves_the_centre() -> None:
     info = camera_info()
     info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height = 80, 0, 480, 480
-    model = decode.camera_model(info, 240, 240, np.eye(4))
+    model = calibration.camera_model(info, 240, 240, np.eye(4))
     assert (model.fx, model.cx, model.cy) == (300, 120, 120)
 
 
 def test_cropped_image_and_uncalibrated_camera_are_refused() -> None:
     with pytest.raises(ConversionError, match="640 x 360.*640 x 480"):
-        decode.camera_model(camera_info(), 640, 360, np.eye(4))
+        calibration.camera_model(camera_info(), 640, 360, np.eye(4))
     with pytest.raises(ConversionError, match="not calibrated"):
-        decode.camera_model(camera_info(k=[0.0] * 9, p=[0.0] * 12), 640, 480, np.eye(4))
+        calibration.camera_model(camera_info(k=[0.0] * 9, p=[0.0] * 12), 640, 480, np.eye(4))
     with pytest.raises(ConversionError, match="not calibrated"):
-        decode.camera_model(CameraInfo(), 640, 480, np.eye(4))
+        calibration.camera_model(CameraInfo(), 640, 480, np.eye(4))
 
 
 def test_pose_in_another_frame_or_not_finite_is_refused() -> None:

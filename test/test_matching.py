@@ -103,6 +103,20 @@ def test_newest_complete_set_wins_and_older_images_are_counted(store: Synchroniz
     assert store.wait(TOLERANCE, 0.0) is None, "a set is used once"
 
 
+def test_what_an_image_lacks_is_named_with_the_distance(store: Synchronizer) -> None:
+    assert store.unmatched_reason(TOLERANCE) is None, "there is no image"
+    put(store, "image", 10_000)
+    assert store.unmatched_reason(TOLERANCE) == "nothing on /depth, nothing on /info"
+    for stamp in (700, 740):
+        put(store, "depth", stamp)
+    put(store, "camera_info", 1)
+    assert store.unmatched_reason(TOLERANCE) == (
+        "nearest /depth is 9.26 s away by its stamp, 60 ms are allowed (sync_tolerance_ms): are the clocks in step?"
+    )
+    put(store, "depth", 10_050)
+    assert store.unmatched_reason(TOLERANCE) is None
+
+
 @pytest.mark.parametrize(
     "stamp_ms, now_ms, cause",
     [(0, 1000, "zero stamp"), (1500, 1000, "stamp in the future"), (1000, 2000, "stale")],

@@ -20,7 +20,9 @@ NAME = "mvla_pruned_ros"
 # Import name: (name for pip, rosdep key). None: there is none, or none that is recent enough.
 THIRD_PARTY = {
     "PIL": ("pillow", "python3-pil"),
+    "backports": ("backports.zstd", None),
     "jinja2": ("jinja2", "python3-jinja2"),
+    "lz4": ("lz4", None),
     "metaworld": ("metaworld", None),
     "mujoco": ("mujoco", None),
     "numpy": ("numpy", "python3-numpy"),

@@ -99,6 +99,28 @@ def test_organised_and_unorganised_cloud_of_another_frame_are_the_same_points() 
     np.testing.assert_allclose(flat[:, 2], TABLE_M, atol=1e-5)
 
 
+def test_point_at_the_sensor_is_no_reading() -> None:
+    xyz = np.array([[0, 0, 0], [0, 0, 1], [0.1, 0, 0], [-0.0, 0, -0.0], [0, 0.2, 0]], np.float32)
+    points = points_of({"points": make.cloud("xyz", xyz, STAMP, LEFT)})
+    np.testing.assert_allclose(points, xyz[[1, 2, 4]] @ LEFT_POSE[:3, :3].T + LEFT_POSE[:3, 3], atol=1e-6)
+
+
+def test_joints_of_an_arm_are_never_taken_for_the_gripper() -> None:
+    joints = make.gripper(0.2, STAMP, BASE)
+    joints.name, joints.position = [*(f"joint{i}" for i in range(7)), "left", "right"], np.linspace(0.2, 0.9, 9)
+    cloud = make.cloud("xyz", np.ones((4, 3)), STAMP, BASE)
+    with pytest.raises(ConversionError, match=r"9 joints \(joint0, joint1, .*left, right\).*the gripper alone"):
+        points_of({"points": cloud, "gripper": joints})
+    joints.name, joints.position = [], np.array([0.2, 0.3])
+    with pytest.raises(ConversionError, match=r"2 joints \(without names\)"):
+        points_of({"points": cloud, "gripper": joints})
+    joints.name, joints.position = ["finger"], np.array([1.7])
+    with pytest.raises(ConversionError, match=r"opening is 1.7: .*scaled to 0"):
+        points_of({"points": cloud, "gripper": joints})
+    joints.position = np.array([0.25])
+    assert len(points_of({"points": cloud, "gripper": joints})) == 4
+
+
 def test_clouds_of_all_cameras_are_joined_in_the_base_frame() -> None:
     left = camera(320, 180, LEFT_POSE)
     parts = depth_parts("depth", camera(640, 360, DEPTH_POSE), DEPTH)

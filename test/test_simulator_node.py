@@ -28,7 +28,8 @@ from std_msgs.msg import Float64, String
 from std_srvs.srv import Trigger
 
 from mvla_pruned_ros.geometry.clouds import depth_to_points
-from mvla_pruned_ros.messages.decode import camera_model, depth_to_metres, image_to_rgb, stamp_ns
+from mvla_pruned_ros.messages.calibration import camera_model
+from mvla_pruned_ros.messages.decode import depth_to_metres, image_to_rgb, stamp_ns
 from mvla_pruned_ros.node.parameters import PRUNING, SPECS, Settings
 from mvla_pruned_ros.node.ros_messages import ENCODER
 from mvla_pruned_ros.observation.builder import cloud_to_points

@@ -49,7 +49,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_bag_gives_the_same_demonstrations_as_the_simulator(trained: Path) -> None:
     (index,) = (trained / "demonstrations").glob("*.json")
-    got = Demonstrations.load([index.parent / name for name in json.loads(index.read_text())])
+    got = Demonstrations.load([index.parent / name for name in json.loads(index.read_text())["files"]])
     config = MVLAConfig()
     episodes = [record_episode(robot_of(TASK, config.image_size), seed, config, noisy=seed % 2 == 1) for seed in SEEDS]
     assert all(episode is not None for episode in episodes)

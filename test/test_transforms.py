@@ -89,8 +89,13 @@ def test_nothing_is_made_up(tree: TransformTree) -> None:
     tree.add([broken], True)
     with pytest.raises(TransformError, match="from 'hand'"):
         tree.lookup("base", "hand", S)
+
+
+def test_second_parent_matters_to_the_frames_below_it_alone(tree: TransformTree) -> None:
+    tree.add([transform(S, "world", "wrist", pose(0, 0, 0))], False)
     with pytest.raises(ValueError, match="'wrist' has two parents, 'base' and 'world'"):
-        tree.add([transform(S, "world", "wrist", pose(0, 0, 0))], False)
+        tree.lookup("base", "camera", S)
+    np.testing.assert_allclose(tree.lookup("lamp", "base", 0), pose(0, 0, -2), atol=1e-12)
 
 
 @pytest.fixture

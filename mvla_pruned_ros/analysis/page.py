@@ -32,6 +32,7 @@ def draw_page(numbers: dict[str, Any], calls: Sequence[Call], sets: Sequence[np.
     parts = [
         *_against_the_paper(numbers),
         *_plots(numbers),
+        *([section("Not used", not_used)] if (not_used := _not_used(numbers)) else []),
         section(
             "Pictures",
             "Attention on image patches, attention on point groups (both dark to bright, brightest from four times the "
@@ -40,6 +41,12 @@ def draw_page(numbers: dict[str, Any], calls: Sequence[Call], sets: Sequence[np.
         *(_picture(numbers, calls, sets, i) for i in shown(numbers)),
     ]
     return page(f"Salience of {numbers['recording']}", parts, note=note)
+
+
+def _not_used(numbers: dict[str, Any]) -> str:
+    """Pictures of a bag that no call was made for; empty when there were none, and for a simulated episode."""
+    found = numbers.get("not_used") or {"reasons": {}}
+    return " ".join(f"{n} of {found['of']} pictures: {reason}." for reason, n in found["reasons"].items())
 
 
 def shown(numbers: dict[str, Any]) -> list[int]:

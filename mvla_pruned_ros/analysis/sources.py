@@ -30,7 +30,7 @@ def simulated_calls(robot: Any, policy: Policy, seed: int) -> Iterator[Call]:
 def bag_calls(frames: BagFrames, policy: Policy) -> Iterator[Call]:
     """What the unpruned policy answers to the frames of a bag; nothing moves.
 
-    Frames that cannot be acted on (too few points) are left out.
+    Frames that cannot be acted on (too few points) are left out, and ``frames`` counts them.
 
     Raises:
         ValueError: no frame can be used, or the policy does not know the instruction.
@@ -43,6 +43,7 @@ def bag_calls(frames: BagFrames, policy: Policy) -> Iterator[Call]:
             runtime.reset()
         try:
             runtime.infer(frame.observation)
-        except NotReadyError:
+        except NotReadyError as error:
+            frames.refuse("not ready: too few points", str(error))
             continue
         yield from runtime.take()

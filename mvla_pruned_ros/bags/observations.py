@@ -1,12 +1,13 @@
 """Observations and recorded commands of a bag, in the order they were recorded, as the policy node would see them.
 
-One pass, nothing but the newest messages in memory. Conversion and matching are those of the node (``messages``,
-``observation``); where the node takes the newest image that is complete, every complete image is taken here.
+One pass, nothing but about a second of messages in memory. Conversion and matching are those of the node (``messages``,
+``observation``); where the node takes the newest image that is complete, every complete image is taken here. And a bag
+can look ahead: an image gets the partner nearest to it, though it was recorded up to ``AHEAD_NS`` later.
 """
 
 from __future__ import annotations
 
-import math
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,13 +17,18 @@ import numpy as np
 from ..messages.decode import ConversionError, gripper_opening, stamp_ns
 from ..observation.builder import ObservationBuilder
 from ..observation.frames import TransformError
+from ..observation.reasons import Reasons
 from ..observation.streams import is_camera_info, is_cloud
 from ..observation.synchronizer import MatchedMessages, Synchronizer
 from ..types import Observation
-from .reader import Bag
+from .reader import Bag, DamagedMessageError
 from .setup import TRANSFORMS, BagSetup
 from .tf_tree import TransformTree
 
+AHEAD_NS = 500_000_000  # recorded time that is read ahead: drivers of depth cameras deliver late
+KEPT_S = 1.0  # recorded time from when a message was read
+UNMATCHED = "image: superseded or unmatched"
+STILL_RAD_S = 1e-3
 CLOCK_JUMP_NS = 1_000_000_000  # a stamp that lies back by more begins an episode
 
 
@@ -63,13 +69,23 @@ class BagSignal:
     value: np.ndarray
 
 
+@dataclass(frozen=True)
+class _Held:
+    """A message that was read ahead and has not been handled yet."""
+
+    topic: str
+    offset_ns: int
+    message: Any
+
+
 class BagFrames:
     """Iterate once.
 
     Attributes:
         roles: role -> topic of what is read.
         images: how many pictures the bag has, at least as many as frames will come.
-        drops: cause -> count of messages and pictures that were not used, complete after the iteration.
+        drops: cause -> count of messages and pictures that were not used. unused: why pictures were not. Both complete
+            after the iteration.
     """
 
     def __init__(self, bag: Bag, setup: BagSetup, signals: bool = False) -> None:
@@ -88,16 +104,24 @@ class BagFrames:
         for role, topic in self.roles.items():
             if role not in TRANSFORMS:
                 self._names.setdefault(topic, []).append(role)
-        self._now = 0.0
         streams = {role: topic for role, topic in self.roles.items() if is_stream(role)}
         infos = tuple(filter(is_camera_info, streams))
-        self._store = Synchronizer(streams, unstamped=infos, clock=lambda: self._now)
+        self._tolerance_ns = round(setup.sync_tolerance_ms * 1e6)
+        self._now = 0.0  # recorded time, seconds, of what was read
+        self._store = Synchronizer(streams, unstamped=infos, clock=lambda: self._now, kept_s=KEPT_S)
         self.drops = self._store.drops
-        self._refused, self._taken = "", 0
+        self.unused = Reasons()
+        self._taken = 0
         self._episode, self._begins = 0, True
         self._instruction = setup.instruction
-        self._newest: dict[str, int] = {}
+        self._newest: dict[str, int] = {}  # stamps of what was handled
+        self._newest_ahead: dict[str, int] = {}  # of what was read
         self._camera_infos: dict[str, Any] = {}
+
+    def refuse(self, cause: str, reason: str) -> None:
+        """Count a picture that was not used. cause: in ``drops``. reason: in words that say what to do."""
+        self.drops[cause] += 1
+        self.unused.add(reason)
 
     def __iter__(self) -> Iterator[BagFrame | BagSignal]:
         count = 0
@@ -106,38 +130,77 @@ class BagFrames:
             yield event
         if not count:
             causes = "; ".join(f"{cause}: {number}" for cause, number in sorted(self.drops.items())) or "no picture"
-            last = f"; the last message was refused because: {self._refused}" if self._refused else ""
-            raise ValueError(f"no frame of {self._bag.folder} can be used: {causes}{last}")
+            why = self.unused.sentence(self.images)
+            raise ValueError(f"no frame of {self._bag.folder} can be used: {causes}" + (f"; {why}" if why else ""))
 
     def _events(self) -> Iterator[BagFrame | BagSignal]:
+        """What belongs to a picture is read ahead, everything else handled in the order it was recorded."""
         if self._setup.from_tf:  # first of all: the one that belongs to a picture is often recorded after it
             self._builder = ObservationBuilder(replace(self._setup.frames(), lookup=self._transforms().lookup))
+        held: deque[_Held] = deque()
         for raw in self._bag.messages(set(self._names)):
+            while held and held[0].offset_ns < raw.offset_ns - AHEAD_NS:
+                yield from self._handle(held.popleft())
             self._now = raw.offset_ns * 1e-9
-            yield from self._complete()  # pictures that have waited long enough by now
-            message = self._bag.decode(raw)
-            for role in self._names[raw.topic]:
-                if role == "instruction":
-                    self._instruct(message.data)
-                    continue
-                stamp = stamp_ns(message.header) if hasattr(message, "header") else None
-                if stamp is not None and is_stream(role):
-                    self._put(role, message, stamp)
-                if self._signals and (signal := self._signal(role, message, stamp)):
-                    yield signal
-                yield from self._complete()
-        self._now = math.inf
-        yield from self._complete()
-        causes = sum(count for cause, count in self.drops.items() if cause.startswith("image: "))
-        left = self._store.frames_received - self._taken - causes
+            try:
+                message = self._bag.decode(raw)
+            except DamagedMessageError as error:
+                self._count_damage(raw.topic, str(error))
+                continue
+            if self._clock_jumps(raw.topic, message):
+                while held:
+                    yield from self._handle(held.popleft())
+                self._forget()
+            self._put_ahead(raw.topic, message)
+            held.append(_Held(raw.topic, raw.offset_ns, message))
+        while held:
+            yield from self._handle(held.popleft())
+        self._end()
+
+    def _handle(self, one: _Held) -> Iterator[BagFrame | BagSignal]:
+        message = one.message
+        for role in self._names[one.topic]:
+            if role == "instruction":
+                self._instruct(message.data)
+                continue
+            stamp = stamp_ns(message.header) if hasattr(message, "header") else None
+            if stamp is not None and is_stream(role):
+                if is_camera_info(role):
+                    self._put_info(role, message)
+                elif role == "image":
+                    self._store.put(role, message, stamp, 0)
+                self._newest[role] = max(stamp, self._newest.get(role, stamp))
+            if self._signals and (signal := self._signal(role, message, stamp)):
+                yield signal
+            yield from self._complete()
+
+    def _end(self) -> None:
+        """Count what never became a frame."""
+        self._store.end()
+        self.unused.update(self._store.unmatched)
+        topic = self.roles["image"]
+        causes = {cause: count for cause, count in self.drops.items() if cause.startswith("image: ")}
+        left = self._store.frames_received - self._taken - sum(causes.values())
+        for cause, count in causes.items():
+            if cause != UNMATCHED:
+                self.unused.add(f"{topic} has a stamp that cannot be used: {cause.removeprefix('image: ')}", count)
         if left > 0:
-            self.drops["image: superseded or unmatched"] += left
+            self.drops[UNMATCHED] += left
+        self.drops.update(self._bag.lost)
+
+    def _count_damage(self, topic: str, reason: str) -> None:
+        self.drops[f"{topic}: damaged"] += 1
+        if topic == self.roles["image"]:
+            self.unused.add(reason)
 
     def _transforms(self) -> TransformTree:
         tree = TransformTree()
         names = {topic: role for role, topic in self.roles.items() if role in TRANSFORMS}
         for raw in self._bag.messages(set(names)):
-            tree.add(self._bag.decode(raw).transforms, static=names[raw.topic] == "tf_static")
+            try:
+                tree.add(self._bag.decode(raw).transforms, static=names[raw.topic] == "tf_static")
+            except DamagedMessageError as error:
+                self._count_damage(raw.topic, str(error))
         return tree
 
     def _instruct(self, words: str) -> None:
@@ -149,24 +212,42 @@ class BagFrames:
         if not self._begins:  # nothing has been seen of this one yet otherwise
             self._episode, self._begins = self._episode + 1, True
 
-    def _put(self, role: str, message: Any, stamp: int) -> None:
-        if not is_camera_info(role):
-            if stamp < self._newest.get(role, stamp) - CLOCK_JUMP_NS:
-                self.drops["clock jump: all that waited"] += 1
-                self._store.flush()
-                self._newest.clear()
-                self._begin()
-                for name, info in self._camera_infos.items():  # a driver may publish it once
-                    self._store.put(name, info, 0, 0)
-            self._newest[role] = max(stamp, self._newest.get(role, stamp))
-        else:
-            self._camera_infos[role] = message
-        self._store.put(role, message, stamp, 0)
+    def _clock_jumps(self, topic: str, message: Any) -> bool:
+        """Whether the stamp of a message that was read lies far behind one of its stream."""
+        for role in self._names[topic]:
+            if is_stream(role) and not is_camera_info(role):
+                stamp, newest = stamp_ns(message.header), self._newest_ahead
+                if stamp < newest.get(role, stamp) - CLOCK_JUMP_NS:
+                    return True
+                newest[role] = max(stamp, newest.get(role, stamp))
+        return False
+
+    def _forget(self) -> None:
+        self.drops["clock jump: all that waited"] += 1
+        self._store.flush()
+        self._newest.clear()
+        self._newest_ahead.clear()
+        self._begin()
+        for role, info in self._camera_infos.items():  # a driver may publish it once
+            self._store.put(role, info, 0, 0)
+
+    def _put_ahead(self, topic: str, message: Any) -> None:
+        """To the synchronizer what belongs to pictures that were recorded before it, too."""
+        for role in self._names[topic]:
+            if is_camera_info(role) and role not in self._camera_infos:
+                self._put_info(role, message)
+            elif is_stream(role) and role != "image" and not is_camera_info(role):
+                self._store.put(role, message, stamp_ns(message.header), 0)
+
+    def _put_info(self, role: str, message: Any) -> None:
+        self._camera_infos[role] = message
+        self._store.put(role, message, 0, 0)
 
     def _signal(self, role: str, message: Any, stamp: int | None) -> BagSignal | None:
         if role == "twist":
-            linear = (message.twist if stamp is not None else message).linear
-            value = np.array([linear.x, linear.y, linear.z])
+            value = self._velocity(message, stamp is not None)
+        elif role == "ee_pose" and message.header.frame_id != self._setup.base_frame:
+            return None  # counted with its frame
         elif role == "gripper_command":
             value = np.clip([message.data], -1.0, 1.0)
         elif role == "ee_pose":
@@ -179,6 +260,8 @@ class BagFrames:
                 return None
         else:
             return None
+        if value is None:
+            return None
         if not stamp:
             stamp = max((self._newest[r] for r in ("twist", "ee_pose", "gripper") if r in self._newest), default=0)
         elif role == "twist":
@@ -188,9 +271,22 @@ class BagFrames:
             return None
         return BagSignal(role, self._episode, stamp, value)
 
+    def _velocity(self, message: Any, stamped: bool) -> np.ndarray | None:
+        """(3,) m/s in the base frame; None, and counted, when a twist is in another."""
+        base = self._setup.base_frame
+        frame = message.header.frame_id if stamped else base
+        if frame and frame != base:
+            self.drops[f"twist: in frame {frame!r}: publish it in {base!r} or set base_frame"] += 1
+            return None
+        twist = message.twist if stamped else message
+        linear, angular = twist.linear, twist.angular
+        if max(abs(angular.x), abs(angular.y), abs(angular.z)) > STILL_RAD_S:
+            self.drops["twist: angular velocity is not learned, its linear part is"] += 1
+        return np.array([linear.x, linear.y, linear.z])
+
     def _complete(self) -> Iterator[BagFrame]:
         """What has become complete."""
-        while (matched := self._store.take(round(self._setup.sync_tolerance_ms * 1e6))) is not None:
+        while (matched := self._store.take(self._tolerance_ns)) is not None:
             self._taken += 1
             observation = self._observe(matched)
             if observation is not None:
@@ -199,12 +295,11 @@ class BagFrames:
 
     def _observe(self, matched: MatchedMessages) -> Observation | None:
         if not self._instruction:
-            self.drops["before the first instruction"] += 1
+            self.refuse("before the first instruction", "before the first instruction (--instruction gives one)")
             return None
         try:
             observation = self._builder.build(matched, self._instruction)
         except ConversionError as error:
-            self.drops["no transform" if isinstance(error, TransformError) else "malformed"] += 1
-            self._refused = str(error)
+            self.refuse("no transform" if isinstance(error, TransformError) else "malformed", str(error))
             return None
         return with_own_image(observation)

@@ -185,7 +185,7 @@ class BagSetup:
             if bag.types[topic] not in types_of(role):
                 raise ValueError(
                     f"{topic} in {bag.folder} has type {bag.types[topic]}, but {role} takes "
-                    f"{' or '.join(types_of(role))}"
+                    f"{' or '.join(types_of(role))}: name another topic with --remap {role}:=TOPIC"
                 )
         return roles
 

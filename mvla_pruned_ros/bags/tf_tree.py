@@ -15,10 +15,11 @@ from ..observation.frames import TransformError
 
 @dataclass
 class _Edge:
-    """Poses of one frame in its parent, by stamp; ``static`` ones hold for all time."""
+    """Poses of one frame in its parent, by stamp; ``static`` ones hold for all time. second: parent that came later."""
 
     parent: str
     static: bool
+    second: str = ""
     stamps_ns: array[int] = field(default_factory=lambda: array("q"))
     poses: array[float] = field(default_factory=lambda: array("d"))  # seven a stamp: x y z, quaternion x y z w
     _sorted: tuple[np.ndarray, np.ndarray] = field(default_factory=lambda: (np.zeros(0), np.zeros((0, 7))))
@@ -63,11 +64,7 @@ class TransformTree:
         self._edges: dict[str, _Edge] = {}
 
     def add(self, transforms: Iterable[Any], static: bool) -> None:
-        """geometry_msgs/TransformStamped of ``/tf`` or ``/tf_static``; those that are not finite are left out.
-
-        Raises:
-            ValueError: a frame with two parents: which of them holds when is not followed.
-        """
+        """geometry_msgs/TransformStamped of ``/tf`` or ``/tf_static``; those that are not finite are left out."""
         for one in transforms:
             t, q = one.transform.translation, one.transform.rotation
             numbers = [t.x, t.y, t.z, q.x, q.y, q.z, q.w]
@@ -76,7 +73,8 @@ class TransformTree:
             parent, child = one.header.frame_id, one.child_frame_id
             edge = self._edges.setdefault(child, _Edge(parent, static))
             if edge.parent != parent:
-                raise ValueError(f"tf: frame {child!r} has two parents, {edge.parent!r} and {parent!r}")
+                edge.second = parent
+                continue
             edge.stamps_ns.append(one.header.stamp.sec * 1_000_000_000 + one.header.stamp.nanosec)
             edge.poses.extend(numbers)
 
@@ -85,6 +83,7 @@ class TransformTree:
 
         Raises:
             TransformError: a frame is missing, the two are not connected, or not at that time.
+            ValueError: a frame between them has two parents: which of them holds when is not followed.
         """
         up = self._to_root(source)
         down = self._to_root(target)
@@ -106,5 +105,8 @@ class TransformTree:
         """(4, 4) of one frame after the other, each in its parent."""
         pose = np.eye(4)
         for frame in frames:
-            pose = self._edges[frame].at(stamp_ns, frame) @ pose
+            edge = self._edges[frame]
+            if edge.second:
+                raise ValueError(f"tf: frame {frame!r} has two parents, {edge.parent!r} and {edge.second!r}")
+            pose = edge.at(stamp_ns, frame) @ pose
         return pose

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..sim.tasks import TASKS, task_named
-from .bag_options import add_bag_arguments, bag_setup
+from .bag_options import add_bag_arguments, bag_setup, print_unused
 
 if TYPE_CHECKING:
     from ..analysis.recording import Call
+    from ..bags.observations import BagFrames
     from ..policy.base import Policy
 
 SUMMARY = "2D and 3D salience of a recording: page and numbers"
@@ -70,18 +71,26 @@ def run(args: argparse.Namespace) -> int:
         policy = model.load(args.device)
         if args.bag:
             with Bag(args.bag) as bag:
-                name, total, source = _bag(args, bag, policy)
-                calls = _collect(source, total, args.calls, progress, bar)
+                name, frames, source = _bag(args, bag, policy)
+                calls = _collect(source, frames.images, args.calls, progress, bar)
+                not_used = frames.unused.report(frames.images)
+            if not calls:
+                raise ValueError(f"no frame of {name} could be acted on: {frames.unused.sentence(frames.images)}")
         else:
             name, total, source = _episode(args, policy)
-            calls = _collect(source, total, args.calls, progress, bar)
-    numbers = {"recording": name, "policy": args.policy, "device": policy.device_name, **analyse(calls, config)}
+            calls, not_used = _collect(source, total, args.calls, progress, bar), None
+    numbers = {
+        "recording": name, "policy": args.policy, "device": policy.device_name, "not_used": not_used,
+        **analyse(calls, config),
+    }  # fmt: skip
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "analysis.json").write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n")
     page = args.out / "analysis.html"
     page.write_text(draw_page(numbers, calls, [sets_of(call, config) for call in calls]), encoding="utf-8")
     console.print(_table(numbers))
     console.print(_sets_table(numbers))
+    if not_used is not None:
+        print_unused(console, not_used, dict(frames.drops))
     console.print(f"wrote {page} (open it in a browser) and {args.out / 'analysis.json'}")
     return 0
 
@@ -104,13 +113,13 @@ def _check(args: argparse.Namespace) -> None:
         raise ValueError(f"--out {args.out} is a file: give a folder")
 
 
-def _bag(args: argparse.Namespace, bag: Any, policy: Policy) -> tuple[str, int, Iterator[Call]]:
-    """What it is called, at most how many calls come, and the calls."""
+def _bag(args: argparse.Namespace, bag: Any, policy: Policy) -> tuple[str, BagFrames, Iterator[Call]]:
+    """What it is called, its frames, and the calls."""
     from ..analysis.sources import bag_calls
     from ..bags.observations import BagFrames
 
     frames = BagFrames(bag, bag_setup(args))
-    return str(bag.folder), frames.images, bag_calls(frames, policy)
+    return str(bag.folder), frames, bag_calls(frames, policy)
 
 
 def _episode(args: argparse.Namespace, policy: Policy) -> tuple[str, int, Iterator[Call]]:

@@ -94,6 +94,17 @@ def bag_setup(args: argparse.Namespace) -> BagSetup:
     return setup
 
 
+def print_unused(console: Any, not_used: dict[str, Any], drops: dict[str, int]) -> None:
+    """What of a bag was not used, and why; nothing when all was."""
+    from rich.text import Text
+
+    for reason, count in not_used["reasons"].items():
+        console.print(Text(f"{count} of {not_used['of']} pictures not used: {reason}"), soft_wrap=True)
+    for cause, count in drops.items():
+        if ": " in cause and not cause.startswith(("image: ", "not ready: ")):  # other streams'
+            console.print(Text(f"{count} x {cause}"), soft_wrap=True)
+
+
 def _number(text: str) -> float:
     try:
         return float(text)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from ..configuration.reader import with_words
 from ..pruning.methods import check_method
-from .bag_options import add_bag_arguments, bag_setup
+from .bag_options import add_bag_arguments, bag_setup, print_unused
 from .options import add_policy_arguments
 
 SUMMARY = "a bag through the policy, pruned beside unpruned"
@@ -125,6 +125,7 @@ def _offline(args: argparse.Namespace) -> int:
                 on_frame=lambda done, total: progress.update(bar, completed=done, total=total),
             )  # fmt: skip
     console.print(_table(numbers, timings))
+    print_unused(console, numbers["not_used"], numbers["drops"])
     if timings["times_real_time"]:
         console.print(f"{timings['times_real_time']:.2f} x as fast as it was recorded")
     console.print(f"wrote {args.out / 'replay.html'} (open it in a browser), replay.json, frames.jsonl, timings.json")

@@ -15,12 +15,13 @@ docs/your_own_robot.md shows the whole way.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .bag_options import BAG_OPTIONS, add_bag_arguments, bag_setup
+from .bag_options import BAG_OPTIONS, add_bag_arguments, bag_setup, print_unused
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -135,11 +136,19 @@ def _policy(args: argparse.Namespace, recipe: Recipe) -> MVLAConfig:
 
 def _from_bags(args: argparse.Namespace, recipe: Recipe, config: MVLAConfig, console: Console) -> list[Path]:
     from ..training.from_bags import convert_bags
+    from ..training.learning_curve import BAGS
 
-    def told(bag: Any, source: str, frames: int, drops: Any) -> None:
-        console.print(f"  {bag}: {frames} frames, {source}; not used: {drops or 'none'}")
+    reports: dict[str, Any] = {}
 
-    return convert_bags(args.bag, bag_setup(args), config, _data_folder(args), args.most_hz, told)
+    def told(bag: Path, report: dict[str, Any]) -> None:
+        console.print(f"  {bag}: {report['frames']} frames, {report['actions']}")
+        print_unused(console, report["not_used"], report["drops"])
+        reports[str(bag)] = report
+
+    paths = convert_bags(args.bag, bag_setup(args), config, _data_folder(args), args.most_hz, told)
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / BAGS).write_text(json.dumps(reports, indent=1) + "\n")
+    return paths
 
 
 def _from_experts(args: argparse.Namespace, recipe: Recipe, config: MVLAConfig, console: Console) -> list[Path]:

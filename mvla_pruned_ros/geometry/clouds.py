@@ -62,6 +62,19 @@ def crop(points: np.ndarray, lower: tuple[float, ...], upper: tuple[float, ...])
     return axes.compress(inside, 1).T
 
 
+def whereabouts(points: np.ndarray) -> str:
+    """Where (N, 3) points lie, in words: how many, median, and the box around all but the outermost hundredths."""
+    if not len(points):
+        return "the cloud has no point"
+    some = points[:: max(1, len(points) // 10_000)]  # are enough
+    low, middle, high = np.percentile(some, [1, 50, 99], axis=0)
+
+    def text(xyz: np.ndarray) -> str:
+        return "(" + ", ".join(f"{value:.2f}" for value in xyz) + ")"
+
+    return f"{len(points)} points of the cloud lie around {text(middle)}, from {text(low)} to {text(high)} m"
+
+
 def voxel_grid(points: np.ndarray, voxel_size: float) -> np.ndarray:
     """Thin a cloud to one point (the mean) per occupied voxel.
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from .. import _lazily
 
 _HOMES = {
-    "decode": ("camera_model", "cloud_planes", "compressed_to_rgb", "depth_to_metres", "image_to_rgb", "stamp_ns"),
+    "calibration": ("camera_model",),
+    "decode": ("cloud_planes", "compressed_to_rgb", "depth_to_metres", "image_to_rgb", "stamp_ns"),
     "encode": ("Encoder",),
     "layouts": ("ConversionError",),
 }
@@ -23,7 +24,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from .decode import camera_model, cloud_planes, compressed_to_rgb, depth_to_metres, image_to_rgb, stamp_ns
+    from .calibration import camera_model
+    from .decode import cloud_planes, compressed_to_rgb, depth_to_metres, image_to_rgb, stamp_ns
     from .encode import Encoder
     from .layouts import ConversionError
 else:

@@ -3,6 +3,9 @@
 A sensor_msgs/CompressedImage whose data are 12 bytes of header (int32 format, float32 A, float32 B, little-endian) and
 (H, W) values of 16 bits as PNG or RVL. Of a 16UC1 image they are millimetres; of a 32FC1 image inverse depth in steps,
 metres = A / (value - B). 0 is no reading. (compressed_depth_image_transport/src/codec.cpp)
+
+The transport ``compressed`` makes a plain PNG of a 16UC1 image, without a header ("16UC1; png compressed"). It loses
+nothing either.
 """
 
 from __future__ import annotations
@@ -33,8 +36,10 @@ def compressed_depth_values(message: Any) -> tuple[np.ndarray, float | None, flo
     Raises:
         ConversionError: another format, or data that cannot be decoded.
     """
-    kind, codec = _format_of(message.format)
     data = bytes(message.data)
+    kind, codec = _format_of(message.format)
+    if codec == "plain png":
+        return _png(data), None, 0.0
     if len(data) <= HEADER.size:
         raise ConversionError(f"compressed depth has {len(data)} bytes: not even the header of {HEADER.size} is whole")
     _, a, b = HEADER.unpack_from(data)
@@ -50,10 +55,13 @@ def _format_of(text: str) -> tuple[str, str]:
     """Kind and codec, of "16UC1; compressedDepth png" and what older releases write: without the codec it is png."""
     kind, _, rest = (part.strip() for part in text.partition(";"))
     words = rest.split()
+    if kind == "16UC1" and words[:1] == ["png"]:
+        return kind, "plain png"
     if kind not in KINDS or (words and words[0] != "compressedDepth"):
+        lossy = "; a lossy format blurs edges into points that are not there" if "jpeg" in text or "jpg" in text else ""
         raise ConversionError(
             f"depth image has format {text!r}: compressedDepth of {' or '.join(KINDS)} is expected, as "
-            "'16UC1; compressedDepth png'; lossy formats blur edges into points that are not there"
+            f"'16UC1; compressedDepth png', or '16UC1; png compressed'{lossy}"
         )
     codec = words[1] if len(words) > 1 else "png"
     if codec not in CODECS:

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from PIL import Image as Picture
 
-from ..types import CameraModel
 from . import layouts as message_bytes
 from .compressed_depth import compressed_depth_values
 from .layouts import FLOAT32, FLOAT64, LAYOUTS, POINT_TYPES, ConversionError
@@ -27,9 +26,7 @@ _installed_read_points: Callable[..., np.ndarray] | None = None
 COLOUR_ENCODINGS = ("rgb8", "bgr8", "rgba8", "bgra8", "mono8")
 DEPTH_ENCODINGS = ("32FC1", "16UC1")
 MILLIMETRE = np.float32(0.001)  # REP-118: 16UC1 depth is in millimetres
-ASPECT_TOLERANCE = 0.01
 FARTHEST_M = np.float32(1e6)  # finite numbers beyond it are no readings, and would overflow in what follows
-FOCAL_PX = (0.1, 1e6)
 GRIPPER_SLACK = 0.1  # how far beyond 0..1 an opening may lie by calibration
 
 
@@ -102,7 +99,8 @@ def compressed_to_rgb(message: Any) -> np.ndarray:
 def cloud_planes(message: Any) -> np.ndarray:
     """(3, N) float32 x, y, z of the finite points, in the cloud's own frame, metres.
 
-    The rows of an organised cloud come one after the other.
+    The rows of an organised cloud come one after the other. A point at the origin is no reading: that is how drivers
+    without NaN write one.
 
     Raises:
         ConversionError: fields x, y, z missing or not floats, or size, steps and length disagree.
@@ -111,43 +109,10 @@ def cloud_planes(message: Any) -> np.ndarray:
     valid = np.ones(planes.shape[1], bool)
     for plane in planes:
         valid &= np.abs(plane) < FARTHEST_M  # false for NaN
+    at_sensor = planes[2] == 0
+    if at_sensor.any():
+        valid &= ~(at_sensor & (planes[0] == 0) & (planes[1] == 0))
     return planes if valid.all() else planes.compress(valid, 1)
-
-
-def camera_model(message: Any, width: int, height: int, base_from_camera: np.ndarray) -> CameraModel:
-    """Model of the camera for its image of ``width`` x ``height`` pixels, rescaled when the info is for another size.
-
-    The image must be rectified or free of distortion: with distortion coefficients the rectified intrinsics (P) are
-    taken, without them K. CameraInfo puts the centre of a pixel at whole numbers, CameraModel at + 0.5.
-
-    Raises:
-        ConversionError: no intrinsics, or the two sizes differ in shape (a cropped image).
-    """
-    if message.width < 1 or message.height < 1:
-        raise ConversionError(f"camera info has size {message.width} x {message.height}: the camera is not calibrated")
-    p = message.p
-    if any(abs(d) > 1e-9 for d in message.d) and p[0] > 0 and p[5] > 0:
-        fx, fy, cx, cy = p[0], p[5], p[2], p[6]
-    else:
-        fx, fy, cx, cy = message.k[0], message.k[4], message.k[2], message.k[5]
-    if not all(FOCAL_PX[0] <= f <= FOCAL_PX[1] for f in (fx, fy)) or not all(abs(c) < FOCAL_PX[1] for c in (cx, cy)):
-        raise ConversionError(
-            f"camera info has focal lengths {fx:g}, {fy:g} and centre {cx:g}, {cy:g} in pixels: the camera is not "
-            "calibrated"
-        )
-    roi, size = message.roi, (message.width, message.height)
-    if roi.width and roi.height and (roi.width, roi.height) != size:
-        cx, cy, size = cx - roi.x_offset, cy - roi.y_offset, (roi.width, roi.height)
-    if abs(width / height * size[1] / size[0] - 1) > ASPECT_TOLERANCE:
-        raise ConversionError(
-            f"image is {width} x {height}, camera info is for {size[0]} x {size[1]}: sizes of another shape cannot be "
-            "matched by rescaling; publish the camera info of this image"
-        )
-    try:
-        model = CameraModel(size[0], size[1], fx, fy, cx + 0.5, cy + 0.5, base_from_camera)
-    except ValueError as error:
-        raise ConversionError(f"camera info: {error}; the camera is not calibrated") from error
-    return model if size == (width, height) else model.resized(width, height)
 
 
 def pose_to_position(message: Any, base_frame: str) -> np.ndarray:
@@ -164,9 +129,20 @@ def pose_to_position(message: Any, base_frame: str) -> np.ndarray:
 
 
 def gripper_opening(message: Any) -> float:
-    """Opening, 0 closed to 1 open. Raises ConversionError without a position or far outside that range."""
-    if len(message.position) < 1:
+    """Opening, 0 closed to 1 open.
+
+    Raises:
+        ConversionError: no position, those of several joints, or far outside that range.
+    """
+    count, names = len(message.position), ", ".join(message.name)
+    if count < 1:
         raise ConversionError("gripper state has no position: position[0] must be the opening, 0 to 1")
+    if count > 1 or len(message.name) > 1:
+        raise ConversionError(
+            f"gripper state has {max(count, len(message.name))} joints ({names or 'without names'}): which is the "
+            "gripper is not known; publish a JointState with the gripper alone, its position scaled to 0 (closed) to 1 "
+            "(open)"
+        )
     opening = float(message.position[0])
     if not -GRIPPER_SLACK <= opening <= 1 + GRIPPER_SLACK:
         raise ConversionError(f"gripper opening is {opening}: position[0] must be scaled to 0 (closed) to 1 (open)")

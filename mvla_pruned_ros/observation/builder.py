@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..geometry.clouds import depth_to_points
+from ..messages.calibration import camera_model
 from ..messages.decode import (
-    camera_model,
     cloud_planes,
     compressed_to_rgb,
     depth_to_metres,
@@ -66,6 +66,7 @@ def observation_of(
     """
     compressed = hasattr(messages["image"], "format")
     image = (compressed_to_rgb if compressed else image_to_rgb)(messages["image"])
+    _check_frames(messages["image"], messages["camera_info"], frames)
     pose = frames.pose(frames.camera, stamp, "colour image")
     camera = camera_model(messages["camera_info"], image.shape[1], image.shape[0], pose)
     points = points_of(messages, frames) if points is None else points
@@ -93,10 +94,33 @@ def _cloud_points(name: str, messages: Mapping[str, Any], frames: Frames) -> np.
                 "camera_frame and extrinsics.*, or depth_registered to false"
             )
         info = messages["camera_info"]
+    else:
+        _check_info(message, info, "depth image")
     depth = depth_to_metres(message)
     height, width = depth.shape
     pose = frames.pose(frame, stamp_ns(message.header), "depth image")
     return depth_to_points(depth, camera_model(info, width, height, pose))
+
+
+def _check_frames(image: Any, info: Any, frames: Frames) -> None:
+    """Raises ConversionError when image, its camera info and the pose that is used are not of one camera."""
+    frame = image.header.frame_id
+    _check_info(image, info, "colour image")
+    if frame and frame != frames.camera:
+        raise ConversionError(
+            f"colour image is in frame {frame!r}, and the pose that is used is that of {frames.camera!r}: set "
+            "camera_frame to the frame of the image, and the extrinsics to its pose"
+        )
+
+
+def _check_info(image: Any, info: Any, what: str) -> None:
+    """Raises ConversionError when an image and its camera info name different frames; one that names none will do."""
+    frame, other = image.header.frame_id, info.header.frame_id
+    if frame and other and frame != other:
+        raise ConversionError(
+            f"{what} is in frame {frame!r}, its camera info in {other!r}: these are two cameras; use the camera info "
+            "that the driver publishes beside this image"
+        )
 
 
 def cloud_to_points(message: Any, frames: Frames) -> np.ndarray:

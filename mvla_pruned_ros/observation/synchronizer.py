@@ -1,8 +1,8 @@
 """The newest messages of each stream, matched by header time. Nothing is converted here.
 
 In the node callbacks of the executor put messages in and the worker takes matched sets out, the newest first. A bag
-puts them in at the times they were recorded and takes every set. One lock guards everything; it is held for dictionary
-work only.
+puts in what belongs to an image before the image itself, and takes every set. One lock guards everything; it is held
+for dictionary work only.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Any
 
 from ..messages.decode import stamp_ns
+from .reasons import Reasons
 
 FUTURE_TOLERANCE_NS = 200_000_000  # clocks of two computers may differ by this much
 KEPT = 10  # images and clouds
@@ -72,30 +73,39 @@ class Synchronizer:
         topics: stream -> resolved topic name, for diagnostics.
         drops: cause -> count of messages or sets that were not used.
         frames_received: images that arrived, used or not.
+        unmatched: why images were passed over by ``take``.
     """
 
     def __init__(
-        self, topics: dict[str, str], unstamped: tuple[str, ...] = (), clock: Callable[[], float] = time.monotonic
-    ) -> None:
+        self, topics: dict[str, str], unstamped: tuple[str, ...] = (), clock: Callable[[], float] = time.monotonic,
+        kept_s: float | None = None,
+    ) -> None:  # fmt: skip
         """
         Args:
             topics: ``image`` and others. unstamped: streams whose latest message is used whatever its stamp.
             clock: seconds that only go forward.
+            kept_s: keep messages for so many seconds, instead of the newest ``KEPT`` and ``KEPT_SMALL``.
         """
-        self._clock = clock
+        self._clock, self._kept_s = clock, kept_s
         self.topics = topics
         self._unstamped = unstamped
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
         self.drops: Counter[str] = Counter()
+        self.unmatched = Reasons()
+        self._why: dict[int, str] = {}  # stamp of an image that waits -> what it waits for
         self.frames_received = 0
         self._interrupts = 0
         self._clear()
 
     def _clear(self) -> None:
         small = ("ee_pose", "gripper")
-        self._streams = {n: _Stream(deque(maxlen=KEPT_SMALL if n in small else KEPT)) for n in self.topics}
+        lengths: dict[str, int | None] = {n: KEPT_SMALL if n in small else KEPT for n in self.topics}
+        if self._kept_s is not None:
+            lengths = dict.fromkeys(lengths)
+        self._streams = {name: _Stream(deque(maxlen=most)) for name, most in lengths.items()}
         self._used_stamp_ns = -1
+        self._pass_over(None)
 
     def flush(self) -> None:
         """Forget every message (clock jump, reset) but those of unstamped streams; counters stay.
@@ -127,6 +137,8 @@ class Synchronizer:
             stream.heard_at = self._clock()
             stream.last_stamp_ns = stamp
             stream.messages.append((stamp, message, stream.heard_at))
+            while self._kept_s is not None and stream.messages[0][2] < stream.heard_at - self._kept_s:
+                stream.messages.popleft()
             self._arrived.notify_all()
             return True
 
@@ -165,7 +177,7 @@ class Synchronizer:
             while True:
                 if self._interrupts != interrupts:
                     return None
-                matched = self._match(tolerance_ns)
+                matched = self._match(tolerance_ns, patience_s=tolerance_ns * 1e-9)
                 if matched is not None:
                     return matched
                 left = until - time.monotonic()
@@ -174,21 +186,62 @@ class Synchronizer:
                 self._arrived.wait(min(left, tolerance_ns * 1e-9 + 1e-3))
 
     def take(self, tolerance_ns: int) -> MatchedMessages | None:
-        """The oldest image that has not been used yet and has a partner in every stream, without waiting; see ``wait``.
+        """The oldest image that has not been used yet and has a partner in every stream, of what is there now.
 
-        An image that had to be passed over for it is counted as unmatched.
+        An image that had to be passed over for it is counted as unmatched, with the reason.
         """
         with self._lock:
-            return self._match(tolerance_ns, newest=False)
+            matched = self._match(tolerance_ns, newest=False)
+            for stamp, *_ in self._streams["image"].messages:
+                if stamp > self._used_stamp_ns and stamp not in self._why:
+                    self._why[stamp] = self._missing(stamp, tolerance_ns)
+            if matched is not None:
+                self._why.pop(matched.stamp_ns, None)
+                self._pass_over(matched.stamp_ns)
+            return matched
 
-    def _match(self, tolerance_ns: int, newest: bool = True) -> MatchedMessages | None:
+    def end(self) -> None:
+        """No message comes any more: images that wait are passed over."""
+        with self._lock:
+            self._pass_over(None)
+
+    def _pass_over(self, before_ns: int | None) -> None:
+        """Count why images were not matched: those older than a stamp, or all."""
+        for stamp in [s for s in self._why if before_ns is None or s < before_ns]:
+            self.unmatched.add(self._why.pop(stamp))
+
+    def unmatched_reason(self, tolerance_ns: int) -> str | None:
+        """What the newest image lacks, in words: the topics without a partner and how far off their stamps are.
+
+        None: it lacks nothing, or there is no image.
+        """
+        with self._lock:
+            images = self._streams["image"].messages
+            return (self._missing(images[-1][0], tolerance_ns) or None) if images else None
+
+    def _missing(self, stamp: int, tolerance_ns: int) -> str:
+        words = []
+        for name, stream in self._streams.items():
+            if name == "image":
+                continue
+            if not stream.messages:
+                words.append(f"nothing on {self.topics[name]}")
+                continue
+            apart = min(abs(s - stamp) for s, _, _ in stream.messages)
+            if name not in self._unstamped and apart > tolerance_ns:
+                words.append(f"nearest {self.topics[name]} is {_seconds(apart)} away by its stamp")
+        if any(word.startswith("nearest") for word in words):
+            words.append(f"{_seconds(tolerance_ns)} are allowed (sync_tolerance_ms): are the clocks in step?")
+        return ", ".join(words)
+
+    def _match(self, tolerance_ns: int, newest: bool = True, patience_s: float = 0.0) -> MatchedMessages | None:
         images = self._streams["image"].messages
         now = self._clock()
         for stamp, image, arrived_at in reversed(images) if newest else images:
             if stamp <= self._used_stamp_ns:
                 continue
             found, oldest = {"image": image}, stamp
-            patient = now - arrived_at < tolerance_ns * 1e-9
+            patient = now - arrived_at < patience_s
             for name, stream in self._streams.items():
                 if name == "image" or not stream.messages:
                     continue
@@ -234,3 +287,8 @@ class Synchronizer:
         with self._lock:
             self._interrupts += 1
             self._arrived.notify_all()
+
+
+def _seconds(ns: int) -> str:
+    """A duration as it is read best."""
+    return f"{ns / 1e9:.2f} s" if ns >= 1_000_000_000 else f"{ns / 1e6:.0f} ms"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 from array import array
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,15 +54,16 @@ class Comparison:
 
 
 def compare(
-    frames: Iterable[tuple[BagFrame, np.ndarray | None]], policy: Policy, pruner: Pruner, drops: Counter[str]
-) -> Iterator[Comparison]:
+    frames: Iterable[tuple[BagFrame, np.ndarray | None]], policy: Policy, pruner: Pruner,
+    refuse: Callable[[str, str], None],
+) -> Iterator[Comparison]:  # fmt: skip
     """Both calls on each frame, with the core of the live node (``PolicyRuntime.infer``).
 
     The policy's random draws begin anew before each call, so that both calls of a frame draw the same and their
     difference is that of pruning.
 
     Args:
-        frames: with the recorded actions. drops: counts here what cannot be acted on.
+        frames: with the recorded actions. refuse: told cause and reason of what cannot be acted on.
 
     Raises:
         ValueError: the policy cannot follow an instruction of the bag.
@@ -81,11 +82,11 @@ def compare(
             unpruned = full.infer(frame.observation, prepared)
             policy.reset()
             inference = pruned.infer(frame.observation, prepared)
-        except NotReadyError:
-            drops["not ready: too few points"] += 1
+        except NotReadyError as error:
+            refuse("not ready: too few points", str(error))
             continue
-        except NonFiniteActionError:
-            drops["actions that are not finite"] += 1
+        except NonFiniteActionError as error:
+            refuse("actions that are not finite", str(error))
             continue
         evidence, n2 = keep.evidence, unpruned.layout.num_image
         assert evidence is not None

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..bags.observations import with_own_image
-from ..bags.reader import Bag
+from ..bags.reader import Bag, DamagedMessageError
 from ..messages.decode import ConversionError, stamp_ns
 from ..observation.builder import observation_of
 from ..observation.frames import Frames
@@ -109,7 +109,10 @@ class RecordedCalls:
             while head is not None and head[0] + GRACE_NS < raw.offset_ns:
                 yield answer(head[1])
                 head = next(waiting, None)
-            message = self._bag.decode(raw)
+            try:
+                message = self._bag.decode(raw)
+            except DamagedMessageError:
+                continue  # is missing in the calls that used it
             key = raw.topic, stamp_ns(message.header)
             again = last.get(raw.topic) == key[1] and raw.topic not in unstamped  # the node drops a duplicate
             last[raw.topic] = key[1]

@@ -16,12 +16,13 @@ MOST_BORDERS = 100  # of episodes; more would be all that is seen
 
 
 def draw_page(
-    numbers: dict[str, Any], timings: dict[str, Any], totals: Totals, pictures: list[tuple[str, np.ndarray]]
+    numbers: dict[str, Any], timings: dict[str, Any], totals: Totals, pictures: list[tuple[str, np.ndarray]], why: str
 ) -> str:
     """HTML of the whole page.
 
     Args:
         numbers, timings: as they are written to replay.json and timings.json. pictures: captions and (H, W, 3) uint8.
+        why: pictures of the bag were not used, in a sentence; empty when all were.
     """
     curves = {name: _thinned(np.array(values)) for name, values in totals.columns.items()}
     parts = [
@@ -34,8 +35,8 @@ def draw_page(
         section("Latency", f"Of this machine, {timings['machine']['cpu']}; pruned and unpruned calls took turns. What "
                 f"both need first, {timings['prepare_ms']['p50']:.1f} ms to prepare the input, is not in it.",
                 _latency(totals, numbers["method"])),
-        section("Not used", "Messages and pictures of the bag that no call was made for, by cause.",
-                _drops(numbers["drops"]))
+        section("Not used", f"Pictures: {why or 'every one of the bag was used'}. Below, messages and pictures of the "
+                "bag that no call was made for, by cause.", _drops(numbers["drops"]))
         if numbers["drops"] else section("Not used", "Every picture of the bag was used."),
         section("What stays"),
         legend([

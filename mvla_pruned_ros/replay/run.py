@@ -55,7 +55,7 @@ def replay(
             notes = Annotations(out / "annotated", setup.base_frame, setup.camera_frame)
             stack.enter_context(notes)
         rows = stack.enter_context((out / "frames.jsonl").open("w"))
-        for i, one in enumerate(compare(frames, policy, pruner, events.drops)):
+        for i, one in enumerate(compare(frames, policy, pruner, events.refuse)):
             row = totals.add(one)
             rows.write(json.dumps(row) + "\n")
             if notes is not None:
@@ -66,18 +66,12 @@ def replay(
             on_frame(i + 1, total)
             if i + 1 == most_frames:
                 break
-    numbers = {
-        "bag": str(bag.folder),
-        **about,
-        "topics": events.roles,
-        **totals.summary(),
-        "drops": dict(sorted(events.drops.items())),
-    }
+    numbers, why = _numbers(bag, about, events, totals), events.unused.sentence(events.images)
     whole = most_frames is None or most_frames >= events.images
     timings = _timings(totals, bag.duration_s, time.monotonic() - start, whole)
     (out / "replay.json").write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n")
     (out / "timings.json").write_text(json.dumps(timings, indent=1) + "\n")
-    (out / "replay.html").write_text(draw_page(numbers, timings, totals, pictures), encoding="utf-8")
+    (out / "replay.html").write_text(draw_page(numbers, timings, totals, pictures, why), encoding="utf-8")
     return numbers, timings
 
 
@@ -86,6 +80,20 @@ def _frames(events: BagFrames, policy: Policy) -> Iterator[tuple[BagFrame, np.nd
     if "twist" in events.roles:
         return labelled(events, events.roles, policy.chunk_size, policy.step_s)
     return ((event, None) for event in events if isinstance(event, BagFrame))
+
+
+def _numbers(bag: Bag, about: dict[str, Any], events: BagFrames, totals: Totals) -> dict[str, Any]:
+    """What is in replay.json. Raises ValueError when no frame could be acted on."""
+    if not totals.errors.count:
+        raise ValueError(f"no frame of {bag.folder} could be acted on: {events.unused.sentence(events.images)}")
+    return {
+        "bag": str(bag.folder),
+        **about,
+        "topics": events.roles,
+        **totals.summary(),
+        "drops": dict(sorted(events.drops.items())),
+        "not_used": events.unused.report(events.images),
+    }
 
 
 def _timings(totals: Totals, bag_s: float, replay_s: float, whole: bool) -> dict[str, Any]:

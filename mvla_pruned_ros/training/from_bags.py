@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from ..policy.mvla.preprocess import NotReadyError, PolicyInput, prepare
 from .demonstrations import Demonstrations
 
 FRAMES_PER_FILE = 2000
+UNLABELLED = "no commands for the whole chunk"
+FORM = 2  # of the files and of what is put into them: those of another are made anew
 
 
 def where_actions_come_from(roles: dict[str, str]) -> str:
@@ -51,12 +54,12 @@ def bag_demonstrations(events: BagFrames, config: MVLAConfig, most_hz: float = 0
         if most_hz and not frame.begins and last is not None and 0 <= stamp - last < 0.999e9 / most_hz:
             continue
         if label is None:
-            events.drops["no commands for the whole chunk"] += 1
+            events.refuse(UNLABELLED, "no commands were recorded for the whole chunk after it")
             continue
         try:
             inputs.append(prepare(frame.observation, config))
-        except NotReadyError:
-            events.drops["not ready: too few points in the workspace"] += 1
+        except NotReadyError as error:
+            events.refuse("not ready: too few points in the workspace", str(error))
             continue
         actions.append(label)
         words.append(frame.observation.instruction)
@@ -68,17 +71,19 @@ def bag_demonstrations(events: BagFrames, config: MVLAConfig, most_hz: float = 0
         yield Demonstrations.of(inputs, actions, words)
     if not count:
         causes = "; ".join(f"{cause}: {number}" for cause, number in sorted(events.drops.items()))
-        raise ValueError(f"there is nothing to learn from in the bag: {causes}")
+        why = events.unused.sentence(events.images)
+        raise ValueError(f"there is nothing to learn from in the bag: {causes}" + (f"; {why}" if why else ""))
 
 
 def convert_bags(
     bags: Sequence[Path], setup: BagSetup, config: MVLAConfig, folder: Path, most_hz: float,
-    on_bag: Callable[[Path, str, int, dict[str, int]], None],
+    on_bag: Callable[[Path, dict[str, Any]], None],
 ) -> list[Path]:  # fmt: skip
     """Bags as files of demonstrations. What was converted in the same way before is not converted again.
 
     Args:
-        folder: where the files lie. on_bag: told the bag, where actions come from, its frames and what was dropped.
+        folder: where the files lie. on_bag: told the bag and, ready for JSON, ``files``, ``frames``, ``actions`` (where
+            they come from), ``drops`` and ``not_used``.
 
     Returns:
         The files, in the order of the bags.
@@ -96,18 +101,24 @@ def convert_bags(
                     names.append(f"{key}-{i:03d}.npz")
                     part.save(folder / names[-1])
                     frames += len(part)
-                done.write_text(json.dumps(names) + "\n")  # last: what it lists is whole
-                on_bag(path, where_actions_come_from(events.roles), frames, dict(events.drops))
-        paths += [folder / name for name in json.loads(done.read_text())]
+                report = {
+                    "files": names, "frames": frames, "actions": where_actions_come_from(events.roles),
+                    "drops": dict(sorted(events.drops.items())), "not_used": events.unused.report(events.images),
+                }  # fmt: skip
+                done.write_text(json.dumps(report) + "\n")  # last: what it lists is whole
+            report = json.loads(done.read_text())
+            on_bag(path, report)
+        paths += [folder / name for name in report["files"]]
     return paths
 
 
 def _digest(path: Path, setup: BagSetup, config: MVLAConfig, most_hz: float) -> str:
     """Of everything that decides what a bag is converted to; of the bag, names, sizes and times of its files."""
-    files = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(path.iterdir())]
+    inside = sorted(path.iterdir()) if path.is_dir() else [path]
+    files = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in inside]
     frames = setup.frames()
     poses = sorted((frame, pose.tolist()) for frame, pose in frames.poses.items())
     rest = (sorted(setup.topics.items()), frames.base, frames.camera, poses, setup.extrinsics_source,
             setup.depth_registered, list(setup.extra_clouds), setup.sync_tolerance_ms, setup.instruction, setup.split,
             most_hz, asdict(config))  # fmt: skip
-    return hashlib.sha256(json.dumps([files, rest]).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps([FORM, files, rest]).encode()).hexdigest()[:12]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -10,10 +11,14 @@ import plotly.graph_objects as go
 from ..reports.style import page, section, styled
 
 LOG = "log.csv"
+BAGS = "bags.json"  # what was learned from, where that was bags
 
 
 def write_learning_curve(folder: Path) -> None:
-    """Draw ``log.csv`` of a training folder into ``learning_curve.html``, a page that needs no network."""
+    """Draw ``log.csv`` of a training folder into ``learning_curve.html``, a page that needs no network.
+
+    What of the bags was not used stands below.
+    """
     with (folder / LOG).open(newline="") as file:
         rows = list(csv.DictReader(file))
     step, loss, seconds = ([float(row[name]) for row in rows] for name in ("step", "loss", "seconds"))
@@ -22,4 +27,9 @@ def write_learning_curve(folder: Path) -> None:
     )
     styled(figure, xaxis_title="step", yaxis_title="loss", yaxis_type="log", hovermode="closest")
     parts = [section("Loss", "Mean of the steps since the point before.", figure)]
+    reports = json.loads((folder / BAGS).read_text()) if (folder / BAGS).is_file() else {}
+    for bag, report in reports.items():
+        not_used = report["not_used"]
+        reasons = (f"{n} of {not_used['of']} pictures not used: {why}." for why, n in not_used["reasons"].items())
+        parts.append(section(bag, f"{report['frames']} frames, {report['actions']}. {' '.join(reasons)}"))
     (folder / "learning_curve.html").write_text(page(f"Training of {folder.name}", parts), encoding="utf-8")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ...geometry.clouds import crop, farthest_point_sample, voxel_grid
+from ...geometry.clouds import crop, farthest_point_sample, voxel_grid, whereabouts
 from ...pruning.types import TokenLayout
 from ...types import CameraModel, Observation
 from ..mvla.preprocess import NotReadyError, token_layout
@@ -68,11 +68,13 @@ def sample_cloud(points: np.ndarray, config: MLAConfig) -> tuple[np.ndarray, np.
     Raises:
         NotReadyError: fewer than ``config.min_points`` in the workspace.
     """
-    points = voxel_grid(crop(points, config.workspace_lower, config.workspace_upper), config.voxel_size)
+    cloud = points
+    points = voxel_grid(crop(cloud, config.workspace_lower, config.workspace_upper), config.voxel_size)
     if len(points) < config.min_points:
         raise NotReadyError(
             f"{len(points)} points in the workspace {config.workspace_lower} to {config.workspace_upper}, "
-            f"need {config.min_points}: check depth, extrinsics and workspace"
+            f"need {config.min_points}; {whereabouts(cloud)}, base frame: check depth (16UC1 is in millimetres), "
+            "extrinsics and workspace"
         )
     count = min(len(points), config.num_points)
     sampled = np.zeros((config.num_points, 3), np.float32)

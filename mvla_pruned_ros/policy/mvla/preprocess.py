@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from ...geometry.clouds import crop, farthest_point_sample, group_neighbours, voxel_grid
+from ...geometry.clouds import crop, farthest_point_sample, group_neighbours, voxel_grid, whereabouts
 from ...pruning.types import TokenLayout
 from ...types import CameraModel, Observation
 from ..base import NotReadyError
@@ -73,12 +73,13 @@ def group_points(points: np.ndarray, config: MVLAConfig) -> PointGroups:
     Raises:
         NotReadyError: fewer than ``config.min_points`` points in the workspace.
     """
-    points = crop(points, config.workspace_lower, config.workspace_upper)
-    points = voxel_grid(points, config.voxel_size)
+    cloud = points
+    points = voxel_grid(crop(cloud, config.workspace_lower, config.workspace_upper), config.voxel_size)
     if len(points) < config.min_points:
         raise NotReadyError(
             f"{len(points)} points in the workspace {config.workspace_lower} to {config.workspace_upper}, "
-            f"need {config.min_points}: check depth, extrinsics and workspace"
+            f"need {config.min_points}; {whereabouts(cloud)}, base frame: check depth (16UC1 is in millimetres), "
+            "extrinsics and workspace"
         )
     centres = points[farthest_point_sample(points, config.num_groups)]
     groups = group_neighbours(points, centres, config.group_size)
