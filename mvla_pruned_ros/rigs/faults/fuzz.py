@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -38,7 +39,7 @@ class FuzzRun:
     recoveries: int = 0
     recovered: int = 0
     worst_s: float = 0.0
-    counted: dict[str, int] = field(default_factory=dict)
+    counted: Counter[str] = field(default_factory=Counter)
     failure: str = ""
 
     @property
@@ -95,7 +96,7 @@ def _fuzz_node(
                 return
     run.beyond += peer.beyond - beyond
     for cause, value in peer.dropped().items():
-        run.counted[cause] = run.counted.get(cause, 0) + value - before.get(cause, 0)
+        run.counted[cause] += value - before[cause]
 
 
 def _stamped(random: Random, session: Session, stream: str) -> Any:

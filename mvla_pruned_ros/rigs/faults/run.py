@@ -22,8 +22,8 @@ from . import policy_faults  # noqa: F401  # isort: skip
 from . import parameter_faults  # noqa: F401  # isort: skip
 from . import link_faults  # noqa: F401  # isort: skip
 from . import start_and_end_faults  # noqa: F401  # isort: skip
-from .matrix import FAULTS, Fault, Report
-from .session import SETUPS, NodeFailedError, Session
+from .matrix import FAULTS, Fault, Report, recovers
+from .session import SETUPS, Session
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,10 @@ class Sessions:
 
     def session(self, setup: str) -> Session:
         """A running node of this setup: the one that runs, or a new one."""
-        one = self._session
-        if one is None or one.setup != setup or one.child.process.poll() is not None:
+        session = self._session
+        if session is None or session.setup != setup or session.child.process.poll() is not None:
             return self.start(setup)
-        return one
+        return session
 
     def start(self, setup: str) -> Session:
         """Start a node without waiting for it, after the end of the one before."""
@@ -128,10 +128,12 @@ def _inject(fault: Fault, session: Session) -> Row:
         session.heal()
         beyond = peer.beyond
         fault.inject(session, report)
+        if fault.recovers:
+            recovers(session, report)
         report.must(peer.beyond == beyond, f"commands finite and within the limits: {peer.beyond - beyond} are not")
         if not fault.ends:
             session.child.check()
-    except (NodeFailedError, ChildFailedError) as error:
+    except ChildFailedError as error:
         report.must(False, str(error))
     observed, passed = report.text, not report.missing
     return Row(fault.name, fault.row, fault.expected, observed, passed, round(time.monotonic() - start, 2))

@@ -15,13 +15,12 @@ import torch
 from lifecycle_msgs.msg import Transition
 from safetensors.torch import load_file, save_file
 
-from .matrix import BUSY_S, Report, fault, recovers
+from .matrix import BOUNDED_S, BUSY_S, Report, fault
 from .session import DEFAULTS, NodeFailedError, Session
 
 CHECKPOINT = "checkpoint missing, malformed, wrong shapes, pickled code"
 END = "SIGINT, SIGTERM, deactivate in mid-inference"
 WEIGHTS = "model.safetensors"
-BOUNDED_S = 2.0
 
 
 class MakesFile:
@@ -37,7 +36,7 @@ class MakesFile:
 def _bad_checkpoint(name: str, text: str, spoil: Callable[[Path], None]) -> None:
     """text: in the message. spoil: changes a good policy folder."""
 
-    @fault(name, CHECKPOINT, "configure fails with one message that names what is wrong", "lifecycle")
+    @fault(name, CHECKPOINT, "configure fails with one message that names what is wrong", "lifecycle", recovers=False)
     def inject(session: Session, report: Report) -> None:
         folder, lines = session.policy_folder, len(session.log_lines())
         kept = Path(shutil.copytree(folder, folder.with_name("kept")))
@@ -89,7 +88,7 @@ def _edit(path: Path, **entries: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | entries))
 
 
-@fault("checkpoint mended", CHECKPOINT, "the same node configures, without a restart", "lifecycle")
+@fault("checkpoint mended", CHECKPOINT, "the same node configures, without a restart", "lifecycle", recovers=False)
 def _(session: Session, report: Report) -> None:
     configured = session.transition(Transition.TRANSITION_CONFIGURE, silent=True)
     report.saw("configured" if configured else f"not configured:\n{session.child.tail(3)}")
@@ -108,7 +107,7 @@ def _into_a_call(session: Session) -> None:
     # The first may have begun before the fault was set.
     if not session.drive(lambda: len(peer.calls) >= 2 and peer.moving, 15.0):
         raise NodeFailedError(f"the arm does not move: {peer.level}: {peer.status.message}")
-    session.drive(lambda: False, 0.3)
+    session.drive_for(0.3)
 
 
 def _one_safe_command(session: Session, report: Report, before: int) -> None:
@@ -121,7 +120,14 @@ def _one_safe_command(session: Session, report: Report, before: int) -> None:
 
 
 def _signal(number: signal.Signals, setup: str) -> None:
-    @fault(f"{number.name} in mid-inference", END, "one safe command, exit code 0 within 2 s", setup, ends=True)
+    @fault(
+        f"{number.name} in mid-inference",
+        END,
+        "one safe command, exit code 0 within 2 s",
+        setup,
+        recovers=False,
+        ends=True,
+    )
     def inject(session: Session, report: Report) -> None:
         _into_a_call(session)
         peer, process = session.peer, session.child.process
@@ -136,7 +142,7 @@ def _signal(number: signal.Signals, setup: str) -> None:
         report.saw(f"exit code {process.returncode} after {took:.2f} s")
         report.must(process.returncode == 0, "exit code 0")
         report.must(took < BOUNDED_S + BUSY_S, f"within {BOUNDED_S:g} s")
-        session.rest(lambda: False, 0.2)
+        session.graph.spin_for(0.2)
         _one_safe_command(session, report, before)
 
 
@@ -149,11 +155,10 @@ def _(session: Session, report: Report) -> None:
     took = time.monotonic() - start
     report.saw(f"deactivated in {took:.2f} s")
     report.must(took < BOUNDED_S + BUSY_S, f"within {BOUNDED_S:g} s")
-    session.drive(lambda: False, 0.3)
+    session.drive_for(0.3)
     _one_safe_command(session, report, before)
     session.set(DEFAULTS)
     report.must(session.transition(Transition.TRANSITION_ACTIVATE), "activated")
-    recovers(session, report)
 
 
 _signal(signal.SIGINT, "depth")

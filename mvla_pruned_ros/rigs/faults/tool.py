@@ -3,44 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import shlex
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ...policy.engine.machine import machine
-from ..child_process import ChildFailedError
+from ...configuration.files import write_json
+from ...policy.engine.machine import command_line, machine
+from ...reports.terminal import ProgressBar
 from .fuzz import run_fuzz
 from .run import Row, chosen, run_matrix
-from .session import NodeFailedError
 from .stop_trials import SILENT, run_stop_trials, summary
 
 SHOWN = 400  # characters of what was observed; the file has all
-
-Run = TypeVar("Run")
 
 
 def matrix(policy: str, names: list[str], domain_id: int | None, file: Path | None) -> int:
     """The fault matrix; returns the exit code."""
     console = Console()
-    with _progress(console) as progress:
-        bar = progress.add_task("starting the nodes", total=len(chosen(names)))
+    with _progress(console, "starting the nodes", len(chosen(names))) as progress:
 
         def show(row: Row) -> None:
-            progress.advance(bar)
+            progress.step()
             if not row.passed:
                 progress.console.print(f"[bold red]{escape(row.fault)}[/]: {escape(row.observed)}")
 
-        rows = run_matrix(policy, names, domain_id, lambda name: progress.update(bar, description=name), show)
+        rows = run_matrix(policy, names, domain_id, progress.label, show)
     console.print(_table(rows))
     failed = [row.fault for row in rows if not row.passed]
     console.print(f"{len(rows) - len(failed)} of {len(rows)} as expected" + "".join(f"\n  failed: {f}" for f in failed))
@@ -60,11 +52,8 @@ def list_faults() -> int:
 def stop_trials(policy: str, count: int, seed: int, domain_id: int | None, file: Path | None) -> int:
     """Stop after sensor loss; returns the exit code: 1 when one was late and the machine did not stand still."""
     console = Console()
-    run = _counted(
-        console, "stop after sensor loss", count, lambda done: run_stop_trials(policy, count, seed, domain_id, done)
-    )
-    if run is None:
-        return 1
+    with _progress(console, "stop after sensor loss", count) as progress:
+        run = run_stop_trials(policy, count, seed, domain_id, progress.show)
     figures = summary(run)
     table = Table(
         "silent", "trials", "in time", "machine at rest", "late", "median ms", "worst ms", title_justify="left"
@@ -91,9 +80,8 @@ def stop_trials(policy: str, count: int, seed: int, domain_id: int | None, file:
 def fuzz(policy: str, count: int, seed: int, domain_id: int | None, file: Path | None) -> int:
     """Malformed messages over DDS; returns the exit code."""
     console = Console()
-    run = _counted(console, "malformed messages", count, lambda done: run_fuzz(policy, count, seed, domain_id, done))
-    if run is None:
-        return 1
+    with _progress(console, "malformed messages", count) as progress:
+        run = run_fuzz(policy, count, seed, domain_id, progress.show)
     table = Table("input", "malformed messages sent")
     for stream, sent in run.sent.items():
         table.add_row(stream, str(sent))
@@ -109,20 +97,8 @@ def fuzz(policy: str, count: int, seed: int, domain_id: int | None, file: Path |
     return 0 if run.passed else 1
 
 
-def _counted(console: Console, what: str, total: int, run: Callable[[Callable[[int], None]], Run]) -> Run | None:
-    """What a run gives, with a bar that the run moves; None, and an error is printed, when a node failed."""
-    with _progress(console) as progress:
-        bar = progress.add_task(what, total=total)
-        try:
-            return run(lambda done: progress.update(bar, completed=done))
-        except (NodeFailedError, ChildFailedError) as error:
-            print(f"mvla faults: error: {error}", file=sys.stderr)
-            return None
-
-
-def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TaskProgressColumn())
-    return Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
+def _progress(console: Console, text: str, total: int) -> ProgressBar:
+    return ProgressBar(text, total, elapsed=True, console=console, transient=True)
 
 
 def _table(rows: list[Row]) -> Table:
@@ -136,7 +112,5 @@ def _table(rows: list[Row]) -> Table:
 def _write(file: Path | None, result: dict[str, Any]) -> None:
     if file is None:
         return
-    command = "mvla " + shlex.join(sys.argv[1:])
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({**result, "command": command, "machine": machine()}, indent=2) + "\n")
+    write_json(file, {**result, "command": command_line(), "machine": machine()}, indent=2)
     print(f"wrote {file}")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +53,17 @@ class Stalls:
         lengths = self.ends - self.starts
         so_far = np.stack([np.cumsum(lengths) - lengths, np.cumsum(lengths)], 1).ravel()
         return np.interp(ends, edges, so_far) - np.interp(starts, edges, so_far)
+
+
+@contextlib.contextmanager
+def recorded_stalls(path: Path) -> Iterator[None]:
+    """Run ``stall_recorder`` beside the block; ``Stalls.read`` reads what it wrote to ``path`` so far."""
+    command = [sys.executable, "-m", f"{__package__}.stall_recorder", str(path)]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True) as recorder:
+        try:
+            yield
+        finally:
+            recorder.terminate()
 
 
 @dataclass(frozen=True)
