@@ -4,24 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
+from ...policy.engine.config import PolicyConfig
 from ...policy.engine.stage_timer import StageTimer
-
-
-class BackboneSizes(Protocol):
-    """The part of a policy's configuration that says how large its backbone is."""
-
-    @property
-    def width(self) -> int: ...
-    @property
-    def depth(self) -> int: ...
-    @property
-    def mlp_width(self) -> int: ...
-    @property
-    def evidence_layers(self) -> tuple[int, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +39,7 @@ class Floor:
 
 
 def backbone_passes(
-    sizes: BackboneSizes, prefix: int, queries: int, steps: int, recompute: bool, itemsize: int, rows: int
+    sizes: PolicyConfig, prefix: int, queries: int, steps: int, recompute: bool, itemsize: int, rows: int
 ) -> list[Pass]:
     """The passes of one call.
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -151,15 +150,6 @@ def text_scores(llama: LlamaModel, text: Tensor, visual: Tensor) -> Tensor:
     return torch.einsum("lhd,nhd->n", query.float(), key.float()) / (len(text) * heads)
 
 
-class RunPass(Protocol):
-    """One pass through the backbone of a model: see ``run_backbone``."""
-
-    def __call__(
-        self, prefix: Prefix, action: Tensor, *, evidence: bool = ..., cache: PrefixCache | None = ...,
-        rule: InCallRule | None = ...,
-    ) -> BackboneOutput: ...  # fmt: skip
-
-
 class DenoisingPasses:
     """The passes of one call whose action tokens change from step to step and whose prefix does not.
 
@@ -170,7 +160,7 @@ class DenoisingPasses:
     """
 
     def __init__(
-        self, run: RunPass, prefix: Prefix, *, evidence: bool = False, reuse_prefix: bool = True,
+        self, run: Callable[..., BackboneOutput], prefix: Prefix, *, evidence: bool = False, reuse_prefix: bool = True,
         rule: InCallRule | None = None, retokenize: Callable[[], Prefix] | None = None,
     ) -> None:  # fmt: skip
         """

@@ -27,11 +27,15 @@ class NoPruning:
         pass
 
 
-class RandomPruning:
-    """A uniformly random part, drawn anew each call. The first call is full, as it is for every method, so that
-    methods are compared at the same measured keep ratio."""
+class ChoosingPruner:
+    """Keeps what ``choose`` chooses. The first call is full, as it is for every method, so that methods are compared at
+    the same measured keep ratio.
 
-    name = "random"
+    Attributes:
+        name, keep_ratio, bucket: see ``Pruner``.
+    """
+
+    name = ""
     bucket = 1
 
     def __init__(self, keep_ratio: float, seed: int = 0) -> None:
@@ -52,35 +56,29 @@ class RandomPruning:
 
     def choose(self, layout: TokenLayout, count: int) -> np.ndarray:
         """(count,) indices of the tokens that stay."""
+        raise NotImplementedError
+
+    def observe(self, layout: TokenLayout, selection: Selection, evidence: Evidence) -> None:
+        self._first = False
+
+
+class RandomPruning(ChoosingPruner):
+    """A uniformly random part, drawn anew each call."""
+
+    name = "random"
+
+    def choose(self, layout: TokenLayout, count: int) -> np.ndarray:
         return self._rng.choice(layout.num_visual, count, replace=False)
 
-    def observe(self, layout: TokenLayout, selection: Selection, evidence: Evidence) -> None:
-        self._first = False
 
-
-class UniformPruning:
+class UniformPruning(ChoosingPruner):
     """Evenly spaced patches in reading order and evenly spaced point groups in the order they were drawn, each
-    modality by its share. The first call is full, as it is for every method."""
+    modality by its share."""
 
     name = "uniform"
-    bucket = 1
 
-    def __init__(self, keep_ratio: float) -> None:
-        self.keep_ratio = check_keep_ratio(keep_ratio)
-        self.reset()
-
-    def reset(self) -> None:
-        self._first = True
-
-    def select(self, layout: TokenLayout) -> Selection:
-        if self._first or self.keep_ratio == 1:
-            return Selection.full(layout)
-        reason = np.full(layout.num_visual, Reason.DROPPED, np.int8)
-        budget, n2 = token_budget(layout, self.keep_ratio, self.bucket), layout.num_image
-        image = round(budget * n2 / layout.num_visual)
-        for start, total, count in ((0, n2, image), (n2, layout.num_points, budget - image)):
-            reason[start + (np.arange(count) * total) // max(1, count)] = Reason.CHOSEN
-        return Selection(reason, n2)
-
-    def observe(self, layout: TokenLayout, selection: Selection, evidence: Evidence) -> None:
-        self._first = False
+    def choose(self, layout: TokenLayout, count: int) -> np.ndarray:
+        n2 = layout.num_image
+        image = round(count * n2 / layout.num_visual)
+        parts = ((0, n2, image), (n2, layout.num_points, count - image))
+        return np.concatenate([start + np.arange(part) * total // max(1, part) for start, total, part in parts])
