@@ -69,7 +69,9 @@ def _plots(numbers: dict[str, Any]) -> list[str]:
             "finds 3D above 2D inside robot and object, and below it in the background.",
             figures.sets(numbers),
         ),
-        _sets_table(numbers),
+        table(
+            ("set", "2D tokens per call", "3D tokens per call", "paper", "by norm", "by attention"), set_rows(numbers)
+        ),
         section(
             "What 3D adds",
             "Attention on a point token overlaps 2D when its centre projects on a patch of at least mean attention; "
@@ -111,15 +113,20 @@ def _against_the_paper(numbers: dict[str, Any]) -> list[str]:
     ]
 
 
-def _sets_table(numbers: dict[str, Any]) -> str:
-    rows = [
-        [
-            name, f"{one['tokens']['image']:.1f}", f"{one['tokens']['points']:.1f}", paper_order(name),
-            order(one["norm"]), order(one["attention"]),
-        ]
-        for name, one in numbers["sets"].items()
-    ]  # fmt: skip
-    return table(("set", "2D tokens per call", "3D tokens per call", "paper", "by norm", "by attention"), rows)
+def set_rows(numbers: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Of each semantic set: its name, 2D and 3D tokens per call, and which modality is more salient, by the paper, by
+    norm and by attention."""
+    return [
+        (
+            name,
+            f"{of_set['tokens']['image']:.1f}",
+            f"{of_set['tokens']['points']:.1f}",
+            paper_order(name),
+            order(of_set["norm"]),
+            order(of_set["attention"]),
+        )
+        for name, of_set in numbers["sets"].items()
+    ]
 
 
 def paper_order(name: str) -> str:

@@ -66,11 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Convert, with a progress bar."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ..policy.engine.weight_files import dtype_named
     from ..policy.mla.convert import convert
     from ..policy.mvla.repack import is_policy_folder, repack
+    from ..reports.terminal import ProgressBar
 
     if not args.shard_mb >= 1:
         raise ValueError(f"--shard-mb must be at least 1, got {args.shard_mb}")
@@ -82,16 +82,10 @@ def run(args: argparse.Namespace) -> int:
             )
     dtype = args.dtype or ("float16" if trained else "bfloat16")
     console, shard_bytes = Console(), int(args.shard_mb * 1e6)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("tensors", total=None)
-
-        def on_tensor(done: int, total: int) -> None:
-            progress.update(bar, completed=done, total=total)
-
+    with ProgressBar("tensors", console=console) as bar:
         config: MLAConfig | MVLAConfig
         if trained:
-            config = repack(args.source, args.out, dtype_named(dtype), shard_bytes, on_tensor)
+            config = repack(args.source, args.out, dtype_named(dtype), shard_bytes, bar.show)
         else:
             config = convert(
                 args.source,
@@ -102,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
                 blank_before_proprio=args.blank_before_proprio,
                 dtype=dtype_named(dtype),
                 shard_bytes=shard_bytes,
-                on_tensor=on_tensor,
+                on_tensor=bar.show,
             )
     console.print(
         f"{args.out}: {config.depth} layers of width {config.width}, {config.num_visual} visual tokens, "

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from ..evaluation.success.rollout import Episode
     from ..evaluation.success.sweep import Setting
-    from ..evaluation.success.tables import Table
 
 SUMMARY = "success of a policy on the simulated robot, pruned or not"
 EPILOG = """examples:
@@ -89,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
     from ..models import policy_folder
     from ..policy.engine.device import resolve_device
     from ..policy.engine.machine import machine
+    from ..reports.terminal import table
 
     _check(args)
     folder, device = policy_folder(args.policy), str(resolve_device(args.device))
@@ -106,7 +106,10 @@ def run(args: argparse.Namespace) -> int:
     shown = [r for r in with_differences(rows) if r.identity() in asked]
     settings_shown = {r.setting for r in shown}
     means = [m for m in mean_rows(rows) if m.setting in settings_shown]
-    Console(width=1000).print(_rich(overview(shown, means)))  # however narrow the screen, nothing is cut
+    drawn = overview(shown, means)
+    Console(width=1000).print(
+        table(drawn.title, drawn.header, *drawn.groups, left=drawn.left, title_justify="center")
+    )  # however narrow the screen, nothing is cut
     if args.json:
         write_rows(args.json, rows)
         console.print(f"rows written to {args.json}; tables for a document: mvla tables {args.json}", soft_wrap=True)
@@ -147,20 +150,10 @@ def _settings(args: argparse.Namespace, folder: Path, device: str, own: TriStage
 
 def _sweep(args: argparse.Namespace, settings: list[Setting], console: Console) -> dict[Setting, list[Episode]]:
     """Run all episodes behind a progress bar."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
     from ..evaluation.success.episode_log import EpisodeLog
     from ..evaluation.success.sweep import run_sweep
+    from ..reports.terminal import ProgressBar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-               TimeRemainingColumn())  # fmt: skip
     with contextlib.ExitStack() as stack:
         log = None
         if args.json:
@@ -168,18 +161,14 @@ def _sweep(args: argparse.Namespace, settings: list[Setting], console: Console) 
             console.print(
                 f"every finished episode goes to {log.path}; if this is stopped, run it again to go on", soft_wrap=True
             )
-        progress = stack.enter_context(Progress(*columns, console=console))
-        bar = progress.add_task("episodes", total=len(settings) * args.episodes)
-        return run_sweep(
-            settings,
-            range(args.seed, args.seed + args.episodes),
-            args.workers,
-            lambda setting, _: progress.update(
-                bar, advance=1, description=f"{setting.task} {setting.method} {setting.keep:g}"
-            ),
-            log,
-            args.ray,
-        )
+        bar = stack.enter_context(ProgressBar("episodes", len(settings) * args.episodes, elapsed=True, console=console))
+
+        def on_episode(setting: Setting, episode: Episode) -> None:
+            bar.step()
+            bar.label(f"{setting.task} {setting.method} {setting.keep:g}")
+
+        seeds = range(args.seed, args.seed + args.episodes)
+        return run_sweep(settings, seeds, args.workers, on_episode, log, args.ray)
 
 
 def _command(args: argparse.Namespace) -> str:
@@ -191,16 +180,3 @@ def _command(args: argparse.Namespace) -> str:
     words += ["--swap-instructions"] if args.swap_instructions else []
     words += ["--set", *args.set] if args.set else []
     return shlex.join(str(w) for w in words)
-
-
-def _rich(table: Table) -> Any:
-    from rich.table import Table as RichTable
-
-    rich = RichTable(title=table.title)
-    for i, name in enumerate(table.header):
-        rich.add_column(name, justify="left" if i < table.left else "right", no_wrap=True)
-    for group in table.groups:
-        for line in group:
-            rich.add_row(*line)
-        rich.add_section()
-    return rich

@@ -8,7 +8,6 @@ commands, m/s.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
+    from ..configuration.files import write_json
     from ..evaluation.splices.measure import MODES, spliced_episode, summary
     from ..evaluation.splices.plot import splice_svg
     from ..models import policy_folder
@@ -79,10 +79,9 @@ def run(args: argparse.Namespace) -> int:
     rows = [episode.row() for episode in episodes]
     groups = summary(rows)
     console.print(_table(groups))
-    args.out.mkdir(parents=True, exist_ok=True)
     about = {"policy": folder.name, "method": args.method, "keep_ratio": args.keep, "machine": machine()}
     numbers, plot = args.out / "splices.json", args.out / "splices.svg"
-    numbers.write_text(json.dumps({**about, "summary": groups, "episodes": rows}, indent=1) + "\n")
+    write_json(numbers, {**about, "summary": groups, "episodes": rows})
     plot.write_text(splice_svg(episodes[: len(MODES)]))
     console.print(f"wrote {numbers} and {plot}")
     return 0
