@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..sim.tasks import TASKS, task_named
 from .bag_options import add_bag_arguments, bag_setup
+from .options import add_out_argument
 
 if TYPE_CHECKING:
     from ..analysis.recording import Call
@@ -42,9 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device", default="auto", help="cpu, cuda, cuda:N, or auto for cuda if there is one (default auto)"
     )
     parser.add_argument("--calls", type=int, metavar="N", help="stop after N policy calls (default: all there are)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/analysis"), metavar="DIR", help="default: %(default)s"
-    )  # fmt: skip
+    add_out_argument(parser, "out/analysis")
     add_bag_arguments(parser)
 
 

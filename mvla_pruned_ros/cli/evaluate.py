@@ -22,6 +22,7 @@ from ..pruning.base import check_keep_ratio
 from ..pruning.methods import METHODS, check_method
 from ..pruning.tri_stage.config import TriStageConfig
 from ..sim.tasks import TASKS, task_named
+from .options import add_set_argument
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,13 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="give each task the instruction of its partner; counts whose goal is reached",
     )
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        default=[],
-        metavar="NAME=VALUE",
-        help="tri_stage parameters that differ from the policy's own (its pruning.json, or the defaults)",
-    )
+    add_set_argument(parser)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     parser.add_argument(
         "--ray", metavar="ADDRESS",

@@ -21,7 +21,7 @@ from pathlib import Path
 from ..configuration.reader import with_words
 from ..pruning.methods import check_method
 from .bag_options import add_bag_arguments, bag_setup
-from .options import add_policy_arguments
+from .options import add_policy_arguments, add_set_argument
 
 SUMMARY = "a bag through the policy, pruned beside unpruned"
 EPILOG = """\
@@ -49,10 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand."""
     parser.add_argument("bag", type=Path, metavar="BAG", help="folder of a rosbag2")
     add_policy_arguments(parser)
-    parser.add_argument(
-        "--set", nargs="+", default=[], metavar="NAME=VALUE",
-        help="tri_stage parameters that differ from the policy's own (its pruning.json, or the defaults)",
-    )  # fmt: skip
+    add_set_argument(parser)
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames (default: all there are)")
     parser.add_argument("--no-annotated", action="store_true", help="do not write the bag for Foxglove")
     parser.add_argument(

@@ -8,11 +8,10 @@ commands, m/s.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from ..sim.tasks import TASKS, task_named
-from .options import add_policy_arguments
+from .options import add_out_argument, add_policy_arguments
 
 SUMMARY = "jumps of the command where action chunks meet: numbers and plot"
 EPILOG = """examples:
@@ -35,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--delay", type=int, nargs="+", default=[4], metavar="STEPS",
         help="steps of 12.5 ms between an observation and its chunk's arrival (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, default=Path("out/splices"), metavar="DIR", help="default: %(default)s")
+    add_out_argument(parser, "out/splices")
     add_policy_arguments(parser)
 
 

@@ -11,12 +11,6 @@ from .demonstrations import Demonstrations
 from .recipes import Shard
 
 
-def _start() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-
-
 def _record(job: tuple[Shard, MVLAConfig, Path]) -> tuple[Shard, int, int]:
     from ..sim.robot import robot_of
     from .expert import record_episode
@@ -52,6 +46,6 @@ def collect(
     """
     paths = [folder / f"{shard.name}.npz" for shard in shards]
     jobs = [(shard, config, path) for shard, path in zip(shards, paths) if not path.is_file()]
-    for shard, episodes, frames in run_jobs(jobs, _record, _start, workers) if jobs else ():
+    for shard, episodes, frames in run_jobs(jobs, _record, workers) if jobs else ():
         on_shard(shard, episodes, frames)
     return paths

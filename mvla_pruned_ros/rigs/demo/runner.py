@@ -15,6 +15,7 @@ from sensor_msgs.msg import Image
 
 from ...configuration.files import write_json
 from ...evaluation.grouping import grouped
+from ...messages.decode import image_to_rgb, stamp_ns
 from ...reports.terminal import ProgressBar, table
 from ...sim.robot import STEP_S
 from ...sim.tasks import Task
@@ -57,12 +58,11 @@ class OverlayFilm:
             self._shots += [(picture, outcome)] * GIF_HOLD_FRAMES
 
     def _take(self, message: Image) -> None:
-        stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
+        stamp = stamp_ns(message.header) * 1e-9
         if stamp - self._last_s < GIF_PERIOD_S or message.encoding != "rgb8":
             return
         self._last_s = stamp
-        rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
-        pixels = rows[:, : 3 * message.width].reshape(message.height, message.width, 3)
+        pixels = image_to_rgb(message)
         pruning = self._session.pruning
         kept = f"  {kept_of(pruning)} of {tokens_of(pruning)} tokens" if pruning else ""
         self._shots.append((pixels.copy(), self._caption + kept))
