@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaModel
 
-from ...pruning.in_call import CallView, InCallRule
+from ...pruning.in_call import CallView, FixedChoice, InCallRule
 from .attention import AttentionRows, PrefixCache
-from .backbone import BackboneOutput, DenoisingPasses, Prefix, run_backbone, text_scores
+from .backbone import BackboneOutput, Prefix, run_backbone, text_scores
 from .config import PolicyConfig
+from .diffusion import ddim
 
 
 class PolicyNetwork(nn.Module):
@@ -91,14 +92,31 @@ class PolicyNetwork(nn.Module):
     ) -> tuple[Tensor, BackboneOutput]:
         """Normalised action chunk (B, chunk, A) by DDIM, and the output of the first pass through the backbone.
 
+        Everything before the action tokens is the same at every step, so with ``reuse_prefix`` it runs once (exact).
+
         Args:
-            noise: (B, chunk, A) to start from; drawn when None.
-            evidence, rule, reuse_prefix, retokenize: see ``DenoisingPasses``.
+            evidence: read it in the first pass. noise: (B, chunk, A) to start from; drawn when None.
+            rule: chooses in the first pass; the others keep its choice.
+            retokenize: with ``reuse_prefix`` off, called before every pass but the first: upstream encodes its inputs
+                anew at each.
         """
         if noise is None:
             assert self.noise_shape is not None
             noise = torch.randn((len(prefix.tokens), *self.noise_shape), device=prefix.tokens.device)
-        passes = DenoisingPasses(
-            self.run_backbone, prefix, evidence=evidence, reuse_prefix=reuse_prefix, rule=rule, retokenize=retokenize
-        )
-        return passes.denoise(self.noisy_tokens, self.predicted_noise, noise, self.alphas, self.timesteps)
+        cache = PrefixCache() if reuse_prefix else None
+        first: BackboneOutput | None = None
+
+        def predict_noise(sample: Tensor, timestep: Tensor) -> Tensor:
+            nonlocal prefix, rule, first
+            if first is not None and retokenize is not None:
+                prefix = retokenize()
+            action = self.noisy_tokens(sample, timestep)
+            out = self.run_backbone(prefix, action, evidence=evidence and first is None, cache=cache, rule=rule)
+            first = first or out
+            if rule is not None and out.chosen is not None:
+                rule = None if cache is not None else FixedChoice(rule.layer, out.chosen)
+            return self.predicted_noise(out.hidden[:, 1:]).float()
+
+        sample = ddim(predict_noise, noise, self.alphas, self.timesteps)
+        assert first is not None
+        return sample, first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -120,23 +121,14 @@ class MVLAModel(PolicyNetwork):
         return super().noise_shape if self.config.head == "ddim" else None
 
     def decode(
-        self,
-        prefix: Prefix,
-        *,
-        evidence: bool = False,
-        noise: Tensor | None = None,
-        rule: InCallRule | None = None,
-        reuse_prefix: bool = True,
-        retokenize: Callable[[], Prefix] | None = None,
+        self, prefix: Prefix, *, evidence: bool = False, rule: InCallRule | None = None, **options: Any
     ) -> tuple[Tensor, BackboneOutput]:
         """See ``PolicyNetwork``. The l1 head makes one pass with one query token per action and has no noise."""
         if self.config.head == "l1":
             queries = self.action_queries.expand(len(prefix.tokens), -1, -1)
             out = self.run_backbone(prefix, queries, evidence=evidence, rule=rule)
             return self.action_head(out.hidden), out
-        return super().decode(
-            prefix, evidence=evidence, noise=noise, rule=rule, reuse_prefix=reuse_prefix, retokenize=retokenize
-        )
+        return super().decode(prefix, evidence=evidence, rule=rule, **options)
 
     def predicted_noise(self, hidden: Tensor) -> Tensor:
         return self.action_head(hidden)

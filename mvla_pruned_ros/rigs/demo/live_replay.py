@@ -21,14 +21,7 @@ from .session import SENSOR_REMAPS, DemoOptions, start_policy
 
 INSTRUCTION = "/policy/instruction"
 INPUTS = {"/clock", INSTRUCTION, *SENSOR_REMAPS.values()}
-REQUIRED = (
-    "/clock",
-    INSTRUCTION,
-    "/simulator/image",
-    "/simulator/camera_info",
-    "/simulator/ee_pose",
-    "/simulator/gripper",
-)
+REQUIRED = ("/clock", INSTRUCTION, *(f"/simulator/{name}" for name in ("image", "camera_info", "ee_pose", "gripper")))
 READY_TIMEOUT_S = 120.0
 AFTER_S = 1.5  # wall time to wait for what is still on its way, a period of diagnostics among it
 

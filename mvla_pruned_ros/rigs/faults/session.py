@@ -77,14 +77,9 @@ class Session:
         pictures = ("points", "image/compressed") if setup == "points" else ("depth", "image")
         streams = ("camera_info", "ee_pose", "gripper", *pictures)
         self.peer = Peer(graph, self.name, streams, simulated_time=setup == "simulated time")
-        self.child = ChildNode(
-            f"policy node ({setup})",
-            module or f"{__package__}.faulty_policy_node",
-            self._log,
-            parameters,
-            {"__node": self.name},
-            graph.environment,
-        )
+        module = module or f"{__package__}.faulty_policy_node"
+        remaps = {"__node": self.name}
+        self.child = ChildNode(f"policy node ({setup})", module, self._log, parameters, remaps, graph.environment)
 
     # --- waiting ------------------------------------------------------------------------------------------------
 
