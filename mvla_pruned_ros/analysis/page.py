@@ -95,14 +95,9 @@ def _plots(numbers: dict[str, Any]) -> list[str]:
 
 
 def _against_the_paper(numbers: dict[str, Any]) -> list[str]:
-    rows = [
-        [f"paper: {task} (MLA, RLBench, L1 norm)", f"{one['image']:.2f}", f"{one['points']:.2f}", ""]
-        for task, one in numbers["paper"].items()
-    ]
-    for name, words in SHARES.items():
-        mean, std = (numbers["image_share"][name][key] for key in ("mean", "std"))
-        rest = None if mean is None else 1 - mean
-        rows.append([f"this recording: {words}", percent(mean), percent(rest), percent(std)])
+    paper, measured = share_rows(numbers)
+    rows = [[f"paper: {task} (MLA, RLBench, L1 norm)", *cells] for task, *cells in paper]
+    rows += [[f"this recording: {words}", *cells] for words, *cells in measured]
     return [
         section(
             "Against the paper",
@@ -111,6 +106,16 @@ def _against_the_paper(numbers: dict[str, Any]) -> list[str]:
         ),
         table(("", "2D, %", "3D, %", "standard deviation over calls"), rows, marked=len(SHARES)),
     ]
+
+
+def share_rows(numbers: dict[str, Any]) -> tuple[list[tuple[str, str, str, str]], list[tuple[str, str, str, str]]]:
+    """Name, shares of 2D and 3D and their standard deviation, of the tasks of the paper and of what was measured."""
+    paper = [(task, f"{share['image']:.2f}", f"{share['points']:.2f}", "") for task, share in numbers["paper"].items()]
+    measured = []
+    for name, words in SHARES.items():
+        mean, std = (numbers["image_share"][name][key] for key in ("mean", "std"))
+        measured.append((words, percent(mean), percent(None if mean is None else 1 - mean), percent(std)))
+    return paper, measured
 
 
 def set_rows(numbers: dict[str, Any]) -> list[tuple[str, ...]]:

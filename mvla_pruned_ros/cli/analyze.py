@@ -129,19 +129,11 @@ def _collect(source: Iterator[Call], total: int, limit: int | None, bar: Progres
 
 
 def _table(numbers: dict[str, Any]) -> Any:
-    from ..analysis.page import percent
-    from ..analysis.report import SHARES
+    from ..analysis.page import share_rows
     from ..reports.terminal import table
 
-    of_paper = [
-        (f"paper, {task}", f"{share['image']:.2f}", f"{share['points']:.2f}", "")
-        for task, share in numbers["paper"].items()
-    ]
-    measured = []
-    for name, words in SHARES.items():
-        share = numbers["image_share"][name]
-        rest = None if share["mean"] is None else 1 - share["mean"]
-        measured.append((words, percent(share["mean"]), percent(rest), percent(share["std"])))
+    paper, measured = share_rows(numbers)
+    of_paper = [(f"paper, {task}", *cells) for task, *cells in paper]
     title = f"{numbers['recording']}: {numbers['calls']} calls"
     return table(title, ("salience", "2D, %", "3D, %", "std"), of_paper, measured)
 

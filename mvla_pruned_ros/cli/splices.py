@@ -8,6 +8,7 @@ commands, m/s.
 from __future__ import annotations
 
 import argparse
+from itertools import product
 from typing import Any
 
 from ..sim.tasks import TASKS, task_named
@@ -60,13 +61,8 @@ def run(args: argparse.Namespace) -> int:
 
     folder = policy_folder(args.policy or "small")
     policy, config = load_policy(folder, args.device), TriStageConfig.of_policy(folder)
-    wanted = [
-        (task, delay, seed, mode)
-        for task in args.tasks
-        for delay in args.delay
-        for seed in range(args.seed, args.seed + args.episodes)
-        for mode in MODES
-    ]
+    seeds = range(args.seed, args.seed + args.episodes)
+    wanted = list(product(args.tasks, args.delay, seeds, MODES))
     console = Console()
     episodes = [
         spliced_episode(

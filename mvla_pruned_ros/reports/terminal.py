@@ -50,7 +50,9 @@ class ProgressBar(Progress):
         self.update(self._bar, description=text)
 
 
-def table(title: str, header: Sequence[str], *groups: Iterable[Sequence[str]], left: int = 1, **options: Any) -> Table:
+def table(
+    title: str | None, header: Sequence[str], *groups: Iterable[Sequence[str]], left: int = 1, **options: Any
+) -> Table:
     """A table with lines between groups of rows.
 
     Args:

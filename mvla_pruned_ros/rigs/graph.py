@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from .child_process import ChildNode, end_all
 PACKAGE = __package__.split(".")[0]
 
 
-class Graph:
+class Graph(AbstractContextManager["Graph"]):
     """A node in a ROS graph that only this computer sees. Use as a context manager.
 
     Attributes:
@@ -73,9 +74,6 @@ class Graph:
     def spin_for(self, seconds: float) -> None:
         """Serve callbacks for a while; raises as ``spin_until`` does."""
         self.spin_until(lambda: False, seconds)
-
-    def __enter__(self) -> Graph:
-        return self
 
     def __exit__(self, *error: object) -> None:
         end_all(self.children)

@@ -46,7 +46,7 @@ def _error(job: tuple[Path, str, int, str, float, Any, np.ndarray]) -> float:
     return action_error(_policy(folder), _recording(folder, task, seed), pruner, scale)
 
 
-class CalibrationSweep(AbstractContextManager):
+class CalibrationSweep(AbstractContextManager["CalibrationSweep"]):
     """Errors of settings over all tasks, episodes and keep ratios; use it as a context manager."""
 
     def __init__(
@@ -56,9 +56,6 @@ class CalibrationSweep(AbstractContextManager):
         self._jobs = [(policy, task, seed) for task in tasks for seed in range(first_seed, first_seed + episodes)]
         self._tasks, self._episodes, self._keep = list(tasks), episodes, keep_ratios
         self._pool = worker_pool(workers)
-
-    def __enter__(self) -> CalibrationSweep:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._pool.terminate()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..base import check_keep_ratio, token_budget
+from ..base import BudgetPruner
 from ..types import Evidence, Reason, Selection, TokenLayout
 
 
@@ -27,39 +27,25 @@ class NoPruning:
         pass
 
 
-class ChoosingPruner:
-    """Keeps what ``choose`` chooses. The first call is full, as it is for every method, so that methods are compared at
-    the same measured keep ratio.
-
-    Attributes:
-        name, keep_ratio, bucket: see ``Pruner``.
-    """
-
-    name = ""
-    bucket = 1
+class ChoosingPruner(BudgetPruner):
+    """Keeps what ``choose`` chooses. Args: seed: of random choices."""
 
     def __init__(self, keep_ratio: float, seed: int = 0) -> None:
-        self.keep_ratio = check_keep_ratio(keep_ratio)
         self._seed = seed
-        self.reset()
+        super().__init__(keep_ratio)
 
     def reset(self) -> None:
+        super().reset()
         self._rng = np.random.default_rng(self._seed)
-        self._first = True
 
-    def select(self, layout: TokenLayout) -> Selection:
-        if self._first or self.keep_ratio == 1:
-            return Selection.full(layout)
+    def prune(self, layout: TokenLayout, budget: int) -> Selection:
         reason = np.full(layout.num_visual, Reason.DROPPED, np.int8)
-        reason[self.choose(layout, token_budget(layout, self.keep_ratio, self.bucket))] = Reason.CHOSEN
+        reason[self.choose(layout, budget)] = Reason.CHOSEN
         return Selection(reason, layout.num_image)
 
     def choose(self, layout: TokenLayout, count: int) -> np.ndarray:
         """(count,) indices of the tokens that stay."""
         raise NotImplementedError
-
-    def observe(self, layout: TokenLayout, selection: Selection, evidence: Evidence) -> None:
-        self._first = False
 
 
 class RandomPruning(ChoosingPruner):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -15,12 +14,14 @@ import torch
 from lifecycle_msgs.msg import Transition
 from safetensors.torch import load_file, save_file
 
+from ...configuration.files import write_json
+from ...configuration.reader import read_json
 from .matrix import BOUNDED_S, BUSY_S, Report, fault
 from .session import DEFAULTS, NodeFailedError, Session
 
 CHECKPOINT = "checkpoint missing, malformed, wrong shapes, pickled code"
 END = "SIGINT, SIGTERM, deactivate in mid-inference"
-WEIGHTS = "model.safetensors"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 class MakesFile:
@@ -33,7 +34,7 @@ class MakesFile:
         return os.mkdir, (str(self.path),)
 
 
-def _bad_checkpoint(name: str, text: str, spoil: Callable[[Path], None]) -> None:
+def _bad_checkpoint(name: str, text: str, spoil: Callable[[Path], object]) -> None:
     """text: in the message. spoil: changes a good policy folder."""
 
     @fault(name, CHECKPOINT, "configure fails with one message that names what is wrong", "lifecycle", recovers=False)
@@ -63,6 +64,11 @@ def _weights(change: Callable[[dict[str, torch.Tensor]], None]) -> Callable[[Pat
     return spoil
 
 
+def _wider(folder: Path) -> None:
+    config = read_json(folder / CONFIG)
+    write_json(folder / CONFIG, config | {"width": 96})
+
+
 BIAS = "action_head.2.bias"
 _bad_checkpoint("checkpoint missing", "policy", lambda folder: shutil.rmtree(folder))
 _bad_checkpoint("weights missing", WEIGHTS, lambda folder: (folder / WEIGHTS).unlink())
@@ -74,18 +80,8 @@ _bad_checkpoint("weights that are NaN", f"{BIAS} has values that are not finite"
                 _weights(lambda w: w.update({BIAS: torch.full((4,), float("nan"))})))  # fmt: skip
 _bad_checkpoint("pickled code for weights", WEIGHTS,
                 lambda folder: torch.save(MakesFile(folder.with_name("pickle_was_run")), folder / WEIGHTS))  # fmt: skip
-_bad_checkpoint("malformed configuration", "config.json",
-                lambda folder: _write(folder / "config.json", "{"))  # fmt: skip
-_bad_checkpoint("configuration of another size", "needs",
-                lambda folder: _edit(folder / "config.json", width=96))  # fmt: skip
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text)
-
-
-def _edit(path: Path, **entries: Any) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+_bad_checkpoint("malformed configuration", CONFIG, lambda folder: (folder / CONFIG).write_text("{"))
+_bad_checkpoint("configuration of another size", "needs", _wider)
 
 
 @fault("checkpoint mended", CHECKPOINT, "the same node configures, without a restart", "lifecycle", recovers=False)

@@ -14,11 +14,12 @@ from rich.table import Table
 
 from ...configuration.files import write_json
 from ...policy.engine.machine import command_line, machine
-from ...reports.terminal import ProgressBar
+from ...reports.terminal import ProgressBar, table
 from .fuzz import run_fuzz
 from .run import Row, chosen, run_matrix
 from .stop_trials import SILENT, run_stop_trials, summary
 
+YES, NO = "[green]yes[/]", "[bold red]NO[/]"
 SHOWN = 400  # characters of what was observed; the file has all
 
 
@@ -42,10 +43,8 @@ def matrix(policy: str, names: list[str], domain_id: int | None, file: Path | No
 
 def list_faults() -> int:
     """Names and expectations; returns the exit code."""
-    table = Table("fault", "expected", title_justify="left")
-    for fault in chosen([]):
-        table.add_row(fault.name, fault.expected)
-    Console().print(table)
+    rows = [(fault.name, fault.expected) for fault in chosen([])]
+    Console().print(table(None, ("fault", "expected"), rows, left=2))
     return 0
 
 
@@ -55,19 +54,18 @@ def stop_trials(policy: str, count: int, seed: int, domain_id: int | None, file:
     with _progress(console, "stop after sensor loss", count) as progress:
         run = run_stop_trials(policy, count, seed, domain_id, progress.show)
     figures = summary(run)
-    table = Table(
-        "silent", "trials", "in time", "machine at rest", "late", "median ms", "worst ms", title_justify="left"
-    )
+    rows = []
     for name in (*SILENT, ""):
         trials = [t for t in run.trials if name in (t.stream, "")]
         times = [t.stopped_ms for t in trials if t.stopped_ms is not None]
         late = sum(not t.in_time and not t.by_machine for t in trials)
-        table.add_row(
+        rows.append((
             name or "sum", str(len(trials)), str(sum(t.in_time for t in trials)),
             str(sum(t.by_machine for t in trials)), str(late),
             f"{np.median(times):.0f}" if times else "-", f"{max(times):.0f}" if times else "-",
-        )  # fmt: skip
-    console.print(table)
+        ))  # fmt: skip
+    header = ("silent", "trials", "in time", "machine at rest", "late", "median ms", "worst ms")
+    console.print(table(None, header, rows, left=len(header)))
     console.print(
         f"limit {figures['limit_ms']:g} ms after the last message; {figures['false_stops']} false stops in "
         f"{figures['healthy_s']:g} s between the trials, and {figures['stops_with_the_machine_at_rest']} while the "
@@ -82,10 +80,8 @@ def fuzz(policy: str, count: int, seed: int, domain_id: int | None, file: Path |
     console = Console()
     with _progress(console, "malformed messages", count) as progress:
         run = run_fuzz(policy, count, seed, domain_id, progress.show)
-    table = Table("input", "malformed messages sent")
-    for stream, sent in run.sent.items():
-        table.add_row(stream, str(sent))
-    console.print(table)
+    rows = [(stream, str(sent)) for stream, sent in run.sent.items()]
+    console.print(table(None, ("input", "malformed messages sent"), rows, left=2))
     console.print("counted by the nodes: " + ", ".join(f"{n} {cause}" for cause, n in sorted(run.counted.items())))
     console.print(
         f"{sum(run.sent.values())} sent; the nodes are {'alive' if run.alive else 'NOT alive'}; {run.beyond} of "
@@ -102,11 +98,8 @@ def _progress(console: Console, text: str, total: int) -> ProgressBar:
 
 
 def _table(rows: list[Row]) -> Table:
-    table = Table("fault", "expected", "observed", "", title_justify="left", show_lines=True)
-    for row in rows:
-        passed = "[green]yes[/]" if row.passed else "[bold red]NO[/]"
-        table.add_row(row.fault, row.expected, escape(shorten(row.observed, SHOWN)), passed)
-    return table
+    cells = [(row.fault, row.expected, escape(shorten(row.observed, SHOWN)), YES if row.passed else NO) for row in rows]
+    return table(None, ("fault", "expected", "observed", ""), cells, left=4, show_lines=True)
 
 
 def _write(file: Path | None, result: dict[str, Any]) -> None:
