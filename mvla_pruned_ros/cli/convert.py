@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..policy.mla.config import MLAConfig
-    from ..policy.mvla.config import MVLAConfig
+    from ..policy.engine.config import PolicyConfig
 
 SUMMARY = "make a policy folder of an upstream MLA checkpoint, or a smaller one of a policy folder"
 EPILOG = """examples:
@@ -83,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     dtype = args.dtype or ("float16" if trained else "bfloat16")
     console, shard_bytes = Console(), int(args.shard_mb * 1e6)
     with ProgressBar("tensors", console=console) as bar:
-        config: MLAConfig | MVLAConfig
+        config: PolicyConfig
         if trained:
             config = repack(args.source, args.out, dtype_named(dtype), shard_bytes, bar.show)
         else:

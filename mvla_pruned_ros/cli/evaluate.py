@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import os
 import shlex
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,9 +137,7 @@ def _settings(args: argparse.Namespace, folder: Path, device: str, own: TriStage
             task, str(folder), fingerprint, method, 1.0 if method == "none" else keep,
             pruning if method == "tri_stage" else own, args.delay, args.swap_instructions, device,
         )
-        for task in args.tasks
-        for method in args.method
-        for keep in args.keep
+        for task, method, keep in product(args.tasks, args.method, args.keep)
     ]  # fmt: skip
     return list(dict.fromkeys(settings))  # `none` is one row, whatever the keep ratios
 
@@ -157,13 +156,9 @@ def _sweep(args: argparse.Namespace, settings: list[Setting], console: Console) 
                 f"every finished episode goes to {log.path}; if this is stopped, run it again to go on", soft_wrap=True
             )
         bar = stack.enter_context(ProgressBar("episodes", len(settings) * args.episodes, elapsed=True, console=console))
-
-        def on_episode(setting: Setting, episode: Episode) -> None:
-            bar.step()
-            bar.label(f"{setting.task} {setting.method} {setting.keep:g}")
-
         seeds = range(args.seed, args.seed + args.episodes)
-        return run_sweep(settings, seeds, args.workers, on_episode, log, args.ray)
+        show = lambda setting, _: bar.step(f"{setting.task} {setting.method} {setting.keep:g}")  # noqa: E731
+        return run_sweep(settings, seeds, args.workers, show, log, args.ray)
 
 
 def _command(args: argparse.Namespace) -> str:

@@ -41,9 +41,9 @@ class ProgressBar(Progress):
         """Set how much is done. total: None leaves it as it is. note: behind the bar."""
         self.update(self._bar, completed=done, total=total, note=note, refresh=not self.live.auto_refresh)
 
-    def step(self) -> None:
-        """One step more is done."""
-        self.advance(self._bar)
+    def step(self, text: str | None = None) -> None:
+        """One step more is done. text: before the bar from now on; None leaves it as it is."""
+        self.update(self._bar, advance=1, description=text)
 
     def label(self, text: str) -> None:
         """Change the text before the bar."""

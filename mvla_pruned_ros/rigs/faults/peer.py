@@ -74,6 +74,7 @@ class Peer:
         self.on_command: Callable[[], None] = lambda: None
         self.sent_at = 0.0
         self._next_send = 0.0
+        self.out: dict[str, Any] = {}
         self.connect()
         self._clock = node.create_publisher(Clock, "/clock", 10)
         self.subscribe()
@@ -103,19 +104,16 @@ class Peer:
 
     def connect(self) -> None:
         """Create the sensors' publishers."""
-        self.out = {
-            topic: self._node.create_publisher(
-                type(message), f"/{self.name}/{topic}", qos.RELIABLE if topic in STATES else qos.SENSOR
-            )
-            for topic, message in self.messages.items()
-            if topic in self.streams
-        }
+        for topic, message in self.messages.items():
+            if topic in self.streams:
+                profile = qos.RELIABLE if topic in STATES else qos.SENSOR
+                self.out[topic] = self._node.create_publisher(type(message), f"/{self.name}/{topic}", profile)
 
     def disconnect(self) -> None:
         """Destroy them, as when a driver ends."""
         for publisher in self.out.values():
             self._node.destroy_publisher(publisher)
-        self.out = {}
+        self.out.clear()
 
     def _commanded(self, message: TwistStamped) -> None:
         linear, angular = message.twist.linear, message.twist.angular

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,19 +12,14 @@ from pathlib import Path
 
 from ..child_process import ChildFailedError
 from ..graph import Graph
+from .matrix import FAULTS, Fault, Report, recovers
+from .session import SETUPS, Session
 
 # Each module adds its faults to FAULTS; the order is that of the table.
 # "tf missing or late" is not among them: tf2_ros comes with a ROS installation only, and test_policy_node_sensors.py
 # tests it at the node.
-from . import sensor_faults  # noqa: F401  # isort: skip
-from . import message_faults  # noqa: F401  # isort: skip
-from . import time_faults  # noqa: F401  # isort: skip
-from . import policy_faults  # noqa: F401  # isort: skip
-from . import parameter_faults  # noqa: F401  # isort: skip
-from . import link_faults  # noqa: F401  # isort: skip
-from . import start_and_end_faults  # noqa: F401  # isort: skip
-from .matrix import FAULTS, Fault, Report, recovers
-from .session import SETUPS, Session
+for kind in ("sensor", "message", "time", "policy", "parameter", "link", "start_and_end"):
+    importlib.import_module(f"{__package__}.{kind}_faults")
 
 
 @dataclass(frozen=True)

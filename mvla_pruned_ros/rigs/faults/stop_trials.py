@@ -149,7 +149,7 @@ def _silence(session: Session, stream: str, chunk: str, last: float) -> tuple[St
 def _false_stops(history: list[tuple[float, bool]], window: tuple[float, float], stalls: Stalls) -> Stops:
     inside = [command for command in history if window[0] <= command[0] <= window[1]]
     arrivals, safe = np.array(inside).reshape(-1, 2).T
-    return judge_stops(arrivals, safe.astype(bool), CHUNK_S, stalls, Stalls.none())
+    return judge_stops(arrivals, safe.astype(bool), CHUNK_S, stalls, Stalls())
 
 
 def summary(run: StopRun) -> dict[str, Any]:

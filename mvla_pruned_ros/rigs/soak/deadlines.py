@@ -6,7 +6,7 @@ import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,8 @@ class Stalls:
         starts, ends: (S,) seconds of the steady clock, in order, not overlapping; made so by ``of``.
     """
 
-    starts: np.ndarray
-    ends: np.ndarray
+    starts: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    ends: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     @classmethod
     def of(cls, windows: np.ndarray) -> Stalls:
@@ -32,11 +32,6 @@ class Stalls:
         until = np.maximum.accumulate(ends)
         begins = np.append(True, starts[1:] > until[:-1])[: len(starts)]
         return cls(starts[begins], until[np.append(begins[1:], True)[: len(starts)]])
-
-    @classmethod
-    def none(cls) -> Stalls:
-        """The machine never stood still."""
-        return cls(np.zeros(0), np.zeros(0))
 
     @classmethod
     def read(cls, path: Path) -> Stalls:
