@@ -33,14 +33,11 @@ def replay(
 ) -> tuple[dict[str, Any], dict[str, Any]]:  # fmt: skip
     """Write ``replay.json``, ``frames.jsonl``, ``timings.json``, ``replay.html`` and the bag ``annotated`` to a folder.
 
-    The first two have nothing in them that changes from run to run.
+    The first two have nothing in them that changes from run to run. Returns what is in replay.json and timings.json.
 
     Args:
         about: policy, method, keep_asked and what else names the run. most_frames: stop after so many.
         on_frame: told how many frames are done, and how many there are at most.
-
-    Returns:
-        What is in replay.json and in timings.json.
 
     Raises:
         ValueError: the bag cannot be used, or the policy cannot follow its instructions.

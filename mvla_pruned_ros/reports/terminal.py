@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich import progress
 from rich.table import Table
 
 
-class ProgressBar(Progress):
+class ProgressBar(progress.Progress):
     """The progress of one task. Use as a context manager."""
 
     def __init__(
@@ -29,12 +21,14 @@ class ProgressBar(Progress):
             text: before the bar. total: steps or seconds, None while unknown. done: of them before the start.
             counted: show the numbers of steps. elapsed: show the time since the start. options: of ``Progress``.
         """
-        columns: list[ProgressColumn] = [TextColumn("{task.description}"), BarColumn()]
+        columns: list[progress.ProgressColumn] = [progress.TextColumn("{task.description}"), progress.BarColumn()]
         if counted:
-            columns.append(MofNCompleteColumn())
+            columns.append(progress.MofNCompleteColumn())
         if elapsed:
-            columns.append(TimeElapsedColumn())
-        super().__init__(*columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), **options)
+            columns.append(progress.TimeElapsedColumn())
+        super().__init__(
+            *columns, progress.TimeRemainingColumn(), progress.TextColumn("{task.fields[note]}"), **options
+        )
         self._bar = self.add_task(text, total=total, completed=done, note="")
 
     def show(self, done: float, total: float | None = None, note: str = "") -> None:

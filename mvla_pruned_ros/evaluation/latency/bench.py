@@ -169,10 +169,6 @@ def bench_row(
 
     Args:
         first: timings of the variant of the same run that speed-ups are relative to. lengths: of an unpruned call.
-
-    ``floor_ms`` is the least time of the backbone on this machine: of each pass the larger of operations over the rate
-    of a large matrix product and bytes over the rate of a copy. Methods that cut inside the backbone are counted as if
-    they had cut before it, so theirs is a little too low.
     """
     config, tokens = subject.config, int(np.median(timings.tokens))
     length = lengths.prefix - config.num_visual + tokens

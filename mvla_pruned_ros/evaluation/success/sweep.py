@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,12 +83,6 @@ def _run(job: tuple[Setting, int]) -> tuple[Setting, Episode]:
     robot = robot_of(setting.task, policy.config.image_size)
     runtime = PolicyRuntime(policy, pruner)
     return setting, run_episode(robot, runtime, seed, delay=setting.delay, instruction=instruction)
-
-
-def run_jobs(jobs: Iterable[Any], function: Callable[[Any], Any], workers: int) -> Iterator:
-    """Results of ``function`` over jobs, in order, on ``workers`` spawned processes of one thread each."""
-    with worker_pool(workers) as pool:
-        yield from pool.imap(function, jobs)
 
 
 def run_sweep(

@@ -93,8 +93,6 @@ def run_backbone(
 ) -> BackboneOutput:
     """One pass: prefix and action tokens through the layers.
 
-    The layers are called one by one.
-
     Args:
         llama, final_norm: of ``llama_backbone``; the norm is applied to what the action head is given.
         prefix: B samples. action: (B, Q, width) embeddings of the action segment. action_positions: (B, Q) int64.
@@ -123,8 +121,7 @@ def run_backbone(
             assert rule is not None and call_view is not None
             chosen = rule.choose(call_view(prefix, rule_rows.collected[0][0][:, prefix.visual]))
             prefix, kept = prefix.keep_visual(chosen)
-            ends = torch.arange(-queries, 0, device=kept.device) + hidden.shape[1]
-            kept = torch.cat([kept, ends])
+            kept = torch.cat([kept, torch.arange(-queries, 0, device=kept.device) + hidden.shape[1]])
             hidden, rope = hidden[:, kept], (rope[0][:, kept], rope[1][:, kept])
     out = BackboneOutput(final_norm(hidden[:, -queries:]), chosen=chosen)
     if evidence is not None:

@@ -62,9 +62,8 @@ def run_fuzz(
     with sessions(policy, domain_id) as started:
         for setup in ("depth", "points"):
             streams = [name for name in STREAMS if SETUP_OF.get(name, "depth") == setup]
-            share = round(count * len(streams) / len(STREAMS))
-            if setup == "points":
-                share = count - sum(run.sent.values())
+            rest = count - sum(run.sent.values())
+            share = rest if setup == "points" else round(count * len(streams) / len(STREAMS))
             _fuzz_node(started.start(setup), streams, share, random, run, progress)
     return run
 

@@ -110,12 +110,11 @@ def _(session: Session, report: Report) -> None:
 
 def _height_of_points(session: Session, **send: Any) -> float:
     """Median height of the points that are kept, metres, of calls from now on."""
-    peer, heights = session.peer, []
+    peer = session.peer
     session.drive_for(0.3, **send)
     peer.clouds.clear()
     session.drive(lambda: len(peer.clouds) >= 3, **send)
-    for cloud in peer.clouds:
-        heights.append(np.frombuffer(cloud.data, np.float32).reshape(-1, cloud.point_step // 4)[:, 2])
+    heights = [np.frombuffer(c.data, np.float32).reshape(-1, c.point_step // 4)[:, 2] for c in peer.clouds]
     return float(np.median(np.concatenate(heights))) if heights else float("nan")
 
 

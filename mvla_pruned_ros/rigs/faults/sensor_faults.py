@@ -29,8 +29,7 @@ def _silence(streams: tuple[str, ...], setup: str) -> None:
     def inject(session: Session, report: Report) -> None:
         stops(session, report, without=streams)
         says(session, report, f"/{streams[0]}", "ERROR", without=streams)
-        others = set(session.peer.streams) - set(streams) - {"camera_info"}
-        for other in others:
+        for other in set(session.peer.streams) - set(streams) - {"camera_info"}:
             report.must(f"/{session.name}/{other}" not in session.peer.status.message, f"{other} is not blamed")
 
 

@@ -117,12 +117,8 @@ def run_stop_trials(
         for t, a, b in windows
     ]
     stops = [_false_stops(history, window, seen) for window in healthy]
-    return StopRun(
-        trials,
-        sum(b - a for a, b in healthy),
-        sum(len(s.starts) for s in stops),
-        sum(int(s.by_stall.sum()) for s in stops),
-    )
+    healthy_s, by_machine = sum(end - begin for begin, end in healthy), sum(int(s.by_stall.sum()) for s in stops)
+    return StopRun(trials, healthy_s, sum(len(s.starts) for s in stops), by_machine)
 
 
 def _moving(session: Session, chunk: str) -> float:

@@ -49,8 +49,8 @@ class SoakRun:
     memory_warm_up_s: float
     heard: Heard
     process: ProcessRecord
-    stalls: Stalls
-    late: Stalls
+    stalls: Stalls = field(default_factory=Stalls)
+    late: Stalls = field(default_factory=Stalls)
     steal_percent: float | None = None
 
     @cached_property

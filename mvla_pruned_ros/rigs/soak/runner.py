@@ -177,9 +177,8 @@ def _listen(options: SoakOptions, graph: Graph, node: ChildNode, console: Consol
     stolen = None
     if before and after and after[1] > before[1]:
         stolen = round(100 * (after[0] - before[0]) / (after[1] - before[1]), 2)
-    nothing = Stalls()
     warm_up_s = min(LONGEST_MEMORY_WARM_UP_S, 0.2 * seconds)
-    return SoakRun(1 / options.command_rate_hz, warm_up_s, heard, record, nothing, nothing, stolen)
+    return SoakRun(1 / options.command_rate_hz, warm_up_s, heard, record, steal_percent=stolen)
 
 
 def _processor_times() -> tuple[int, int] | None:
