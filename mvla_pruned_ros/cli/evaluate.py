@@ -155,9 +155,12 @@ def _sweep(args: argparse.Namespace, settings: list[Setting], console: Console) 
             console.print(
                 f"every finished episode goes to {log.path}; if this is stopped, run it again to go on", soft_wrap=True
             )
-        bar = stack.enter_context(ProgressBar("episodes", len(settings) * args.episodes, elapsed=True, console=console))
+        bar = stack.enter_context(ProgressBar("episodes", len(settings) * args.episodes, console=console))
         seeds = range(args.seed, args.seed + args.episodes)
-        show = lambda setting, _: bar.step(f"{setting.task} {setting.method} {setting.keep:g}")  # noqa: E731
+
+        def show(setting: Setting, _: Episode) -> None:
+            bar.step(f"{setting.task} {setting.method} {setting.keep:g}")
+
         return run_sweep(settings, seeds, args.workers, show, log, args.ray)
 
 

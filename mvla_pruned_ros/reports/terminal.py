@@ -13,22 +13,18 @@ class ProgressBar(progress.Progress):
     """The progress of one task. Use as a context manager."""
 
     def __init__(
-        self, text: str, total: float | None = None, done: int = 0, *, counted: bool = True, elapsed: bool = False,
-        **options: Any,
-    ) -> None:  # fmt: skip
+        self, text: str, total: float | None = None, done: int = 0, *, counted: bool = True, **options: Any
+    ) -> None:
         """
         Args:
             text: before the bar. total: steps or seconds, None while unknown. done: of them before the start.
-            counted: show the numbers of steps. elapsed: show the time since the start. options: of ``Progress``.
+            counted: show the numbers of steps. options: of ``Progress``.
         """
         columns: list[progress.ProgressColumn] = [progress.TextColumn("{task.description}"), progress.BarColumn()]
         if counted:
             columns.append(progress.MofNCompleteColumn())
-        if elapsed:
-            columns.append(progress.TimeElapsedColumn())
-        super().__init__(
-            *columns, progress.TimeRemainingColumn(), progress.TextColumn("{task.fields[note]}"), **options
-        )
+        columns += [progress.TimeElapsedColumn(), progress.TimeRemainingColumn()]
+        super().__init__(*columns, progress.TextColumn("{task.fields[note]}"), **options)
         self._bar = self.add_task(text, total=total, completed=done, note="")
 
     def show(self, done: float, total: float | None = None, note: str = "") -> None:

@@ -34,9 +34,11 @@ class Floor:
     copy: float
 
     def ms(self, passes: list[Pass]) -> float:
-        """Least milliseconds of passes that follow each other: of each the larger of operations over the rate of a large
-        matrix product and bytes over the rate of a copy. Methods that cut inside the backbone are counted as if they had
-        cut before it, so theirs is a little too low."""
+        """Least milliseconds of passes that follow each other.
+
+        Of each it is the larger of operations over the rate of a large matrix product and bytes over the rate of a
+        copy. Methods that cut inside the backbone are counted as if they had cut before it, so theirs is a little low.
+        """
         return 1e3 * sum(max(p.flops / self.matmul, p.bytes / self.copy) for p in passes)
 
 

@@ -117,7 +117,7 @@ def _play(session: DemoSession, episodes: int, gif: bool, console: Console) -> t
     film = OverlayFilm(session)
     options = session.options
     total = len(options.tasks) * episodes
-    with ProgressBar("episodes", total, elapsed=True, console=console, transient=True) as progress:
+    with ProgressBar("episodes", total, console=console, transient=True) as progress:
         for task in options.tasks:
             bar = progress.add_task(task.name, total=options.max_steps or task.max_steps, note="")
             for number in range(episodes):
@@ -184,11 +184,13 @@ def _table(logs: list[EpisodeLog], report: dict[str, Any]) -> Table:
     rows = []
     for task, of_task in grouped(logs, lambda log: log.task).items():
         calls = [call for log in of_task for call in log.inferences]
-        rows.append((
-            task,
-            f"{sum(log.success for log in of_task)} / {len(of_task)}",
-            f"{np.mean([log.steps for log in of_task]):.0f}",
-            f"{np.mean(list(map(kept_of, calls))):.0f} / {tokens_of(calls[0])}" if calls else "-",
-            f"{np.median([call['policy_ms'] for call in calls]):.1f}" if calls else "-",
-        ))  # fmt: skip
+        rows.append(
+            (
+                task,
+                f"{sum(log.success for log in of_task)} / {len(of_task)}",
+                f"{np.mean([log.steps for log in of_task]):.0f}",
+                f"{np.mean(list(map(kept_of, calls))):.0f} / {tokens_of(calls[0])}" if calls else "-",
+                f"{np.median([call['policy_ms'] for call in calls]):.1f}" if calls else "-",
+            )
+        )
     return table(title, ("task", "success", "steps", "tokens kept", "policy ms"), rows)

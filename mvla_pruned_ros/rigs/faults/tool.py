@@ -94,7 +94,7 @@ def fuzz(policy: str, count: int, seed: int, domain_id: int | None, file: Path |
 
 
 def _progress(console: Console, text: str, total: int) -> ProgressBar:
-    return ProgressBar(text, total, elapsed=True, console=console, transient=True)
+    return ProgressBar(text, total, console=console, transient=True)
 
 
 def _table(rows: list[Row]) -> Table:
