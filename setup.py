@@ -32,7 +32,7 @@ setup(
     maintainer_email="maintainers@mvla-pruned-ros.dev",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["py.typed", "models/*/*", "node/fastdds.xml", "reports/page.html.j2"]},
+    package_data={NAME: ["py.typed", "models/*/*", "node/fastdds.xml", "reports/*.j2", "evaluation/splices/*.j2"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),

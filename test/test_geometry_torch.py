@@ -1,8 +1,7 @@
-"""Sampling and grouping on tensors beside those on arrays, and functions that run through static buffers."""
+"""Sampling on tensors beside that on arrays, and functions that run through static buffers."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
@@ -36,15 +35,6 @@ def test_farthest_points_from_a_given_start_are_farthest() -> None:
 def test_farthest_points_repeat_when_there_are_too_few() -> None:
     picked = geometry_torch.farthest_point_sample(clouds(1, 2), 5)[0].tolist()
     assert picked == (picked[:2] * 3)[:5] and picked[0] != picked[1]
-
-
-@pytest.mark.parametrize("points, count", [(400, 24), (3, 8), (1, 2)])
-def test_groups_are_those_of_the_array_version(points: int, count: int) -> None:
-    cloud = clouds(2, points)
-    centres = cloud[:, : min(points, 20)] + 0.001
-    groups = geometry_torch.group_neighbours(cloud, centres, count)
-    for one, p, c in zip(groups, cloud, centres):
-        np.testing.assert_allclose(one, geometry.group_neighbours(p.numpy(), c.numpy(), count), atol=1e-7)
 
 
 def test_static_call_gives_what_the_plain_call_gives_and_keeps_its_buffers() -> None:

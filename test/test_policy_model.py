@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,11 +66,16 @@ def make_batch(pruned: bool, seed: int = 0) -> Batch:
     )
 
 
+def predict(model: MVLAModel, batch: Batch, **options: Any) -> Tensor:
+    """(B, chunk, A) normalised actions."""
+    return model.decode(model.tokenize(batch), **options)[0]
+
+
 def action_tokens(model: MVLAModel, noise: Tensor) -> Tensor:
     """Embeddings of the action segment, for the ddim head those of its first step."""
     if model.config.head == "l1":
         return model.action_queries.expand(len(noise), -1, -1)
-    return model._noisy_tokens(noise, torch.full((len(noise),), 60))
+    return model.noisy_tokens(noise, torch.full((len(noise),), 60))
 
 
 def kept_columns(model: MVLAModel) -> Tensor:
@@ -109,25 +115,25 @@ def test_keeping_every_token_by_index_is_the_unpruned_call_bit_for_bit(model: MV
     listed = dataclasses.replace(
         plain, image_kept=torch.arange(16).expand(2, -1), points_kept=torch.arange(10).expand(2, -1)
     )
-    assert torch.equal(model.predict(plain, noise=noise)[0], model.predict(listed, noise=noise)[0])
+    assert torch.equal(predict(model, plain, noise=noise), predict(model, listed, noise=noise))
 
 
 def test_dropped_tokens_have_no_influence_and_kept_ones_do(model: MVLAModel) -> None:
     noise, batch = torch.randn(2, 5, 4), make_batch(True)
-    before = model.predict(batch, noise=noise)[0]
+    before = predict(model, batch, noise=noise)
     batch.image[:, 16:32, 16:32] = 255 - batch.image[:, 16:32, 16:32]  # patch 5 of a grid of 4 is dropped in both
     batch.centres[:, 3] += 1.0
     batch.groups[:, 3] *= 2.0
-    assert torch.equal(model.predict(batch, noise=noise)[0], before)
+    assert torch.equal(predict(model, batch, noise=noise), before)
     batch.image[:, :16, 48:] = 255 - batch.image[:, :16, 48:]  # patch 3 is kept in both
-    assert not torch.allclose(model.predict(batch, noise=noise)[0], before)
+    assert not torch.allclose(predict(model, batch, noise=noise), before)
 
 
 def test_samples_of_a_batch_do_not_mix(model: MVLAModel) -> None:
     batch, noise = make_batch(True), torch.randn(2, 5, 4)
-    together = model.predict(batch, noise=noise)[0]
+    together = predict(model, batch, noise=noise)
     alone = Batch(**{f.name: getattr(batch, f.name)[1:] for f in dataclasses.fields(Batch)})
-    torch.testing.assert_close(model.predict(alone, noise=noise[1:])[0], together[1:], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(predict(model, alone, noise=noise[1:]), together[1:], atol=1e-5, rtol=1e-4)
 
 
 def eager_reference(model: MVLAModel, tokens: Tensor, positions: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -172,7 +178,7 @@ def test_fused_backbone_and_its_evidence_agree_with_eager_attention(model: MVLAM
 
 def test_asking_for_evidence_does_not_change_the_action(model: MVLAModel) -> None:
     batch, noise = make_batch(True), torch.randn(2, 5, 4)
-    assert torch.equal(model.predict(batch, noise=noise)[0], model.predict(batch, noise=noise, evidence=True)[0])
+    assert torch.equal(predict(model, batch, noise=noise), predict(model, batch, noise=noise, evidence=True))
 
 
 @pytest.mark.parametrize("pruned", [False, True], ids=["full", "pruned"])
@@ -224,7 +230,7 @@ def test_noise_is_read_from_the_action_tokens_and_not_from_the_timestep_token() 
     prefix, read = model.tokenize(make_batch(False)), []
     model.action_head.register_forward_hook(lambda _, inputs, __: read.append(inputs[0]))
     model.decode(prefix, noise=noise)
-    first = model._noisy_tokens(noise, torch.full((2,), model.timesteps[0]))
+    first = model.noisy_tokens(noise, torch.full((2,), model.timesteps[0]))
     torch.testing.assert_close(read[0], model.run_backbone(prefix, first).hidden[:, 1:], atol=1e-5, rtol=1e-5)
     assert len(read) == 8
 

@@ -19,10 +19,6 @@ from mvla_pruned_ros.training.demonstrations import Demonstrations
 from mvla_pruned_ros.training.ranks import Ranks
 
 
-def nothing() -> None:
-    """Run first in each worker."""
-
-
 def square_or_die(number: int) -> int:
     if number == 3:
         os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does when memory runs out
@@ -37,14 +33,14 @@ def square(number: int) -> int:
 @pytest.mark.parametrize("way", ["imap", "imap_unordered"])
 def test_killed_worker_ends_the_work_with_a_reason_and_what_came_before_is_kept(way: str) -> None:
     found: list[int] = []
-    with WorkerPool(1, nothing) as pool, pytest.raises(WorkerDiedError, match="fewer --workers"):
+    with WorkerPool(1) as pool, pytest.raises(WorkerDiedError, match="fewer --workers"):
         for result in getattr(pool, way)(square_or_die, range(6)):
             found.append(result)
     assert sorted(found) == [0, 1, 4]
 
 
 def test_results_come_whole_and_in_order() -> None:
-    with WorkerPool(2, nothing) as pool:
+    with WorkerPool(2) as pool:
         assert list(pool.imap(square, range(20), chunksize=3)) == [n**2 for n in range(20)]
         assert sorted(pool.imap_unordered(square, range(20))) == [n**2 for n in range(20)]
 

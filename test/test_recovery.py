@@ -18,7 +18,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TwistStamped
 
 from mvla_pruned_ros.rigs.child_process import ChildNode, end_all
-from mvla_pruned_ros.rigs.demo.session import COMMAND_REMAPS, SENSOR_REMAPS, DemoOptions, start_policy
+from mvla_pruned_ros.rigs.demo.session import COMMAND_REMAPS, DemoOptions, start_policy
 from mvla_pruned_ros.rigs.graph import Graph
 
 AGE_LIMIT_S = 0.5  # default of max_observation_age_ms
@@ -59,7 +59,7 @@ def test_simulator_killed_and_restarted_in_mid_episode(tiny_policy_folder: Path,
         graph.node.create_subscription(TwistStamped, "/policy/command/twist", take_command, 10)
         graph.node.create_subscription(DiagnosticArray, "/diagnostics", take_diagnostics, 10)
         options = DemoOptions(out=tmp_path, policy=tiny_policy_folder)
-        policy = start_policy(options, graph.environment, SENSOR_REMAPS)
+        policy = start_policy(options, graph)
         simulator = start_simulator(graph, tmp_path)
         try:
             wait(lambda: sum(speed > 0 for _, speed in commands) > 20, 60.0, "the arm moves")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="no ROS here: transport needs a graph")
 
 from mvla_pruned_ros.rigs.latency import measure_sensor_to_command, summarise
+from mvla_pruned_ros.rigs.listener import Command
 
 
 def test_outside_is_what_neither_policy_nor_waiting_took() -> None:
@@ -15,8 +17,8 @@ def test_outside_is_what_neither_policy_nor_waiting_took() -> None:
         for i in range(3)
     ]
     # The first command after each chunk counts; those sent before it belong to the chunk before.
-    commands = [(10**6, 90.0), (40 * 10**6, 0.5), (50 * 10**6, 90.0), (135 * 10**6, 0.7), (240 * 10**6, 0.9)]
-    figures = summarise(calls, commands)
+    sent = [(10**6, 90.0), (40 * 10**6, 0.5), (50 * 10**6, 90.0), (135 * 10**6, 0.7), (240 * 10**6, 0.9)]
+    figures = summarise(calls, [Command(stamp, delay, np.zeros(3)) for stamp, delay in sent])
     assert figures["outside_ms_p50"] == pytest.approx(9.0 + 0.7)
     assert figures["to_robot_ms_p50"] == pytest.approx(0.7)
     assert (figures["calls"], figures["frames"]) == (3, 7)

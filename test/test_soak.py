@@ -31,7 +31,7 @@ def test_time_in_stalls_is_that_of_the_overlap() -> None:
     some = stalls((1.0, 1.5), (2.0, 2.1), (5.0, 6.0))
     starts, ends = np.array([0.0, 1.2, 1.9, 1.6, 5.5]), np.array([0.5, 2.05, 7.0, 1.9, 5.75])
     assert some.within(starts, ends) == pytest.approx([0.0, 0.35, 1.1, 0.0, 0.25])
-    assert Stalls.none().within(starts, ends).tolist() == [0] * 5
+    assert Stalls().within(starts, ends).tolist() == [0] * 5
 
 
 def test_windows_that_overlap_become_one() -> None:
@@ -40,12 +40,12 @@ def test_windows_that_overlap_become_one() -> None:
 
 
 def test_a_command_within_two_periods_is_in_time() -> None:
-    judged = judge_deadlines(arrivals(2 * PERIOD_S - 1e-9), PERIOD_S, Stalls.none())
+    judged = judge_deadlines(arrivals(2 * PERIOD_S - 1e-9), PERIOD_S, Stalls())
     assert (judged.met, judged.missed, judged.share) == (10, 0, 1.0)
 
 
 def test_an_outage_weighs_as_long_as_it_lasts() -> None:
-    judged = judge_deadlines(arrivals(2.5 * PERIOD_S, PERIOD_S, 1.0), PERIOD_S, Stalls.none())
+    judged = judge_deadlines(arrivals(2.5 * PERIOD_S, PERIOD_S, 1.0), PERIOD_S, Stalls())
     assert judged.met == 10 and judged.missed == 1 + 78
     assert judged.share == pytest.approx(10 / 89)
     assert judged.share_without_stalls == judged.share
@@ -82,7 +82,7 @@ def test_a_stall_at_another_moment_excuses_nothing() -> None:
 
 def test_too_few_commands_are_no_run() -> None:
     with pytest.raises(ValueError, match="1 commands came"):
-        judge_deadlines(np.array([1.0]), PERIOD_S, Stalls.none())
+        judge_deadlines(np.array([1.0]), PERIOD_S, Stalls())
 
 
 def test_stops_are_told_apart_by_cause() -> None:
@@ -100,7 +100,7 @@ def test_stops_are_told_apart_by_cause() -> None:
 
 def test_a_stop_that_never_ends_is_counted() -> None:
     times = np.arange(100) * 0.01
-    judged = judge_stops(times, times > 0.5, 0.3, Stalls.none(), Stalls.none())
+    judged = judge_stops(times, times > 0.5, 0.3, Stalls(), Stalls())
     assert judged.false_stops == 1 and judged.ends.tolist() == [times[-1]]
 
 

@@ -61,7 +61,7 @@ def error_of(folder: Path, data: Demonstrations) -> float:
         *(torch.from_numpy(x) for x in (data.image, data.centres, data.groups.astype(np.float32), data.proprio)),
         torch.from_numpy(np.stack([tokenizer.encode(str(text)) for text in data.instruction])),
     )
-    predicted = model.predict(batch)[0].numpy()
+    predicted = model.decode(model.tokenize(batch))[0].numpy()
     return float(np.abs(predicted - normalization.normalize(data.actions)).mean())
 
 

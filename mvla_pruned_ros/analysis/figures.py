@@ -29,9 +29,7 @@ def shares_over_time(numbers: dict[str, Any]) -> go.Figure:
         y=even, line={"color": "#999", "width": 1, "dash": "dot"}, annotation_position="top right",
         annotation_text="a sum, were all tokens equal",
     )  # fmt: skip
-    _borders(figure, numbers)
-    figure.update_yaxes(title="share of 2D, % (the rest is 3D)", range=[0, 100])
-    return _timed(figure)
+    return _timed(figure, numbers, "share of 2D, % (the rest is 3D)", [0, 100])
 
 
 def sets(numbers: dict[str, Any]) -> go.Figure:
@@ -63,9 +61,7 @@ def uniqueness(numbers: dict[str, Any]) -> go.Figure:
         x=_times(rows), y=_column(rows, "unique_tokens", 100), name="unique share of the tokens", mode="lines",
         line={"color": "#222", "dash": "dot"},
     )  # fmt: skip
-    _borders(figure, numbers)
-    figure.update_yaxes(title="share of 3D attention, %", range=[0, 100])
-    return _timed(figure)
+    return _timed(figure, numbers, "share of 3D attention, %", [0, 100])
 
 
 def neighbours(numbers: dict[str, Any]) -> go.Figure:
@@ -84,9 +80,7 @@ def neighbours(numbers: dict[str, Any]) -> go.Figure:
         y=numbers["parameters"]["segment_threshold"], line={"color": "#999", "width": 1, "dash": "dash"},
         annotation_text="a prediction worse than this begins a segment",
     )  # fmt: skip
-    _borders(figure, numbers)
-    figure.update_yaxes(title="attention: cosine, variation", range=[0, 1.02])
-    return _timed(figure)
+    return _timed(figure, numbers, "attention: cosine, variation", [0, 1.02])
 
 
 def distance_in_time(numbers: dict[str, Any]) -> go.Figure:
@@ -113,15 +107,13 @@ def _column(rows: list[dict[str, Any]], name: str, factor: float = 1.0) -> list[
     return [None if row[name] is None else factor * row[name] for row in rows]
 
 
-def _borders(figure: go.Figure, numbers: dict[str, Any]) -> None:
-    """Dashed lines where a segment begins, solid ones where an episode does."""
+def _timed(figure: go.Figure, numbers: dict[str, Any], title: str, limits: list[float]) -> go.Figure:
+    """The figure over time, with dashed lines where a segment begins and solid ones where an episode does."""
     episode = numbers["segments"][0]["episode"]
     for segment in numbers["segments"][1:]:
         dash = "dash" if segment["episode"] == episode else "solid"
         figure.add_vline(x=segment["start_s"], line={"color": "#555", "width": 1, "dash": dash})
         episode = segment["episode"]
-
-
-def _timed(figure: go.Figure) -> go.Figure:
+    figure.update_yaxes(title=title, range=limits)
     figure.update_xaxes(title="seconds")
     return styled(figure)

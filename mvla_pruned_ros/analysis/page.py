@@ -76,7 +76,9 @@ def _plots(numbers: dict[str, Any]) -> list[str]:
             "finds 3D above 2D inside robot and object, and below it in the background.",
             figures.sets(numbers),
         ),
-        _sets_table(numbers),
+        table(
+            ("set", "2D tokens per call", "3D tokens per call", "paper", "by norm", "by attention"), set_rows(numbers)
+        ),
         section(
             "What 3D adds",
             "Attention on a point token overlaps 2D when its centre projects on a patch of at least mean attention; "
@@ -100,14 +102,9 @@ def _plots(numbers: dict[str, Any]) -> list[str]:
 
 
 def _against_the_paper(numbers: dict[str, Any]) -> list[str]:
-    rows = [
-        [f"paper: {task} (MLA, RLBench, L1 norm)", f"{one['image']:.2f}", f"{one['points']:.2f}", ""]
-        for task, one in numbers["paper"].items()
-    ]
-    for name, words in SHARES.items():
-        mean, std = (numbers["image_share"][name][key] for key in ("mean", "std"))
-        rest = None if mean is None else 1 - mean
-        rows.append([f"this recording: {words}", percent(mean), percent(rest), percent(std)])
+    paper, measured = share_rows(numbers)
+    rows = [[f"paper: {task} (MLA, RLBench, L1 norm)", *cells] for task, *cells in paper]
+    rows += [[f"this recording: {words}", *cells] for words, *cells in measured]
     return [
         section(
             "Against the paper",
@@ -118,15 +115,30 @@ def _against_the_paper(numbers: dict[str, Any]) -> list[str]:
     ]
 
 
-def _sets_table(numbers: dict[str, Any]) -> str:
-    rows = [
-        [
-            name, f"{one['tokens']['image']:.1f}", f"{one['tokens']['points']:.1f}", paper_order(name),
-            order(one["norm"]), order(one["attention"]),
-        ]
-        for name, one in numbers["sets"].items()
-    ]  # fmt: skip
-    return table(("set", "2D tokens per call", "3D tokens per call", "paper", "by norm", "by attention"), rows)
+def share_rows(numbers: dict[str, Any]) -> tuple[list[tuple[str, str, str, str]], list[tuple[str, str, str, str]]]:
+    """Name, shares of 2D and 3D and their standard deviation, of the tasks of the paper and of what was measured."""
+    paper = [(task, f"{share['image']:.2f}", f"{share['points']:.2f}", "") for task, share in numbers["paper"].items()]
+    measured = []
+    for name, words in SHARES.items():
+        mean, std = (numbers["image_share"][name][key] for key in ("mean", "std"))
+        measured.append((words, percent(mean), percent(None if mean is None else 1 - mean), percent(std)))
+    return paper, measured
+
+
+def set_rows(numbers: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Of each semantic set: its name, 2D and 3D tokens per call, and which modality is more salient, by the paper, by
+    norm and by attention."""
+    return [
+        (
+            name,
+            f"{of_set['tokens']['image']:.1f}",
+            f"{of_set['tokens']['points']:.1f}",
+            paper_order(name),
+            order(of_set["norm"]),
+            order(of_set["attention"]),
+        )
+        for name, of_set in numbers["sets"].items()
+    ]
 
 
 def paper_order(name: str) -> str:

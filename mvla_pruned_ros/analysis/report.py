@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from ..evaluation.grouping import grouped
 from ..pruning.tri_stage.config import TriStageConfig
 from ..pruning.tri_stage.modality import modality_share
 from ..pruning.tri_stage.semantic import semantic_sets
@@ -43,7 +43,8 @@ def analyse(calls: Sequence[Call], config: TriStageConfig) -> dict[str, Any]:
     """
     if not calls:
         raise ValueError("the recording holds no policy call: every frame was incomplete or had too few points")
-    rows = [row for episode in _episodes(calls) for row in _rows(episode, calls[0].stamp_ns, config)]
+    episodes = grouped(calls, lambda call: call.episode).values()
+    rows = [row for episode in episodes for row in _rows(episode, calls[0].stamp_ns, config)]
     first = calls[0].layout
     return plain({
         "calls": len(calls),
@@ -69,17 +70,12 @@ def analyse(calls: Sequence[Call], config: TriStageConfig) -> dict[str, Any]:
 def plain(value: Any) -> Any:
     """The value in types of JSON: numpy's scalars as Python's, NaN as None."""
     if isinstance(value, dict):
-        return {key: plain(one) for key, one in value.items()}
+        return {key: plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(one) for one in value]
+        return [plain(entry) for entry in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _episodes(calls: Sequence[Call]) -> Iterator[list[Call]]:
-    for _, group in groupby(calls, lambda call: call.episode):
-        yield list(group)
 
 
 def _rows(episode: list[Call], start_ns: int, config: TriStageConfig) -> list[dict[str, Any]]:
@@ -159,7 +155,7 @@ def _segments(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _similarity(calls: Sequence[Call], config: TriStageConfig) -> dict[str, Any]:
     """Mean likeness of calls some calls apart; that to uniform attention says what a meaningless pattern would get."""
     by_lag: dict[int, tuple[list[float], list[float]]] = {lag: ([], []) for lag in LAGS}
-    for episode in _episodes(calls):
+    for episode in grouped(calls, lambda call: call.episode).values():
         layouts, attentions = [c.layout for c in episode], [c.evidence.attention for c in episode]
         for lag, (cosines, variations) in by_lag.items():
             one, other = similarity(layouts, attentions, lag, config.robot_radius_m)

@@ -7,8 +7,6 @@ The salience analysis of arXiv 2604.09244: 2D against 3D over time, inside robot
 from __future__ import annotations
 
 import argparse
-import json
-import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -16,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..sim.tasks import TASKS, task_named
 from .bag_options import add_bag_arguments, bag_setup, print_unused
+from .options import add_out_argument
 
 if TYPE_CHECKING:
     from ..analysis.recording import Call
     from ..bags.observations import BagFrames
     from ..policy.base import Policy
+    from ..reports.terminal import ProgressBar
 
 SUMMARY = "2D and 3D salience of a recording: page and numbers"
 EPILOG = """examples:
@@ -44,47 +44,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device", default="auto", help="cpu, cuda, cuda:N, or auto for cuda if there is one (default auto)"
     )
     parser.add_argument("--calls", type=int, metavar="N", help="stop after N policy calls (default: all there are)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/analysis"), metavar="DIR", help="default: %(default)s"
-    )  # fmt: skip
+    add_out_argument(parser, "out/analysis")
     add_bag_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Record the calls, analyse them, write page and numbers, print the table."""
     _check(args)
-    # Before torch is loaded: its threads that spin while they wait made this ten times slower on two busy cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ..analysis.page import draw_page
     from ..analysis.report import analyse, sets_of
     from ..bags.reader import Bag
+    from ..configuration.files import write_json
     from ..policy.source import PolicySource
+    from ..reports.terminal import ProgressBar
 
     model, console = PolicySource.of(args.policy), Console()
     config = model.pruning()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("policy calls", total=None)
+    with ProgressBar("policy calls", console=console) as bar:
         policy = model.load(args.device)
         if args.bag:
             with Bag(args.bag) as bag:
                 name, frames, source = _bag(args, bag, policy)
-                calls = _collect(source, frames.images, args.calls, progress, bar)
+                calls = _collect(source, frames.images, args.calls, bar)
                 not_used = frames.unused.report(frames.images)
             if not calls:
                 raise ValueError(f"no frame of {name} could be acted on: {frames.unused.sentence(frames.images)}")
         else:
             name, total, source = _episode(args, policy)
-            calls, not_used = _collect(source, total, args.calls, progress, bar), None
+            calls, not_used = _collect(source, total, args.calls, bar), None
     numbers = {
         "recording": name, "policy": args.policy, "device": policy.device_name, "not_used": not_used,
         **analyse(calls, config),
     }  # fmt: skip
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "analysis.json").write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n")
+    write_json(args.out / "analysis.json", numbers, allow_nan=False)
     page = args.out / "analysis.html"
     page.write_text(draw_page(numbers, calls, [sets_of(call, config) for call in calls]), encoding="utf-8")
     console.print(_table(numbers))
@@ -132,48 +126,35 @@ def _episode(args: argparse.Namespace, policy: Policy) -> tuple[str, int, Iterat
     return f"{args.task}, seed {seed}", most, simulated_calls(robot, policy, seed)
 
 
-def _collect(source: Iterator[Call], total: int, limit: int | None, progress: Any, bar: Any) -> list[Call]:
+def _collect(source: Iterator[Call], total: int, limit: int | None, bar: ProgressBar) -> list[Call]:
     """The first ``limit`` calls, or all, with the progress shown."""
-    progress.update(bar, total=total if limit is None else min(limit, total))
+    bar.show(0, total if limit is None else min(limit, total))
     calls = []
     for call in islice(source, limit):
         calls.append(call)
-        progress.advance(bar)
-    progress.update(bar, total=len(calls))  # the robot was there before its time ran out
+        bar.step()
+    bar.show(len(calls), len(calls))  # the robot was there before its time ran out
     return calls
 
 
 def _table(numbers: dict[str, Any]) -> Any:
-    from rich.table import Table
+    from ..analysis.page import share_rows
+    from ..reports.terminal import table
 
-    from ..analysis.page import percent
-    from ..analysis.report import SHARES
-
-    table = Table(title=f"{numbers['recording']}: {numbers['calls']} calls", title_justify="left")
-    for name in ("salience", "2D, %", "3D, %", "std"):
-        table.add_column(name, justify="left" if name == "salience" else "right", no_wrap=name != "salience")
-    for task, one in numbers["paper"].items():
-        table.add_row(f"paper, {task}", f"{one['image']:.2f}", f"{one['points']:.2f}", "")
-    table.add_section()
-    for name, words in SHARES.items():
-        share = numbers["image_share"][name]
-        rest = None if share["mean"] is None else 1 - share["mean"]
-        table.add_row(words, percent(share["mean"]), percent(rest), percent(share["std"]))
-    return table
+    paper, measured = share_rows(numbers)
+    of_paper = [(f"paper, {task}", *cells) for task, *cells in paper]
+    title = f"{numbers['recording']}: {numbers['calls']} calls"
+    return table(title, ("salience", "2D, %", "3D, %", "std"), of_paper, measured)
 
 
 def _sets_table(numbers: dict[str, Any]) -> Any:
     from rich.table import Table
 
-    from ..analysis.page import order, paper_order
+    from ..analysis.page import set_rows
 
     table = Table(title="inside the semantic sets", title_justify="left")
     for name in ("set", "2D tokens", "3D tokens", "paper", "by norm", "by attention"):
         table.add_column(name, justify="right" if "tokens" in name else "left")
-    for name, one in numbers["sets"].items():
-        tokens = one["tokens"]
-        table.add_row(
-            name, f"{tokens['image']:.1f}", f"{tokens['points']:.1f}", paper_order(name), order(one["norm"]),
-            order(one["attention"]),
-        )  # fmt: skip
+    for row in set_rows(numbers):
+        table.add_row(*row)
     return table

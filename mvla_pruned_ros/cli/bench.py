@@ -10,11 +10,10 @@ random unless --policy is given: they do not change the time.
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
+from ..policy.engine.machine import command_line
 from ..policy.mla.presets import MLA_PRESETS
 from ..policy.mvla.presets import PRESETS
 from ..pruning.base import check_keep_ratio
@@ -70,14 +69,13 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         from ..evaluation.latency.results_file import add_rows
 
-        add_rows(args.json, rows, _command())
+        add_rows(args.json, rows, command_line())
         print(f"rows written to {args.json}")
     return _plot(rows, args.plot) if args.plot else 0
 
 
 def _measure(args: argparse.Namespace) -> list[dict[str, Any]]:
     from rich.console import Console
-    from rich.progress import Progress
 
     from ..evaluation.latency.bench import Lengths, bench_row, measure, total_rounds, variants
     from ..evaluation.latency.costs import measure_floor
@@ -85,6 +83,7 @@ def _measure(args: argparse.Namespace) -> list[dict[str, Any]]:
     from ..models import policy_folder
     from ..policy.engine.device import set_threads
     from ..policy.mvla.presets import preset
+    from ..reports.terminal import ProgressBar
 
     for method in args.method:
         check_method(method)
@@ -109,9 +108,8 @@ def _measure(args: argparse.Namespace) -> list[dict[str, Any]]:
     todo = variants(args.method, args.keep, subject.denoises, device.type == "cuda")
     observations = subject.observations(12)
     console = Console(width=max(110, Console().width))
-    with Progress(console=console) as progress:
-        bar = progress.add_task("calls", total=total_rounds(observations, args.rounds))
-        timings = measure(subject, todo, observations, args.rounds, lambda: progress.advance(bar))
+    with ProgressBar("calls", total_rounds(observations, args.rounds), console=console) as bar:
+        timings = measure(subject, todo, observations, args.rounds, bar.step)
     floor = measure_floor(device, subject.dtype)
     lengths = Lengths.of(subject, observations[0])
     rows = [bench_row(subject, v, t, timings[todo[0]], lengths, floor) for v, t in timings.items()]
@@ -127,7 +125,7 @@ def _sensor_to_command(args: argparse.Namespace) -> int:
     for name, value in entry.items():
         print(f"{name:28} {value}")
     if args.json:
-        set_entry(args.json, "sensor_to_command", {**entry, "command": _command()})
+        set_entry(args.json, "sensor_to_command", {**entry, "command": command_line()})
         print(f"written to {args.json}")
     return 0
 
@@ -142,26 +140,21 @@ def _plot(rows: list[dict[str, Any]], path: Path) -> int:
     return 0
 
 
-def _command() -> str:
-    return shlex.join(["mvla", *sys.argv[1:]])
-
-
 def _table(rows: list[dict[str, Any]]) -> Any:
-    from rich.table import Table
+    from ..reports.terminal import table
 
     first = rows[0]
     title = (
         f"{first['subject']}: width {first['width']}, {first['depth']} layers, {first['visual_tokens']} visual tokens, "
-        f"{first['precision']} on {first['device']}"
+        f"{first['precision']} on {first['device']}; medians of {first['rounds']} interleaved calls, ms"
     )
-    table = Table(title=f"{title}; medians of {first['rounds']} interleaved calls, ms")
     columns = ("variant", "keep", "tokens", "policy", "p99", "backbone", "floor", "selection", "share", "speed-up")
-    for name in columns:
-        table.add_column(name, justify="left" if name == "variant" else "right", no_wrap=True)
-    for r in rows:
-        table.add_row(
+    cells = (
+        (
             r["variant"], f"{r['keep_ratio']:g}", str(r["tokens"]), f"{r['policy_ms_p50']:.1f}",
             f"{r['policy_ms_p99']:.1f}", f"{r['backbone_ms_p50']:.1f}", f"{r['floor_ms']:.1f}",
             f"{r['selection_ms_p50']:.2f}", f"{100 * r['selection_share']:.1f} %", f"{r['speed_up']:.2f}",
-        )  # fmt: skip
-    return table
+        )
+        for r in rows
+    )  # fmt: skip
+    return table(title, columns, cells, title_justify="center")

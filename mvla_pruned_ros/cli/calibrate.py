@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     """Fit, print the steps, write the file."""
     from rich.console import Console
 
+    from ..configuration.files import write_json
     from ..models import policy_folder
 
     _check(args)
@@ -98,8 +98,7 @@ def run(args: argparse.Namespace) -> int:
         "measure": "mean absolute change of the next 8 actions, relative to random pruning at the same keep ratio",
     }
     entry = {"tri_stage": dataclasses.asdict(best), "fitted": {**about, **fitted}, "held_out": held_out}
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(entry, indent=1) + "\n")
+    write_json(args.out, entry)
     for words, figures in (("calibration tasks", fitted), ("held-out tasks", held_out)):
         for name, errors in figures.items():
             console.print(f"{words}, {name}: {_mean(errors):.4f}")

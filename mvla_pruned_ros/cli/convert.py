@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..policy.mla.config import MLAConfig
-    from ..policy.mvla.config import MVLAConfig
+    from ..policy.engine.config import PolicyConfig
 
 SUMMARY = "make a policy folder of an upstream MLA checkpoint, or a smaller one of a policy folder"
 EPILOG = """examples:
@@ -66,11 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Convert, with a progress bar."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ..policy.engine.weight_files import dtype_named
     from ..policy.mla.convert import convert
     from ..policy.mvla.repack import is_policy_folder, repack
+    from ..reports.terminal import ProgressBar
 
     if not args.shard_mb >= 1:
         raise ValueError(f"--shard-mb must be at least 1, got {args.shard_mb}")
@@ -82,16 +81,10 @@ def run(args: argparse.Namespace) -> int:
             )
     dtype = args.dtype or ("float16" if trained else "bfloat16")
     console, shard_bytes = Console(), int(args.shard_mb * 1e6)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("tensors", total=None)
-
-        def on_tensor(done: int, total: int) -> None:
-            progress.update(bar, completed=done, total=total)
-
-        config: MLAConfig | MVLAConfig
+    with ProgressBar("tensors", console=console) as bar:
+        config: PolicyConfig
         if trained:
-            config = repack(args.source, args.out, dtype_named(dtype), shard_bytes, on_tensor)
+            config = repack(args.source, args.out, dtype_named(dtype), shard_bytes, bar.show)
         else:
             config = convert(
                 args.source,
@@ -102,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
                 blank_before_proprio=args.blank_before_proprio,
                 dtype=dtype_named(dtype),
                 shard_bytes=shard_bytes,
-                on_tensor=on_tensor,
+                on_tensor=bar.show,
             )
     console.print(
         f"{args.out}: {config.depth} layers of width {config.width}, {config.num_visual} visual tokens, "

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from .options import add_demo_arguments, add_policy_arguments
+from .options import add_demo_arguments, add_out_argument, add_policy_arguments
 
 SUMMARY = "simulated robot and policy node over DDS: report and GIF"
 DESCRIPTION = "Run the policy node against the simulated robot, show what happens, write a report and a GIF."
@@ -29,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episodes", type=int, default=3, help="episodes of each task (default: %(default)s)")
     add_policy_arguments(parser)
     add_demo_arguments(parser)
-    parser.add_argument("--out", type=Path, default=Path("out/demo"), metavar="DIR", help="default: %(default)s")
+    add_out_argument(parser, "out/demo")
     parser.add_argument("--no-gif", action="store_true", help="do not draw demo.gif")
 
 

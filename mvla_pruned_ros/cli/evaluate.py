@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import os
 import shlex
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +23,13 @@ from ..pruning.base import check_keep_ratio
 from ..pruning.methods import METHODS, check_method
 from ..pruning.tri_stage.config import TriStageConfig
 from ..sim.tasks import TASKS, task_named
+from .options import add_set_argument
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ..evaluation.success.rollout import Episode
     from ..evaluation.success.sweep import Setting
-    from ..evaluation.success.tables import Table
 
 SUMMARY = "success of a policy on the simulated robot, pruned or not"
 EPILOG = """examples:
@@ -63,13 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="give each task the instruction of its partner; counts whose goal is reached",
     )
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        default=[],
-        metavar="NAME=VALUE",
-        help="tri_stage parameters that differ from the policy's own (its pruning.json, or the defaults)",
-    )
+    add_set_argument(parser)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     parser.add_argument(
         "--ray", metavar="ADDRESS",
@@ -89,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
     from ..models import policy_folder
     from ..policy.engine.device import resolve_device
     from ..policy.engine.machine import machine
+    from ..reports.terminal import table
 
     _check(args)
     folder, device = policy_folder(args.policy), str(resolve_device(args.device))
@@ -106,7 +102,10 @@ def run(args: argparse.Namespace) -> int:
     shown = [r for r in with_differences(rows) if r.identity() in asked]
     settings_shown = {r.setting for r in shown}
     means = [m for m in mean_rows(rows) if m.setting in settings_shown]
-    Console(width=1000).print(_rich(overview(shown, means)))  # however narrow the screen, nothing is cut
+    drawn = overview(shown, means)
+    Console(width=1000).print(
+        table(drawn.title, drawn.header, *drawn.groups, left=drawn.left, title_justify="center")
+    )  # however narrow the screen, nothing is cut
     if args.json:
         write_rows(args.json, rows)
         console.print(f"rows written to {args.json}; tables for a document: mvla tables {args.json}", soft_wrap=True)
@@ -138,29 +137,17 @@ def _settings(args: argparse.Namespace, folder: Path, device: str, own: TriStage
             task, str(folder), fingerprint, method, 1.0 if method == "none" else keep,
             pruning if method == "tri_stage" else own, args.delay, args.swap_instructions, device,
         )
-        for task in args.tasks
-        for method in args.method
-        for keep in args.keep
+        for task, method, keep in product(args.tasks, args.method, args.keep)
     ]  # fmt: skip
     return list(dict.fromkeys(settings))  # `none` is one row, whatever the keep ratios
 
 
 def _sweep(args: argparse.Namespace, settings: list[Setting], console: Console) -> dict[Setting, list[Episode]]:
     """Run all episodes behind a progress bar."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
     from ..evaluation.success.episode_log import EpisodeLog
     from ..evaluation.success.sweep import run_sweep
+    from ..reports.terminal import ProgressBar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-               TimeRemainingColumn())  # fmt: skip
     with contextlib.ExitStack() as stack:
         log = None
         if args.json:
@@ -168,18 +155,13 @@ def _sweep(args: argparse.Namespace, settings: list[Setting], console: Console) 
             console.print(
                 f"every finished episode goes to {log.path}; if this is stopped, run it again to go on", soft_wrap=True
             )
-        progress = stack.enter_context(Progress(*columns, console=console))
-        bar = progress.add_task("episodes", total=len(settings) * args.episodes)
-        return run_sweep(
-            settings,
-            range(args.seed, args.seed + args.episodes),
-            args.workers,
-            lambda setting, _: progress.update(
-                bar, advance=1, description=f"{setting.task} {setting.method} {setting.keep:g}"
-            ),
-            log,
-            args.ray,
-        )
+        bar = stack.enter_context(ProgressBar("episodes", len(settings) * args.episodes, console=console))
+        seeds = range(args.seed, args.seed + args.episodes)
+
+        def show(setting: Setting, _: Episode) -> None:
+            bar.step(f"{setting.task} {setting.method} {setting.keep:g}")
+
+        return run_sweep(settings, seeds, args.workers, show, log, args.ray)
 
 
 def _command(args: argparse.Namespace) -> str:
@@ -191,16 +173,3 @@ def _command(args: argparse.Namespace) -> str:
     words += ["--swap-instructions"] if args.swap_instructions else []
     words += ["--set", *args.set] if args.set else []
     return shlex.join(str(w) for w in words)
-
-
-def _rich(table: Table) -> Any:
-    from rich.table import Table as RichTable
-
-    rich = RichTable(title=table.title)
-    for i, name in enumerate(table.header):
-        rich.add_column(name, justify="left" if i < table.left else "right", no_wrap=True)
-    for group in table.groups:
-        for line in group:
-            rich.add_row(*line)
-        rich.add_section()
-    return rich

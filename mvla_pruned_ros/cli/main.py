@@ -8,7 +8,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from ..node.malloc import keep_freed_memory
+from ..node.malloc import keep_freed_memory  # before torch: the import of ``node`` sets OMP_WAIT_POLICY
+from ..rigs.child_process import ChildFailedError
 
 # Each is a module of this package with SUMMARY, a line for the help of `mvla`; EPILOG, examples; add_arguments(parser);
 # and run(args), which returns the exit code. It is described by DESCRIPTION, or else by its docstring.
@@ -82,6 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"mvla {args.command}: interrupted", file=sys.stderr)
         return 130
+    except ChildFailedError as error:
+        print(f"mvla {args.command}: error: {error}", file=sys.stderr)
+        return 1
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("mvla_pruned_ros"):
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from ..pruning.methods import METHODS
 from ..sim.tasks import DEMO_TASKS, TASKS
@@ -59,3 +60,19 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--domain-id", type=int, metavar="N", help="ROS_DOMAIN_ID of the nodes (default: one of this run's own)"
     )
+
+
+def add_set_argument(parser: argparse.ArgumentParser) -> None:
+    """--set."""
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="tri_stage parameters that differ from the policy's own (its pruning.json, or the defaults)",
+    )
+
+
+def add_out_argument(parser: argparse.ArgumentParser, default: str) -> None:
+    """--out, a folder."""
+    parser.add_argument("--out", type=Path, default=Path(default), metavar="DIR", help="default: %(default)s")

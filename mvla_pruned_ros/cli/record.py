@@ -59,9 +59,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _record_experts(args: argparse.Namespace) -> int:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ..bags.setup import BagSetup
+    from ..reports.terminal import ProgressBar
     from ..sim.tasks import DEMO_TASKS, task_named
     from ..training.expert import record_bag
 
@@ -74,12 +74,10 @@ def _record_experts(args: argparse.Namespace) -> int:
         task_named(task)
     scenes = [(task, seed) for task in tasks for seed in range(args.seed, args.seed + episodes)]
     console, failed = Console(), []
-    columns = (TextColumn("episodes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("", total=len(scenes))
+    with ProgressBar("episodes", len(scenes), console=console) as bar:
 
         def on_episode(task: str, seed: int, solved: bool) -> None:
-            progress.advance(bar)
+            bar.step()
             if not solved:
                 failed.append(f"{task} {seed}")
 

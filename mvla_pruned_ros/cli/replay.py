@@ -15,14 +15,13 @@ With --live the bag is played over DDS into a policy node instead, at its own pa
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 from pathlib import Path
 
 from ..configuration.reader import with_words
 from ..pruning.methods import check_method
 from .bag_options import add_bag_arguments, bag_setup, print_unused
-from .options import add_policy_arguments
+from .options import add_policy_arguments, add_set_argument
 
 SUMMARY = "a bag through the policy, pruned beside unpruned"
 EPILOG = """\
@@ -50,10 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand."""
     parser.add_argument("bag", type=Path, metavar="BAG", help="folder of a rosbag2")
     add_policy_arguments(parser)
-    parser.add_argument(
-        "--set", nargs="+", default=[], metavar="NAME=VALUE",
-        help="tri_stage parameters that differ from the policy's own (its pruning.json, or the defaults)",
-    )  # fmt: skip
+    add_set_argument(parser)
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames (default: all there are)")
     parser.add_argument("--no-annotated", action="store_true", help="do not write the bag for Foxglove")
     parser.add_argument(
@@ -93,10 +89,7 @@ def _offline(args: argparse.Namespace) -> int:
         raise ValueError(f"--set is for method tri_stage; {args.method} would not read it")
     if args.frames is not None and args.frames < 1:
         raise ValueError(f"--frames must be at least 1, got {args.frames}")
-    # Before torch is loaded: its threads that spin while they wait make a busy machine slow.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ..bags.reader import Bag
     from ..policy.fingerprint import policy_fingerprint
@@ -104,6 +97,7 @@ def _offline(args: argparse.Namespace) -> int:
     from ..pruning.base import check_keep_ratio
     from ..pruning.methods import make_pruner
     from ..replay.run import replay
+    from ..reports.terminal import ProgressBar
 
     name, console = args.policy or "small", Console()
     check_keep_ratio(args.keep)
@@ -117,12 +111,10 @@ def _offline(args: argparse.Namespace) -> int:
         args.out.mkdir(parents=True, exist_ok=True)
         _remove_annotated(args.out / "annotated")
         policy = source.load(args.device)
-        columns = (TextColumn("frames"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console) as progress:
-            bar = progress.add_task("")
+        with ProgressBar("frames", console=console) as bar:
             numbers, timings = replay(
                 bag, setup, policy, pruner, about, args.out, most_frames=args.frames, annotate=not args.no_annotated,
-                on_frame=lambda done, total: progress.update(bar, completed=done, total=total),
+                on_frame=bar.show,
             )  # fmt: skip
     console.print(_table(numbers, timings))
     print_unused(console, numbers["not_used"], numbers["drops"])
@@ -149,24 +141,21 @@ def _remove_annotated(folder: Path) -> None:
 
 
 def _table(numbers: dict, timings: dict) -> object:
-    from rich.table import Table
+    from ..reports.terminal import table
 
-    table = Table(
-        title=f"{numbers['bag']}: {numbers['frames']} frames, keep ratio {numbers['keep_ratio']:.3f}, prepared in "
+    title = (
+        f"{numbers['bag']}: {numbers['frames']} frames, keep ratio {numbers['keep_ratio']:.3f}, prepared in "
         f"{timings['prepare_ms']['p50']:.1f} ms, policy call {timings['pruned_ms']['p50']:.1f} ms, unpruned "
-        f"{timings['full_ms']['p50']:.1f} ms",
-        title_justify="left",
+        f"{timings['full_ms']['p50']:.1f} ms"
     )
-    table.add_column("mean absolute difference")
-    for name in numbers["action_std"]:
-        table.add_column(name, justify="right")
+    rows = []
     for key in ("pruned_to_unpruned", "pruned_to_recorded", "unpruned_to_recorded"):
         if numbers[key]:
             for measure, unit in (("mean_abs", ""), ("mean_abs_in_std", ", in std")):
                 values = numbers[key][measure].values()
                 cells = ("-" if value is None else f"{value:.4f}" for value in values)
-                table.add_row(key.replace("_", " ") + unit, *cells)
-    return table
+                rows.append((key.replace("_", " ") + unit, *cells))
+    return table(title, ("mean absolute difference", *numbers["action_std"]), rows)
 
 
 def _live(args: argparse.Namespace) -> int:

@@ -8,12 +8,11 @@ commands, m/s.
 from __future__ import annotations
 
 import argparse
-import json
-from pathlib import Path
+from itertools import product
 from typing import Any
 
 from ..sim.tasks import TASKS, task_named
-from .options import add_policy_arguments
+from .options import add_out_argument, add_policy_arguments
 
 SUMMARY = "jumps of the command where action chunks meet: numbers and plot"
 EPILOG = """examples:
@@ -36,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--delay", type=int, nargs="+", default=[4], metavar="STEPS",
         help="steps of 12.5 ms between an observation and its chunk's arrival (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, default=Path("out/splices"), metavar="DIR", help="default: %(default)s")
+    add_out_argument(parser, "out/splices")
     add_policy_arguments(parser)
 
 
@@ -49,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
+    from ..configuration.files import write_json
     from ..evaluation.splices.measure import MODES, spliced_episode, summary
     from ..evaluation.splices.plot import splice_svg
     from ..models import policy_folder
@@ -61,13 +61,8 @@ def run(args: argparse.Namespace) -> int:
 
     folder = policy_folder(args.policy or "small")
     policy, config = load_policy(folder, args.device), TriStageConfig.of_policy(folder)
-    wanted = [
-        (task, delay, seed, mode)
-        for task in args.tasks
-        for delay in args.delay
-        for seed in range(args.seed, args.seed + args.episodes)
-        for mode in MODES
-    ]
+    seeds = range(args.seed, args.seed + args.episodes)
+    wanted = list(product(args.tasks, args.delay, seeds, MODES))
     console = Console()
     episodes = [
         spliced_episode(
@@ -79,10 +74,9 @@ def run(args: argparse.Namespace) -> int:
     rows = [episode.row() for episode in episodes]
     groups = summary(rows)
     console.print(_table(groups))
-    args.out.mkdir(parents=True, exist_ok=True)
     about = {"policy": folder.name, "method": args.method, "keep_ratio": args.keep, "machine": machine()}
     numbers, plot = args.out / "splices.json", args.out / "splices.svg"
-    numbers.write_text(json.dumps({**about, "summary": groups, "episodes": rows}, indent=1) + "\n")
+    write_json(numbers, {**about, "summary": groups, "episodes": rows})
     plot.write_text(splice_svg(episodes[: len(MODES)]))
     console.print(f"wrote {numbers} and {plot}")
     return 0

@@ -19,10 +19,6 @@ SWITCH_INTERVAL_S = 0.0005
 def run(args: Sequence[str] | None = None, kind: Callable[[], PolicyNode] | None = None) -> int:
     """Run the node until it is told to end; one safe command then.
 
-    One thread serves all callbacks, not rclpy's multi-threaded executor: that one hands each callback to another thread
-    and builds its wait set anew for it, half as much processor time again, all of it taken from the worker's
-    interpreter.
-
     Args:
         args: of the process; None takes ``sys.argv``. kind: makes the node.
 
@@ -33,10 +29,6 @@ def run(args: Sequence[str] | None = None, kind: Callable[[], PolicyNode] | None
     from .environment import prepare_environment
 
     prepare_environment()
-    import rclpy
-    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-
-    from .autostart import Autostart
     from .malloc import keep_freed_memory
     from .policy_node import PolicyNode
     from .ros_messages import use_installed_readers
@@ -66,6 +58,21 @@ def run(args: Sequence[str] | None = None, kind: Callable[[], PolicyNode] | None
     except StartError as error:
         print(f"policy: {error}", file=sys.stderr)
         return 1
+    return int(not _spin(node, stopping) or failed.is_set())
+
+
+def _spin(node: PolicyNode, stopping: threading.Event) -> bool:
+    """Serve the node until it is told to end, then close it; False when it could not be configured.
+
+    One thread serves all callbacks, not rclpy's multi-threaded executor: that one hands each callback to another thread
+    and builds its wait set anew for it, half as much processor time again, all of it taken from the worker's
+    interpreter.
+    """
+    import rclpy
+    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+
+    from .autostart import Autostart
+
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     autostart = Autostart(node, stopping) if node.get_parameter("autostart").value else None
@@ -83,7 +90,7 @@ def run(args: Sequence[str] | None = None, kind: Callable[[], PolicyNode] | None
             executor.shutdown(timeout_sec=0.5)
             node.destroy_node()
             rclpy.try_shutdown()
-    return int(failed.is_set() or (autostart is not None and autostart.failed))
+    return autostart is None or not autostart.failed
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from .engine.stage_timer import StageTimer
 NUMBERS = ("chunk_size", "action_dim", "step_s", "token_bucket")
 METHODS = ("reset", "check_instruction", "example", "prepare", "act", "seal", "memory_mb")
 OTHERS = ("device", "device_name", "late_shapes")
-INHERIT = "see mvla_pruned_ros/policy/interface.py, and inherit from Policy to have defaults"
+INHERIT = "see mvla_pruned_ros/policy/base.py, and inherit from Policy to have defaults"
 
 
 def check_policy(policy: Any, name: str) -> Policy:
@@ -25,33 +25,37 @@ def check_policy(policy: Any, name: str) -> Policy:
     Raises:
         ValueError: says what is missing, or which answer does not fit.
     """
+    try:
+        _check(policy)
+    except PolicyInterfaceError as error:
+        raise ValueError(f"policy {name}: {error}") from error
+    except Exception as error:
+        raise ValueError(f"policy {name}: it cannot act on its own example: {type(error).__name__}: {error}") from error
+    return cast(Policy, policy)
+
+
+def _check(policy: Any) -> None:
     missing = [member for member in (*NUMBERS, *METHODS, *OTHERS) if not hasattr(policy, member)]
     if missing:
-        raise ValueError(f"policy {name}: a {type(policy).__name__} lacks {', '.join(missing)}; {INHERIT}")
+        raise PolicyInterfaceError(f"a {type(policy).__name__} lacks {', '.join(missing)}; {INHERIT}")
     for member in METHODS:
         if not callable(getattr(policy, member)):
-            raise ValueError(f"policy {name}: {member} must be a method")
+            raise PolicyInterfaceError(f"{member} must be a method")
     for member in NUMBERS:
         value = getattr(policy, member)
         whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
         if not (whole or (member == "step_s" and isinstance(value, float))) or not 0 < value < float("inf"):
-            raise ValueError(f"policy {name}: {member} is {value!r}, must be a positive number")
-    try:
-        policy.reset()
-        observation = policy.example()
-        policy.check_instruction(observation.instruction)
-        layout = policy.prepare(observation).layout
-        _check_layout(layout, name)
-        for selection in (Selection.full(layout), _half(layout)):
-            prepared = policy.prepare(observation)
-            output = policy.act(prepared, selection, observation.instruction, StageTimer(policy.device))
-            _check_output(output, selection, policy, name)
-        policy.reset()
-    except PolicyInterfaceError:
-        raise
-    except Exception as error:
-        raise ValueError(f"policy {name}: it cannot act on its own example: {type(error).__name__}: {error}") from error
-    return cast(Policy, policy)
+            raise PolicyInterfaceError(f"{member} is {value!r}, must be a positive number")
+    policy.reset()
+    observation = policy.example()
+    policy.check_instruction(observation.instruction)
+    layout = policy.prepare(observation).layout
+    _check_layout(layout)
+    for selection in (Selection.full(layout), _half(layout)):
+        prepared = policy.prepare(observation)
+        output = policy.act(prepared, selection, observation.instruction, StageTimer(policy.device))
+        _check_output(output, selection, policy)
+    policy.reset()
 
 
 class PolicyInterfaceError(ValueError):
@@ -65,7 +69,7 @@ def _half(layout: TokenLayout) -> Selection:
     return Selection(reason, layout.num_image)
 
 
-def _check_layout(layout: TokenLayout, name: str) -> None:
+def _check_layout(layout: TokenLayout) -> None:
     rows, cols = layout.grid
     shapes = {
         "image_positions": (rows * cols, 3),
@@ -74,22 +78,21 @@ def _check_layout(layout: TokenLayout, name: str) -> None:
         "end_effector": (3,),
     }
     for field, shape in shapes.items():
-        if np.shape(getattr(layout, field)) != shape:
-            raise PolicyInterfaceError(
-                f"policy {name}: layout.{field} is {np.shape(getattr(layout, field))}, must be {shape}"
-            )
+        found = np.shape(getattr(layout, field))
+        if found != shape:
+            raise PolicyInterfaceError(f"layout.{field} is {found}, must be {shape}")
     if not np.isfinite(layout.point_positions).all():
-        raise PolicyInterfaceError(f"policy {name}: layout.point_positions has values that are not finite")
+        raise PolicyInterfaceError("layout.point_positions has values that are not finite")
 
 
-def _check_output(output: PolicyOutput, selection: Selection, policy: Policy, name: str) -> None:
+def _check_output(output: PolicyOutput, selection: Selection, policy: Policy) -> None:
     actions, shape = np.asarray(output.actions), (policy.chunk_size, policy.action_dim)
     if actions.shape != shape or not np.isfinite(actions).all():
-        raise PolicyInterfaceError(f"policy {name}: actions of {actions.shape}, must be {shape} finite numbers")
+        raise PolicyInterfaceError(f"actions of {actions.shape}, must be {shape} finite numbers")
     if len(output.evidence.attention) != selection.num_kept or output.selection.num_kept != selection.num_kept:
         raise PolicyInterfaceError(
-            f"policy {name}: {selection.num_kept} visual tokens were kept, but evidence is of "
+            f"{selection.num_kept} visual tokens were kept, but evidence is of "
             f"{len(output.evidence.attention)} and the selection returned of {output.selection.num_kept}"
         )
     if not (np.isfinite(output.evidence.attention).all() and np.isfinite(output.evidence.norm).all()):
-        raise PolicyInterfaceError(f"policy {name}: evidence has values that are not finite")
+        raise PolicyInterfaceError("evidence has values that are not finite")

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 
 from ..types import CameraModel, Observation
+from .engine.config import PolicyConfig
 
 POINTS = 4000
 
 
-class _Inputs(Protocol):
-    @property
-    def image_size(self) -> int: ...
-    @property
-    def workspace_lower(self) -> tuple[float, float, float]: ...
-    @property
-    def workspace_upper(self) -> tuple[float, float, float]: ...
-    @property
-    def proprio_dim(self) -> int: ...
-
-
-def example_observation(inputs: _Inputs, instruction: str) -> Observation:
+def example_observation(inputs: PolicyConfig, instruction: str) -> Observation:
     """Noise in the place of an image and points all over the workspace, seen from 1 m above its middle.
 
     Args:

@@ -15,7 +15,7 @@ from ..pruning.base import Pruner
 from ..pruning.baselines.simple import NoPruning
 from ..pruning.types import PruningStats, Selection, TokenLayout
 from ..types import ActionChunk, Observation
-from .base import Policy
+from .base import Policy, PolicyOutput
 from .engine.stage_timer import StageTimer
 
 
@@ -140,23 +140,7 @@ class PolicyRuntime:
         with timer.stage("select"):
             selection = pruner.select(prepared.layout)
         output = self.policy.act(prepared, selection, observation.instruction, timer)
-        shape = output.actions.shape
-        if len(shape) != 2 or shape[0] < 1 or shape[1] != self.policy.action_dim:
-            self.reset()
-            raise ActionShapeError(
-                f"the policy returned actions of shape {shape}, needs (chunk, {self.policy.action_dim}); its chunk was "
-                "discarded"
-            )
-        if not np.isfinite(output.actions).all():
-            self.reset()
-            raise NonFiniteActionError("the policy returned actions that are not finite; its chunk was discarded")
-        wrong = output.evidence.not_finite()
-        if wrong:
-            self.reset()
-            raise NonFiniteEvidenceError(
-                f"the policy returned evidence that is not finite ({', '.join(wrong)}), and selection would go by it "
-                "for the rest of the episode; its chunk was discarded"
-            )
+        self._check(output)
         if output.selection.rule is not None:
             raise ValueError(f"the policy ignored the rule of method {pruner.name!r}, which prunes inside the call")
         selection = output.selection
@@ -170,3 +154,23 @@ class PolicyRuntime:
             stats=PruningStats.of(selection),
             stage_ms=timer.ms,
         )
+
+    def _check(self, output: PolicyOutput) -> None:
+        """Forget the episode and raise when an answer cannot be used; see ``infer``."""
+        shape = output.actions.shape
+        error: RuntimeError | None = None
+        if len(shape) != 2 or shape[0] < 1 or shape[1] != self.policy.action_dim:
+            error = ActionShapeError(
+                f"the policy returned actions of shape {shape}, needs (chunk, {self.policy.action_dim}); its chunk was "
+                "discarded"
+            )
+        elif not np.isfinite(output.actions).all():
+            error = NonFiniteActionError("the policy returned actions that are not finite; its chunk was discarded")
+        elif wrong := output.evidence.not_finite():
+            error = NonFiniteEvidenceError(
+                f"the policy returned evidence that is not finite ({', '.join(wrong)}), and selection would go by it "
+                "for the rest of the episode; its chunk was discarded"
+            )
+        if error is not None:
+            self.reset()
+            raise error

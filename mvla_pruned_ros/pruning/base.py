@@ -62,3 +62,38 @@ def token_budget(layout: TokenLayout, keep_ratio: float, bucket: int = 1) -> int
 def top(scores: np.ndarray, count: int) -> np.ndarray:
     """Indices of the ``count`` largest of (N,) scores, ties by index; fewer when N is smaller."""
     return np.argsort(-scores, kind="stable")[: max(0, count)]
+
+
+class BudgetPruner:
+    """Makes one full call and then keeps a budget of tokens; subclasses say which. The first call is full for every
+    method, so that methods are compared at the same measured keep ratio.
+
+    Attributes:
+        name, keep_ratio, bucket: see ``Pruner``.
+    """
+
+    name = ""
+    bucket = 1
+
+    def __init__(self, keep_ratio: float) -> None:
+        self.keep_ratio = check_keep_ratio(keep_ratio)
+        self.reset()
+
+    def reset(self) -> None:
+        self._calls = 0
+
+    def budget(self, layout: TokenLayout) -> int:
+        """How many visual tokens the call to come may keep."""
+        return token_budget(layout, self.keep_ratio, self.bucket)
+
+    def select(self, layout: TokenLayout) -> Selection:
+        if self._calls == 0 or self.keep_ratio == 1:
+            return Selection.full(layout)
+        return self.prune(layout, self.budget(layout))
+
+    def prune(self, layout: TokenLayout, budget: int) -> Selection:
+        """Which tokens stay in a call that is to leave ``budget`` visual tokens."""
+        raise NotImplementedError
+
+    def observe(self, layout: TokenLayout, selection: Selection, evidence: Evidence) -> None:
+        self._calls += 1

@@ -47,18 +47,7 @@ def make_pruner(method: str, keep_ratio: float, config: TriStageConfig | None = 
             return NoPruning()
         case "random":
             return RandomPruning(keep_ratio, seed)
-        case "uniform":
-            return UniformPruning(keep_ratio)
-        case "fastv":
-            return FastVPruner(keep_ratio)
-        case "divprune":
-            return DivPrunePruner(keep_ratio)
-        case "dart":
-            return DartPruner(keep_ratio)
-        case "vla_pruner":
-            return VlaPrunerPruner(keep_ratio)
-        case "vla_adp":
-            return VlaAdpPruner(keep_ratio)
         case "tri_stage":
             return TriStagePruner(keep_ratio, config or TriStageConfig(), seed)
-    raise AssertionError(f"{method} is in METHODS and is not made here")
+    others = (UniformPruning, FastVPruner, DivPrunePruner, DartPruner, VlaPrunerPruner, VlaAdpPruner)
+    return {kind.name: kind for kind in others}[method](keep_ratio)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..configuration.files import write_json
 from ..policy.base import Policy
 from ..policy.engine.device import thread_count
 from ..policy.engine.machine import machine
@@ -67,7 +68,7 @@ def follow_bag(
         "recorded_on": dict(record.node),
         "followed_on": dict(here),
     }
-    (out / "follow.json").write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n")
+    write_json(out / "follow.json", numbers, allow_nan=False)
     return numbers
 
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..bags.labels import labelled
 from ..bags.observations import BagFrame, BagFrames
 from ..bags.reader import Bag
 from ..bags.setup import BagSetup
+from ..configuration.files import write_json
 from ..policy.base import Policy
 from ..policy.engine.machine import machine
 from ..pruning.base import Pruner
@@ -31,14 +33,11 @@ def replay(
 ) -> tuple[dict[str, Any], dict[str, Any]]:  # fmt: skip
     """Write ``replay.json``, ``frames.jsonl``, ``timings.json``, ``replay.html`` and the bag ``annotated`` to a folder.
 
-    The first two have nothing in them that changes from run to run.
+    The first two have nothing in them that changes from run to run. Returns what is in replay.json and timings.json.
 
     Args:
         about: policy, method, keep_asked and what else names the run. most_frames: stop after so many.
         on_frame: told how many frames are done, and how many there are at most.
-
-    Returns:
-        What is in replay.json and in timings.json.
 
     Raises:
         ValueError: the bag cannot be used, or the policy cannot follow its instructions.
@@ -55,22 +54,20 @@ def replay(
             notes = Annotations(out / "annotated", setup.base_frame, setup.camera_frame)
             stack.enter_context(notes)
         rows = stack.enter_context((out / "frames.jsonl").open("w"))
-        for i, one in enumerate(compare(frames, policy, pruner, events.refuse)):
-            row = totals.add(one)
+        for i, comparison in enumerate(islice(compare(frames, policy, pruner, events.refuse), most_frames)):
+            row = totals.add(comparison)
             rows.write(json.dumps(row) + "\n")
             if notes is not None:
-                notes.add(one, row)
+                notes.add(comparison, row)
             if i in shown:
                 seconds = row["stamp_ns"] / 1e9 - totals.columns["time_s"][0]
-                pictures.append((f"{seconds:.2f} s: {one.observation.instruction}", overlay_of(one)))
+                pictures.append((f"{seconds:.2f} s: {comparison.observation.instruction}", overlay_of(comparison)))
             on_frame(i + 1, total)
-            if i + 1 == most_frames:
-                break
     numbers, why = _numbers(bag, about, events, totals), events.unused.sentence(events.images)
     whole = most_frames is None or most_frames >= events.images
     timings = _timings(totals, bag.duration_s, time.monotonic() - start, whole)
-    (out / "replay.json").write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n")
-    (out / "timings.json").write_text(json.dumps(timings, indent=1) + "\n")
+    write_json(out / "replay.json", numbers, allow_nan=False)
+    write_json(out / "timings.json", timings)
     (out / "replay.html").write_text(draw_page(numbers, timings, totals, pictures, why), encoding="utf-8")
     return numbers, timings
 

@@ -24,21 +24,6 @@ IMAGE, POINTS = BLUE, ORANGE  # 2D and 3D
 BELOW = {"orientation": "h", "y": -0.2, "yanchor": "top"}  # places of a legend
 ABOVE = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
 
-# Nothing may be fetched, whatever a library thinks of.
-CONTENT_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
-)
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1080px; margin: 2em auto; padding: 0 1em }
-h1 { margin-bottom: 0 } h2 { margin: 2em 0 0.2em } p { max-width: 46em } img { width: 100%; display: block }
-table { border-collapse: collapse; margin: 1em 0 } figure { margin: 1.2em 0 } figcaption, .note { color: #555 }
-th, td { padding: 0.25em 0.9em; border-bottom: 1px solid #ddd; text-align: right }
-.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 0 1em }
-.key { white-space: nowrap }
-.chip { display: inline-block; width: 0.8em; height: 0.8em; margin: 0 0.3em 0 0.6em; border: 1px solid #888 }
-th:first-child, td:first-child { text-align: left } .ours td { background: #f2f6fb }
-"""
-
 _TEMPLATE = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
     autoescape=True,
@@ -54,10 +39,8 @@ def page(title: str, parts: Iterable[str], *, heading: str = "", note: str = "")
         title: of the window. parts: of the other functions here, in their order. heading: empty for the title.
         note: a line in grey below the heading.
     """
-    return _html(
-        "page", title=title, heading=heading or title, note=note, parts=list(parts), content_policy=CONTENT_POLICY,
-        style=STYLE, plotly_js=get_plotlyjs(),
-    )  # fmt: skip
+    plotly_js = get_plotlyjs()
+    return _html("page", title=title, heading=heading or title, note=note, parts=list(parts), plotly_js=plotly_js)
 
 
 def section(title: str, text: str = "", figure: go.Figure | None = None) -> str:

@@ -4,6 +4,7 @@ in ``bags/reader``."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def _offered(topic: Topic) -> Qos:
     )
 
 
-class BagRecorder:
+class BagRecorder(AbstractContextManager["BagRecorder"]):
     """Writes what ``node`` hears, with the wall time of its arrival. Use as a context manager.
 
     Attributes:
@@ -87,9 +88,6 @@ class BagRecorder:
             self.counts[name] += 1
 
         return write
-
-    def __enter__(self) -> BagRecorder:
-        return self
 
     def __exit__(self, *error: object) -> None:
         for subscription in self._subscriptions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import subprocess
@@ -18,23 +19,13 @@ PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 class ChildFailedError(RuntimeError):
-    """A node ended by itself; the message holds the end of what it printed."""
+    """A node ended by itself or did not do what was awaited; the message holds the end of what it printed."""
 
 
 def parameter_arguments(parameters: Mapping[str, Any]) -> list[str]:
-    """``-p name:=value`` for each parameter, in YAML, so that types survive."""
-    out = []
-    for name, value in parameters.items():
-        if isinstance(value, bool):
-            text = str(value).lower()
-        elif isinstance(value, str):
-            text = "'" + value.replace("'", "''") + "'"
-        elif isinstance(value, Sequence):
-            text = "[" + ", ".join(repr(float(x)) for x in value) + "]"
-        else:
-            text = repr(value)
-        out += ["-p", f"{name}:={text}"]
-    return out
+    """``-p name:=value`` for each parameter, in JSON, which is YAML, so that types survive."""
+    texts = {name: json.dumps(value, ensure_ascii=False) for name, value in parameters.items()}
+    return [word for name, text in texts.items() for word in ("-p", f"{name}:={text}")]
 
 
 class ChildNode:

@@ -21,12 +21,12 @@ import rclpy
 from PIL import Image as Picture
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from ..geometry.clouds import depth_to_points
 from ..node.environment import prepare_environment
 from ..node.ros_messages import ENCODER
 from ..types import CameraModel
+from . import qos
 
 WIDTH, HEIGHT, FOCAL = 640, 480, 600.0  # pixels
 CAMERA_HZ, CLOUD_HZ, POSE_HZ, GRIPPER_HZ = 30.0, 10.0, 100.0, 50.0
@@ -38,7 +38,6 @@ STREAMS: dict[str, dict[float, tuple[str, ...]]] = {
     },
 }  # fmt: skip
 FRAME, BASE = "camera_color_optical_frame", "base"
-SENSOR_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 EXTRINSICS = {  # from 1 m above the middle of the shipped policy's workspace, looking down
     "extrinsics.translation": [0.0, 0.66, 1.0],
     "extrinsics.rotation_xyzw": [1.0, 0.0, 0.0, 0.0],
@@ -63,7 +62,7 @@ class SyntheticRobot(Node):
         self._streams: dict[str, Iterator[Any]] = {name: itertools.cycle([m]) for name, m in messages.items()}
         if "points" in messages:
             self._streams["points"] = itertools.cycle(synthetic_clouds())
-        self._out = {n: self.create_publisher(type(m), f"/policy/{n}", SENSOR_QOS) for n, m in messages.items()}
+        self._out = {n: self.create_publisher(type(m), f"/policy/{n}", qos.SENSOR) for n, m in messages.items()}
         self._last_ns: dict[str, int] = {}
         for rate, names in groups.items():
             self.create_timer(1 / rate, lambda names=names, rate=rate: self._publish(names, rate))

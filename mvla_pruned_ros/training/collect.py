@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ..evaluation.success.sweep import run_jobs
+from ..evaluation.success.workers import WorkerPool
 from ..policy.mvla.config import MVLAConfig
 from .demonstrations import Demonstrations
 from .recipes import Shard
-
-
-def _start() -> None:
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def _record(job: tuple[Shard, MVLAConfig, Path]) -> tuple[Shard, int, int]:
@@ -22,11 +16,9 @@ def _record(job: tuple[Shard, MVLAConfig, Path]) -> tuple[Shard, int, int]:
     from .expert import record_episode
 
     shard, config, path = job
-    robot, episodes = robot_of(shard.task, config.image_size), []
-    for seed in range(shard.first_seed, shard.first_seed + shard.episodes):
-        episode = record_episode(robot, seed, config, noisy=seed % 2 == 1)
-        if episode is not None:
-            episodes.append(episode)
+    robot, seeds = robot_of(shard.task, config.image_size), range(shard.first_seed, shard.first_seed + shard.episodes)
+    recorded = (record_episode(robot, seed, config, noisy=seed % 2 == 1) for seed in seeds)
+    episodes = [episode for episode in recorded if episode is not None]
     if not episodes:
         raise RuntimeError(f"the expert solved none of the {shard.episodes} episodes of {shard.name}")
     data = Demonstrations.concatenate(episodes)
@@ -52,6 +44,8 @@ def collect(
     """
     paths = [folder / f"{shard.name}.npz" for shard in shards]
     jobs = [(shard, config, path) for shard, path in zip(shards, paths) if not path.is_file()]
-    for shard, episodes, frames in run_jobs(jobs, _record, _start, workers) if jobs else ():
-        on_shard(shard, episodes, frames)
+    if jobs:
+        with WorkerPool(workers) as pool:
+            for shard, episodes, frames in pool.imap(_record, jobs):
+                on_shard(shard, episodes, frames)
     return paths

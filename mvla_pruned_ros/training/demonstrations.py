@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..configuration.files import written_whole
 from ..policy.mvla.preprocess import PolicyInput
 
 
@@ -51,11 +52,9 @@ class Demonstrations:
         return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
 
     def save(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:  # a file object: numpy would append .npz to the name
+        # A file object, because numpy would append .npz to the name.
+        with written_whole(path) as partial, partial.open("wb") as file:
             np.savez(file, **{f.name: getattr(self, f.name) for f in fields(self)})
-        partial.rename(path)  # a file that exists is whole
 
     @classmethod
     def load(cls, paths: list[Path]) -> Demonstrations:

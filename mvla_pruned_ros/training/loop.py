@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import csv
-import json
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
@@ -15,15 +12,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..configuration.files import write_json, written_whole
 from ..policy.mvla.checkpoint import load_policy_parts, save_policy
 from ..policy.mvla.config import MVLAConfig
 from ..policy.mvla.instruction import InstructionTokenizer
 from ..policy.mvla.model import Batch, MVLAModel
 from ..policy.mvla.normalization import ActionNormalization
+from ..reports.terminal import ProgressBar
 from .batches import Batches
 from .config import TrainingConfig
 from .demonstrations import Demonstrations
@@ -165,7 +163,8 @@ class _Run:
         recent: list[Tensor] = []
         resumed = self._seconds
         began = saved = time.monotonic()
-        with self._progress() as (progress, bar):
+        self._restore_log()
+        with ProgressBar("training", training.steps, self._step, disable=not self._ranks.first) as bar:
             for batch, target in self._batches.loader(self._step):
                 self._seed()
                 with autocast:
@@ -181,7 +180,7 @@ class _Run:
                 if self._step % LOG_EVERY == 0:
                     mean = float(self._ranks.mean(torch.stack(recent).mean()))
                     recent.clear()
-                    progress.update(bar, completed=self._step, loss=mean)
+                    bar.show(self._step, note=f"loss {mean:.4f}")
                     self._note(mean)
                 if now - saved >= CHECKPOINT_S or self._step == training.steps:
                     self._save()
@@ -197,21 +196,17 @@ class _Run:
         with torch.no_grad():
             torch._foreach_lerp_(list(self._average.parameters()), list(self._model.parameters()), 1 - decay)
 
-    @contextlib.contextmanager
-    def _progress(self) -> Iterator[tuple[Progress, TaskID]]:
-        """A bar, and a log that goes on where the checkpoint is."""
+    def _restore_log(self) -> None:
+        """Begin the log, or cut it off where the checkpoint is."""
+        if not self._ranks.first:
+            return
         log = self._folder / LOG
-        if self._ranks.first:
-            rows = [["step", "loss", "seconds"]]
-            if self._step and log.is_file():
-                with log.open(newline="") as file:
-                    rows += [row for row in csv.reader(file) if row and row[0].isdigit() and int(row[0]) <= self._step]
-            with log.open("w", newline="") as file:
-                csv.writer(file).writerows(rows)
-        columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(),
-                   TextColumn("loss {task.fields[loss]:.4f}"), TimeRemainingColumn())  # fmt: skip
-        with Progress(*columns, disable=not self._ranks.first) as progress:
-            yield progress, progress.add_task("", total=self._training.steps, completed=self._step, loss=float("nan"))
+        rows = [["step", "loss", "seconds"]]
+        if self._step and log.is_file():
+            with log.open(newline="") as file:
+                rows += [row for row in csv.reader(file) if row and row[0].isdigit() and int(row[0]) <= self._step]
+        with log.open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
 
     def _note(self, loss: float) -> None:
         if self._ranks.first:
@@ -224,13 +219,11 @@ class _Run:
         state = {"model": self._model.state_dict(), "average": self._average.state_dict(),
                  "optimizers": self._optimizers.state_dict(), "step": self._step, "seconds": self._seconds,
                  "settings": self._settings}  # fmt: skip
-        partial = self._checkpoint.with_suffix(".partial")
         try:
-            torch.save(state, partial)
+            with written_whole(self._checkpoint) as partial:
+                torch.save(state, partial)
         except RuntimeError as error:  # torch's own writer raises no OSError
-            partial.unlink(missing_ok=True)
             raise OSError(f"{self._checkpoint} cannot be written, the last one stays: {error}") from error
-        partial.rename(self._checkpoint)
         save_policy(self._folder, self._average, self._tokenizer, self._normalization)
-        (self._folder / "train.json").write_text(json.dumps(self._settings, indent=1) + "\n")
+        write_json(self._folder / "train.json", self._settings)
         write_learning_curve(self._folder)

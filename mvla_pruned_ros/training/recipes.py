@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..policy.mvla.config import MVLAConfig
 from ..policy.mvla.presets import preset
@@ -51,32 +51,23 @@ _EMPHASIS = {"push": 3.0, "pick-place": 3.0, "coffee-push": 2.5, "peg-unplug-sid
 
 _WEIGHTS = tuple((task_named(task).instruction, weight) for task, weight in _EMPHASIS.items())
 
+# On all tokens, so that pruning the policy is training-free.
+_ALL_TOKENS = TrainingConfig(keep_ratios=(1.0,), keep_weights=(1.0,), emphasis=_WEIGHTS, precision="bf16", compile=True)
+
 RECIPES: dict[str, Recipe] = {
-    # On all tokens, so that pruning it is training-free. Two CPU cores, about an hour.
-    "small": Recipe(
-        shards=_ELEVEN_TASKS,
-        training=TrainingConfig(
-            steps=3600,
-            keep_ratios=(1.0,),
-            keep_weights=(1.0,),
-            emphasis=_WEIGHTS,
-            precision="bf16",
-            compile=True,
-        ),
-    ),
+    # Two CPU cores, about an hour.
+    "small": Recipe(shards=_ELEVEN_TASKS, training=replace(_ALL_TOKENS, steps=3600)),
     # The same weights, trained on with random token dropout: pruning-aware. Two CPU cores, about a quarter of an hour.
     "small-aware": Recipe(
         start="small",
         shards=_ELEVEN_TASKS,
-        training=TrainingConfig(
+        training=replace(
+            _ALL_TOKENS,
             steps=1200,
             learning_rate=5e-4,
             warmup_steps=100,
             keep_ratios=(1.0, 0.5, 0.35, 0.25, 0.125),
             keep_weights=(0.15, 0.15, 0.2, 0.25, 0.25),
-            emphasis=_WEIGHTS,
-            precision="bf16",
-            compile=True,
         ),
     ),
     # More tokens and width, three tasks, on all tokens: success and speed on the same weights. One CPU core, an hour
@@ -87,30 +78,19 @@ RECIPES: dict[str, Recipe] = {
             *(Shard("push", first, 150) for first in (1_000_000, 1_000_150)),
             *(Shard(task, 1_000_000, 120) for task in ("plate-slide", "drawer-open")),
         ),
-        training=TrainingConfig(
+        training=replace(
+            _ALL_TOKENS,
             steps=1000,
-            keep_ratios=(1.0,),
-            keep_weights=(1.0,),
             warmup_steps=100,
             ema_decay=0.995,
             emphasis=((task_named("push").instruction, 2.0),),
-            compile=True,
+            precision="fp32",
         ),
     ),
     # The token counts of MLA, its head, all tasks, on all tokens. For a GPU.
     "base": Recipe(
         policy=preset("base"),
         shards=_ELEVEN_TASKS,
-        training=TrainingConfig(
-            steps=12000,
-            batch_size=128,
-            learning_rate=6e-4,
-            keep_ratios=(1.0,),
-            keep_weights=(1.0,),
-            emphasis=_WEIGHTS,
-            noise_draws=4,
-            precision="bf16",
-            compile=True,
-        ),
+        training=replace(_ALL_TOKENS, steps=12000, batch_size=128, learning_rate=6e-4, noise_draws=4),
     ),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,55 +16,46 @@ from ...pruning.tri_stage.config import TriStageConfig
 from ..success.workers import WorkerPool
 from .descent import Recording, action_error, descend, record_unpruned
 
-_policy: Any = None
-_recordings: dict[tuple[str, int], Recording] = {}
 
-
-def _start(folder: Path) -> None:
-    global _policy
-    import torch
-
+@functools.cache
+def _policy(folder: Path) -> Any:
     from ...policy.source import load_policy
 
-    torch.set_num_threads(1)
-    _policy = load_policy(folder)
+    return load_policy(folder)
 
 
-def _recording(task: str, seed: int) -> Recording:
+@functools.cache
+def _recording(folder: Path, task: str, seed: int) -> Recording:
     """Recorded when first asked for: the policy is deterministic, so every process records the same."""
     from ...sim.robot import robot_of
 
-    if (task, seed) not in _recordings:
-        _recordings[task, seed] = record_unpruned(robot_of(task, _policy.config.image_size), _policy, seed)
-    return _recordings[task, seed]
+    policy = _policy(folder)
+    return record_unpruned(robot_of(task, policy.config.image_size), policy, seed)
 
 
-def _calls(job: tuple[str, int]) -> tuple[np.ndarray, SalienceSchedule]:
+def _calls(job: tuple[Path, str, int]) -> tuple[np.ndarray, SalienceSchedule]:
     recording = _recording(*job)
     layouts = [prepared.layout for prepared in recording.prepared]
     return recording.actions, SalienceSchedule.of_calls(zip(layouts, recording.attention))
 
 
-def _error(job: tuple[str, int, str, float, Any, np.ndarray]) -> float:
-    task, seed, method, keep, setting, scale = job
-    if method == SchedulePruner.name:
-        return action_error(_policy, _recording(task, seed), SchedulePruner(keep, setting, seed), scale)
-    return action_error(_policy, _recording(task, seed), make_pruner(method, keep, setting, seed), scale)
+def _error(job: tuple[Path, str, int, str, float, Any, np.ndarray]) -> float:
+    folder, task, seed, method, keep, setting, scale = job
+    scheduled = method == SchedulePruner.name
+    pruner = SchedulePruner(keep, setting, seed) if scheduled else make_pruner(method, keep, setting, seed)
+    return action_error(_policy(folder), _recording(folder, task, seed), pruner, scale)
 
 
-class CalibrationSweep(AbstractContextManager):
+class CalibrationSweep(AbstractContextManager["CalibrationSweep"]):
     """Errors of settings over all tasks, episodes and keep ratios; use it as a context manager."""
 
     def __init__(
         self, policy: Path, tasks: Sequence[str], first_seed: int, episodes: int, keep_ratios: tuple[float, ...],
         workers: int,
     ) -> None:  # fmt: skip
-        self._jobs = [(task, seed) for task in tasks for seed in range(first_seed, first_seed + episodes)]
+        self._jobs = [(policy, task, seed) for task in tasks for seed in range(first_seed, first_seed + episodes)]
         self._tasks, self._episodes, self._keep = list(tasks), episodes, keep_ratios
-        self._pool = WorkerPool(workers, _start, (policy,))
-
-    def __enter__(self) -> CalibrationSweep:
-        return self
+        self._pool = WorkerPool(workers)
 
     def __exit__(self, *_: object) -> None:
         self._pool.end()
@@ -104,10 +96,7 @@ class CalibrationSweep(AbstractContextManager):
     def _errors(self, method: str, configs: Sequence[Any]) -> list[np.ndarray]:
         """(tasks, keep ratios) mean action error of each setting."""
         jobs = [
-            (task, seed, method, keep, config, self._scale)
-            for config in configs
-            for keep in self._keep
-            for task, seed in self._jobs
+            (*job, method, keep, config, self._scale) for config in configs for keep in self._keep for job in self._jobs
         ]
         values = np.array(list(self._pool.imap(_error, jobs, chunksize=self._episodes)))
         shaped = values.reshape(len(configs), len(self._keep), len(self._tasks), self._episodes)

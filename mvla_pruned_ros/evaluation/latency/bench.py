@@ -169,17 +169,13 @@ def bench_row(
 
     Args:
         first: timings of the variant of the same run that speed-ups are relative to. lengths: of an unpruned call.
-
-    ``floor_ms`` is the least time of the backbone on this machine: of each pass the larger of operations over the rate
-    of a large matrix product and bytes over the rate of a copy. Methods that cut inside the backbone are counted as if
-    they had cut before it, so theirs is a little too low.
     """
     config, tokens = subject.config, int(np.median(timings.tokens))
     length = lengths.prefix - config.num_visual + tokens
     passes = backbone_passes(
         config, length, lengths.queries, lengths.steps, variant.recompute, subject.dtype.itemsize, config.chunk_size
     )
-    policy, backbone, floor_ms = float(np.median(timings.policy)), float(np.median(timings.backbone)), floor.ms(passes)
+    policy_ms, floor_ms = np.array(timings.policy), floor.ms(passes)
     return {
         "variant": variant.name,
         "subject": subject.name,
@@ -191,18 +187,18 @@ def bench_row(
         "tokens": tokens,
         "sequence": length + lengths.queries,
         "sequence_ratio": round((lengths.prefix + lengths.queries) / (length + lengths.queries), 3),
-        "policy_ms_p50": round(policy, 3),
-        "policy_ms_p99": round(float(np.percentile(timings.policy, 99)), 3),
-        "backbone_ms_p50": round(backbone, 3),
-        "selection_ms_p50": round(float(np.median(timings.select)), 3),
-        "selection_share": round(float(np.median(np.array(timings.select) / np.array(timings.policy))), 4),
-        "prepare_ms_p50": round(float(np.median(timings.prepare)), 3),
-        "speed_up": round(float(np.median(np.array(first.policy) / np.array(timings.policy))), 3),
+        "policy_ms_p50": _median(policy_ms),
+        "policy_ms_p99": round(float(np.percentile(policy_ms, 99)), 3),
+        "backbone_ms_p50": _median(timings.backbone),
+        "selection_ms_p50": _median(timings.select),
+        "selection_share": _median(timings.select / policy_ms, 4),
+        "prepare_ms_p50": _median(timings.prepare),
+        "speed_up": _median(first.policy / policy_ms),
         "backbone_gflop": round(sum(p.flops for p in passes) / 1e9, 3),
         "towers_gflop_full": round(lengths.tower_flops / 1e9, 3),
         "backbone_mb": round(sum(p.bytes for p in passes) / 1e6, 3),
         "floor_ms": round(floor_ms, 3),
-        "over_floor": round(backbone / floor_ms, 2) if floor_ms > 0 else math.nan,
+        "over_floor": _median(np.array(timings.backbone) / floor_ms, 2) if floor_ms > 0 else math.nan,
         "peak_device_mib": round(timings.peak_mib, 1) if timings.peak_mib else None,
         "peak_process_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "rounds": len(timings.policy),
@@ -213,3 +209,7 @@ def bench_row(
         "matmul_gflop_s": round(floor.matmul / 1e9, 1),
         "copy_gb_s": round(floor.copy / 1e9, 2),
     }
+
+
+def _median(values: Any, digits: int = 3) -> float:
+    return round(float(np.median(values)), digits)

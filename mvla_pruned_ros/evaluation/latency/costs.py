@@ -4,24 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
+from ...policy.engine.config import PolicyConfig
 from ...policy.engine.stage_timer import StageTimer
-
-
-class BackboneSizes(Protocol):
-    """The part of a policy's configuration that says how large its backbone is."""
-
-    @property
-    def width(self) -> int: ...
-    @property
-    def depth(self) -> int: ...
-    @property
-    def mlp_width(self) -> int: ...
-    @property
-    def evidence_layers(self) -> tuple[int, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -46,12 +34,16 @@ class Floor:
     copy: float
 
     def ms(self, passes: list[Pass]) -> float:
-        """Least milliseconds of passes that follow each other: each is bound by arithmetic or by memory."""
+        """Least milliseconds of passes that follow each other.
+
+        Of each it is the larger of operations over the rate of a large matrix product and bytes over the rate of a
+        copy. Methods that cut inside the backbone are counted as if they had cut before it, so theirs is a little low.
+        """
         return 1e3 * sum(max(p.flops / self.matmul, p.bytes / self.copy) for p in passes)
 
 
 def backbone_passes(
-    sizes: BackboneSizes, prefix: int, queries: int, steps: int, recompute: bool, itemsize: int, rows: int
+    sizes: PolicyConfig, prefix: int, queries: int, steps: int, recompute: bool, itemsize: int, rows: int
 ) -> list[Pass]:
     """The passes of one call.
 

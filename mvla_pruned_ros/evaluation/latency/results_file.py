@@ -8,6 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from ...configuration.files import write_json
 from ...reports.style import ABOVE, BLUE, ORANGE, page, section, styled
 from ..grouping import grouped
 
@@ -48,19 +49,12 @@ def add_rows(path: Path, rows: list[dict[str, Any]], command: str) -> None:
     content = read_rows(path)
     new = {tuple(row[name] for name in IDENTITY): {**row, "command": command} for row in rows}
     old = [row for row in content["rows"] if tuple(row.get(name) for name in IDENTITY) not in new]
-    _write(path, {**content, "rows": [*old, *new.values()]})
+    write_json(path, {**content, "rows": [*old, *new.values()]})
 
 
 def set_entry(path: Path, name: str, entry: dict[str, Any]) -> None:
     """Put something that is not a row beside the rows."""
-    _write(path, {**read_rows(path), name: entry})
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    partial.replace(path)
+    write_json(path, {**read_rows(path), name: entry})
 
 
 def write_page(rows: list[dict[str, Any]], path: Path) -> None:
@@ -69,8 +63,8 @@ def write_page(rows: list[dict[str, Any]], path: Path) -> None:
     groups = grouped(rows, lambda row: tuple(row[name] for name in names))
     sections = []
     for (subject, width, depth, visual, device, cpu, threads), members in groups.items():
-        where = f"{cpu}, {threads} thread{'s' * (threads != 1)}" if device == "cpu" else device
-        title = f"{subject}: width {width}, {depth} layers, {visual} visual tokens, on {where}"
+        machine = f"{cpu}, {threads} thread{'s' * (threads != 1)}" if device == "cpu" else device
+        title = f"{subject}: width {width}, {depth} layers, {visual} visual tokens, on {machine}"
         sections.append(section(title, figure=figure(members)))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page("mvla bench", sections, heading="Latency of policy calls"), encoding="utf-8")

@@ -53,9 +53,7 @@ def resized(
     if image_size is not None:
         changes["image_size"] = image_size
     if groups is not None:
-        changes["num_points" if isinstance(config, MLAConfig) else "num_groups"] = (
-            4 * groups if isinstance(config, MLAConfig) else groups
-        )
+        changes |= {"num_points": 4 * groups} if isinstance(config, MLAConfig) else {"num_groups": groups}
     return dataclasses.replace(config, **changes)
 
 
@@ -74,8 +72,7 @@ class Subject:
     @classmethod
     def random(cls, name: str, config: MVLAConfig | MLAConfig, device: str, precision: str, seed: int = 0) -> Subject:
         """Random weights: they do not change the time."""
-        where = resolve_device(device)
-        dtype = resolve_precision(precision, where)
+        dtype = resolve_precision(precision, resolve_device(device))
         if isinstance(config, MLAConfig):
             return cls(name, random_mla_policy(config, device, dtype, seed), TriStageConfig())
         torch.manual_seed(seed)

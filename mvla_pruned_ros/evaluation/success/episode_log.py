@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,7 +18,7 @@ _OUTCOME = tuple(f.name for f in dataclasses.fields(Episode) if f.name not in ("
 _TIMES = ("policy_ms", "select_ms")
 
 
-class EpisodeLog:
+class EpisodeLog(AbstractContextManager["EpisodeLog"]):
     """The episodes of one file; use it as a context manager.
 
     A last line without an end was torn when its process was killed: it is ignored and cut off before the next one is
@@ -49,9 +50,6 @@ class EpisodeLog:
                     f"{path}, line {number} is not an episode ({type(error).__name__}: {error}): delete the line, and "
                     "its episode will be run again"
                 ) from None
-
-    def __enter__(self) -> EpisodeLog:
-        return self
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from .workers import use_one_thread
+
 
 @contextmanager
-def ray_pool(address: str, workers: int, start: Callable[[], None]) -> Iterator[Any]:
+def ray_pool(address: str, workers: int) -> Iterator[Any]:
     """Ray's own stand-in for ``multiprocessing.Pool``.
 
     Every machine needs this package, the simulator, and the policy folder at the same path.
 
     Args:
         address: of a running cluster as ``ray.init`` takes it, or ``local`` for one that is started here and ended.
-        workers: processes, each of which runs ``start`` first.
+        workers: processes of one thread each.
 
     Raises:
         ValueError: Ray is not installed, or there is no cluster at the address.
@@ -28,7 +30,7 @@ def ray_pool(address: str, workers: int, start: Callable[[], None]) -> Iterator[
     except ModuleNotFoundError as error:
         raise ValueError(f"--ray needs Ray ({error}): pip install mvla_pruned_ros[ray]") from None
     try:
-        with pools.Pool(processes=workers, initializer=start, ray_address=address) as pool:
+        with pools.Pool(processes=workers, initializer=use_one_thread, ray_address=address) as pool:
             yield pool
     except ConnectionError as error:
         raise ValueError(f"no Ray cluster at {address!r} ({error}): start one with `ray start --head`") from error

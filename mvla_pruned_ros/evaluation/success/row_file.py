@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ...configuration.files import written_whole
 from .rows import Figures, Row
 from .summary import mean_rows, with_differences
 
@@ -45,12 +46,10 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
 
     The file is written whole or not at all.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
     blocks: dict[str, Sequence[Figures]] = {"rows": with_differences(rows), "means": mean_rows(rows)}
     texts = []
     for name, block in blocks.items():
         lines = ",\n".join("  " + json.dumps(row.to_json()) for row in block)
         texts.append(f' "{name}": [\n{lines}\n ]')
-    partial.write_text("{\n" + ",\n".join(texts) + "\n}\n")
-    partial.rename(path)
+    with written_whole(path) as partial:
+        partial.write_text("{\n" + ",\n".join(texts) + "\n}\n")

@@ -27,6 +27,10 @@ BASELINES: dict[str, Callable[[Row, Row], bool]] = {
 }
 
 
+# What the rows of one mean agree in.
+SHARED = ("policy", "method", "keep_asked", "pruning", "tri_stage", "delay", "instruction_of", "first_seed", "device")
+
+
 def with_differences(rows: Sequence[Row]) -> list[Row]:
     """Each row with ``minus_none``, ``minus_random``, ``minus_tri_stage`` and ``minus_default``: [difference, low,
     high], or None where there is nothing to compare with. See ``paired_interval``."""
@@ -55,7 +59,6 @@ def mean_rows(rows: Sequence[Row]) -> list[MeanRow]:
 
 
 def _mean_row(rows: Sequence[Row], group: list[Row]) -> MeanRow:
-    first = group[0]
     mean, low, high = mean_interval([row.successes for row in group], [row.episodes for row in group])
     differences: dict[str, list[float] | None] = {}
     for name in BASELINES:
@@ -63,16 +66,8 @@ def _mean_row(rows: Sequence[Row], group: list[Row]) -> MeanRow:
         complete = len(found) == len(group)
         differences[name] = _rounded(mean_paired_interval([r.solved for r in group], found)) if complete else None
     return MeanRow(
-        policy=first.policy,
-        method=first.method,
-        keep_asked=first.keep_asked,
-        pruning=first.pruning,
-        tri_stage=first.tri_stage,
-        delay=first.delay,
-        instruction_of=first.instruction_of,
-        first_seed=first.first_seed,
-        device=first.device,
-        episodes=first.episodes,
+        **{name: getattr(group[0], name) for name in SHARED},
+        episodes=group[0].episodes,
         tasks=[row.task for row in group],
         success=round(mean, 4),
         interval=_rounded((low, high)),
@@ -86,8 +81,8 @@ def _mean_row(rows: Sequence[Row], group: list[Row]) -> MeanRow:
 def _baseline(rows: Sequence[Row], row: Row, name: str) -> list[bool] | None:
     """Success of the row to compare with, on the seeds of ``row``."""
 
-    def of(one: Row) -> tuple[str, str | None, int, str, str]:
-        return one.task, one.instruction_of, one.delay, one.policy["fingerprint"], one.ran_on
+    def of(row: Row) -> tuple[str, str | None, int, str, str]:
+        return row.task, row.instruction_of, row.delay, row.policy["fingerprint"], row.ran_on
 
     for other in rows:
         start = row.first_seed - other.first_seed

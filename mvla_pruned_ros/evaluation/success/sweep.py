@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,56 +56,33 @@ class Setting:
         }
 
 
-class _Worker:
-    """What a process keeps between episodes: its policies. (Robots are kept by ``robot_of``.)"""
+@functools.cache
+def _policy(folder: str, device: str, fingerprint: str) -> Any:
+    """The one policy of this process in a folder. (Robots are kept by ``robot_of``.)"""
+    from ...policy.source import load_policy
 
-    def __init__(self) -> None:
-        self.policies: dict[tuple[str, str], Any] = {}
-
-    def run(self, job: tuple[Setting, int]) -> tuple[Setting, Episode]:
-        # Imported here: the parent needs no simulator, and environment variables are set by then.
-        from ...policy.runtime import PolicyRuntime
-        from ...policy.source import load_policy
-        from ...pruning.methods import make_pruner
-        from ...sim.robot import robot_of
-        from .rollout import run_episode
-
-        setting, seed = job
-        key = setting.policy, setting.device
-        if key not in self.policies:
-            self.policies[key] = load_policy(*key)
-            if policy_fingerprint(setting.policy) != setting.fingerprint:
-                raise ValueError(f"{setting.policy} is another policy than when the sweep began: start it again")
-        policy = self.policies[key]
-        # The pruner's own draws follow the episode: the same episode gives the same result in any order of work.
-        pruner = make_pruner(setting.method, setting.keep, setting.pruning, seed)
-        task = task_named(setting.task)
-        instruction = TASKS[task.partner].instruction if setting.swap and task.partner else None
-        robot = robot_of(setting.task, policy.config.image_size)
-        runtime = PolicyRuntime(policy, pruner)
-        return setting, run_episode(robot, runtime, seed, delay=setting.delay, instruction=instruction)
+    policy = load_policy(folder, device)
+    if policy_fingerprint(folder) != fingerprint:
+        raise ValueError(f"{folder} is another policy than when the sweep began: start it again")
+    return policy
 
 
-_worker: _Worker | None = None
+def _run(job: tuple[Setting, int]) -> tuple[Setting, Episode]:
+    # Imported here: the parent needs no simulator, and environment variables are set by then.
+    from ...policy.runtime import PolicyRuntime
+    from ...pruning.methods import make_pruner
+    from ...sim.robot import robot_of
+    from .rollout import run_episode
 
-
-def _start_worker() -> None:
-    global _worker
-    import torch
-
-    torch.set_num_threads(1)
-    _worker = _Worker()
-
-
-def _run_in_worker(job: tuple[Setting, int]) -> tuple[Setting, Episode]:
-    assert _worker is not None
-    return _worker.run(job)
-
-
-def run_jobs(jobs: Iterable[Any], function: Callable[[Any], Any], start: Callable[[], None], workers: int) -> Iterator:
-    """Results of ``function`` over jobs, in order, on ``workers`` spawned processes of one thread each."""
-    with WorkerPool(workers, start) as pool:
-        yield from pool.imap(function, jobs)
+    setting, seed = job
+    policy = _policy(setting.policy, setting.device, setting.fingerprint)
+    # The pruner's own draws follow the episode: the same episode gives the same result in any order of work.
+    pruner = make_pruner(setting.method, setting.keep, setting.pruning, seed)
+    task = task_named(setting.task)
+    instruction = TASKS[task.partner].instruction if setting.swap and task.partner else None
+    robot = robot_of(setting.task, policy.config.image_size)
+    runtime = PolicyRuntime(policy, pruner)
+    return setting, run_episode(robot, runtime, seed, delay=setting.delay, instruction=instruction)
 
 
 def run_sweep(
@@ -146,9 +124,9 @@ def run_sweep(
                 finished(setting, known)
     if jobs:
         workers = min(workers, len(jobs))
-        with ray_pool(ray, workers, _start_worker) if ray else WorkerPool(workers, _start_worker) as pool:
+        with ray_pool(ray, workers) if ray else WorkerPool(workers) as pool:
             # Unordered: an episode is on disk when it is over, not when those before it are.
-            for setting, episode in pool.imap_unordered(_run_in_worker, jobs):
+            for setting, episode in pool.imap_unordered(_run, jobs):
                 if log:
                     log.add(setting.identity(), episode)
                 finished(setting, episode)

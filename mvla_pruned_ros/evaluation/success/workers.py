@@ -25,10 +25,8 @@ class WorkerPool:
     ``multiprocessing.Pool`` waits for ever for a process that was killed; this one raises.
     """
 
-    def __init__(self, workers: int, start: Callable[..., None], arguments: tuple[Any, ...] = ()) -> None:
-        """Args: workers: processes, each of which runs ``start(*arguments)`` first."""
-        context = multiprocessing.get_context("spawn")
-        self._executor = ProcessPoolExecutor(workers, context, _start_quietly, (start, arguments))
+    def __init__(self, workers: int) -> None:
+        self._executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start)
 
     def imap(self, function: Callable[[Any], Any], jobs: Iterable[Any], chunksize: int = 1) -> Iterator[Any]:
         """Results in the order of the jobs. chunksize: jobs that one process takes together."""
@@ -58,6 +56,18 @@ class WorkerPool:
         self.end()
 
 
+def use_one_thread() -> None:
+    """Keep torch of this process to one thread."""
+    import torch  # not before the environment of a worker is set
+
+    torch.set_num_threads(1)
+
+
+def _start() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
+    use_one_thread()
+
+
 @contextlib.contextmanager
 def _environment() -> Iterator[None]:
     """The environment of the processes, which are started by the first jobs."""
@@ -79,8 +89,3 @@ def _deaths_named() -> Iterator[None]:
             "a worker process was killed, as happens when memory runs out: what was finished is kept, run the same "
             "command again to go on, with fewer --workers"
         ) from None
-
-
-def _start_quietly(start: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
-    start(*arguments)

@@ -5,17 +5,15 @@ Shared by every policy whose backbone is a ``LlamaModel``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaModel
 
-from ...pruning.in_call import CallView, FixedChoice, InCallRule
+from ...pruning.in_call import CallView, InCallRule
 from .attention import NAME, AttentionRows, PrefixCache
-from .diffusion import ddim
 
 
 @dataclass
@@ -95,8 +93,6 @@ def run_backbone(
 ) -> BackboneOutput:
     """One pass: prefix and action tokens through the layers.
 
-    The layers are called one by one.
-
     Args:
         llama, final_norm: of ``llama_backbone``; the norm is applied to what the action head is given.
         prefix: B samples. action: (B, Q, width) embeddings of the action segment. action_positions: (B, Q) int64.
@@ -115,17 +111,17 @@ def run_backbone(
     # The loop of LlamaModel.forward, less what a pruned sequence has no use for.
     for index, layer in enumerate(llama.layers):
         readers = [] if evidence is None else [evidence]
-        if rule is not None and index + 1 == rule.layer:
+        cuts = rule is not None and index + 1 == rule.layer
+        if cuts:
             readers.append(rule_rows := AttentionRows((index,), queries, per_row=True))
         hidden = layer(
             hidden, attention_mask=mask, position_embeddings=rope, prefix_cache=cache, attention_rows=readers
         )
-        if rule is not None and index + 1 == rule.layer:
-            assert call_view is not None
+        if cuts:
+            assert rule is not None and call_view is not None
             chosen = rule.choose(call_view(prefix, rule_rows.collected[0][0][:, prefix.visual]))
             prefix, kept = prefix.keep_visual(chosen)
-            ends = torch.arange(-queries, 0, device=kept.device) + hidden.shape[1]
-            kept = torch.cat([kept, ends])
+            kept = torch.cat([kept, torch.arange(-queries, 0, device=kept.device) + hidden.shape[1]])
             hidden, rope = hidden[:, kept], (rope[0][:, kept], rope[1][:, kept])
     out = BackboneOutput(final_norm(hidden[:, -queries:]), chosen=chosen)
     if evidence is not None:
@@ -149,67 +145,3 @@ def text_scores(llama: LlamaModel, text: Tensor, visual: Tensor) -> Tensor:
     key = first.self_attn.k_proj(first.input_layernorm(visual)).unflatten(-1, (kv_heads, -1))
     key = key.repeat_interleave(heads // kv_heads, 1)
     return torch.einsum("lhd,nhd->n", query.float(), key.float()) / (len(text) * heads)
-
-
-class RunPass(Protocol):
-    """One pass through the backbone of a model: see ``run_backbone``."""
-
-    def __call__(
-        self, prefix: Prefix, action: Tensor, *, evidence: bool = ..., cache: PrefixCache | None = ...,
-        rule: InCallRule | None = ...,
-    ) -> BackboneOutput: ...  # fmt: skip
-
-
-class DenoisingPasses:
-    """The passes of one call whose action tokens change from step to step and whose prefix does not.
-
-    Everything before the action tokens is the same at every step, so with ``reuse_prefix`` it runs once (exact).
-
-    Attributes:
-        first: what the first pass gave, evidence included; None before it.
-    """
-
-    def __init__(
-        self, run: RunPass, prefix: Prefix, *, evidence: bool = False, reuse_prefix: bool = True,
-        rule: InCallRule | None = None, retokenize: Callable[[], Prefix] | None = None,
-    ) -> None:  # fmt: skip
-        """
-        Args:
-            run: the model's pass. prefix: see ``run_backbone``. evidence: read it in the first pass.
-            rule: chooses in the first pass; the others keep its choice.
-            retokenize: with ``reuse_prefix`` off, called before every pass but the first: upstream encodes its inputs
-                anew at each.
-        """
-        self._run, self._prefix, self._evidence, self._rule = run, prefix, evidence, rule
-        self._cache = PrefixCache() if reuse_prefix else None
-        self._retokenize = retokenize
-        self.first: BackboneOutput | None = None
-
-    def __call__(self, action: Tensor) -> BackboneOutput:
-        """One pass. action: (B, Q, width)."""
-        again = self.first is not None
-        if again and self._retokenize is not None:
-            self._prefix = self._retokenize()
-        out = self._run(self._prefix, action, evidence=self._evidence and not again, cache=self._cache, rule=self._rule)
-        self.first = self.first or out
-        if self._rule is not None and out.chosen is not None:
-            self._rule = None if self._cache is not None else FixedChoice(self._rule.layer, out.chosen)
-        return out
-
-    def denoise(
-        self, noisy_tokens: Callable[[Tensor, Tensor], Tensor], head: Callable[[Tensor], Tensor], noise: Tensor,
-        alphas: Tensor, timesteps: Sequence[int],
-    ) -> tuple[Tensor, BackboneOutput]:  # fmt: skip
-        """The clean sample, see ``diffusion.ddim``, and the output of the first pass.
-
-        Args:
-            noisy_tokens: action tokens, the timestep's first, of a (B, C, A) sample and its (B,) timestep.
-            head: noise of (B, C, width) outputs at the tokens of the sample.
-        """
-
-        def predict_noise(sample: Tensor, timestep: Tensor) -> Tensor:
-            return head(self(noisy_tokens(sample, timestep)).hidden[:, 1:]).float()
-
-        sample = ddim(predict_noise, noise, alphas, timesteps)
-        assert self.first is not None
-        return sample, self.first

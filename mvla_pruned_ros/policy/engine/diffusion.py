@@ -10,13 +10,13 @@ from torch import Tensor
 
 
 def cosine_alphas(steps: int) -> Tensor:
-    """Cumulative alphas of the ``squaredcos_cap_v2`` schedule (Nichol and Dhariwal 2021), as MLA uses it."""
+    """Cumulative alphas of the ``squaredcos_cap_v2`` schedule (Nichol and Dhariwal 2021) of MLA, on the CPU."""
 
     def bar(t: float) -> float:
         return math.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
 
     betas = [min(1 - bar((i + 1) / steps) / bar(i / steps), 0.999) for i in range(steps)]
-    return torch.cumprod(1 - torch.tensor(betas, dtype=torch.float64), 0).float()
+    return torch.cumprod(1 - torch.tensor(betas, dtype=torch.float64, device="cpu"), 0).float()
 
 
 def ddim_timesteps(train_steps: int, steps: int) -> list[int]:

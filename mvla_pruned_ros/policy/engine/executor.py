@@ -4,43 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...pruning.in_call import CallView, InCallRule
+from ...pruning.in_call import InCallRule
 from ...pruning.types import Evidence
-from .backbone import BackboneOutput, Prefix
+from .backbone import Prefix
 from .cuda_graph import StaticCall
 from .device import to_device
+from .network import PolicyNetwork
 from .packed_linear import pack_linears
 from .stage_timer import StageTimer
-
-
-class PolicyModel(Protocol):
-    """What the executor needs of a network (batch 1 in its hands)."""
-
-    @property
-    def evidence_layers(self) -> tuple[int, ...]:
-        """Backbone layers whose attention is read."""
-
-    @property
-    def noise_shape(self) -> tuple[int, ...] | None:
-        """(chunk, A) of the noise that ``decode`` starts from; None where it starts from nothing."""
-
-    def tokenize(self, batch: Any) -> Prefix:
-        """Encode the tokens that the batch says stay."""
-
-    def decode(
-        self, prefix: Prefix, *, evidence: bool = ..., noise: Tensor | None = ..., rule: InCallRule | None = ...,
-        reuse_prefix: bool = ..., retokenize: Callable[[], Prefix] | None = ...,
-    ) -> tuple[Tensor, BackboneOutput]:  # fmt: skip
-        """(1, chunk, A) normalised actions and the output of the first pass: see ``MVLAModel.decode``."""
-
-    def call_view(self, prefix: Prefix, attention: Tensor | None = ...) -> CallView:
-        """What a rule may look at."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +38,7 @@ class Executor:
     """Runs calls of a model. Not safe to use from two threads at once."""
 
     def __init__(
-        self, model: PolicyModel, device: torch.device, seed: int = 0, recompute: bool = False,
+        self, model: PolicyNetwork, device: torch.device, seed: int = 0, recompute: bool = False,
         static: bool | None = None,
     ) -> None:  # fmt: skip
         """
@@ -74,7 +51,7 @@ class Executor:
         """
         self._model, self._device, self._seed, self._recompute = model, device, seed, recompute
         static = device.type == "cuda" if static is None else static
-        if model.noise_shape is not None and isinstance(model, nn.Module):
+        if model.noise_shape is not None:
             pack_linears(model)
         self.static = StaticCall(self._decode) if static and not recompute else None
         self._noise = torch.Generator()

@@ -1,9 +1,11 @@
-"""What a figure was measured on."""
+"""What a figure was measured on, and by which command."""
 
 from __future__ import annotations
 
 import os
 import platform
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,3 +23,8 @@ def machine() -> dict[str, Any]:
                 break
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"cpu": model, "cores": cores, "python": platform.python_version(), "torch": torch.__version__}
+
+
+def command_line() -> str:
+    """The ``mvla`` command that this process runs."""
+    return shlex.join(["mvla", *sys.argv[1:]])

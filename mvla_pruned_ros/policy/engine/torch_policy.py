@@ -2,54 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 
 from ...pruning.types import Selection
-from ...types import ActionSpace
 from ..base import PolicyOutput
 from .device import to_device
-from .executor import Executor, PolicyModel
+from .executor import Executor
+from .network import PolicyNetwork
 from .stage_timer import StageTimer
 
 # Numbers of visual tokens for which there are graphs; matrix kernels like multiples of 8 best.
 GRAPH_BUCKET = 8
 
 
-class _Sizes(Protocol):
-    @property
-    def chunk_size(self) -> int: ...
-    @property
-    def action_dim(self) -> int: ...
-    @property
-    def step_s(self) -> float: ...
-    @property
-    def action_space(self) -> ActionSpace: ...
-
-
 class TorchPolicy:
     """See ``Policy``. Subclasses say how an observation becomes a batch and a chunk becomes actions. Not safe to call
-    from two threads at once."""
+    from two threads at once.
+
+    Attributes:
+        tokenizer: has ``encode`` from words to token ids, which raises ValueError for words it cannot follow.
+    """
+
+    tokenizer: Any
 
     def __init__(
-        self, model: PolicyModel, sizes: _Sizes, device: torch.device, seed: int, recompute: bool, static: bool | None
+        self, model: PolicyNetwork, device: torch.device, seed: int, recompute: bool, static: bool | None
     ) -> None:
         """
         Args:
-            model: on ``device``, in eval mode and its precision. sizes: its configuration.
-            seed, recompute, static: see ``Executor``.
+            model: on ``device``, in eval mode and its precision. seed, recompute, static: see ``Executor``.
         """
-        self.device = device
-        self.chunk_size, self.action_dim, self.step_s = sizes.chunk_size, sizes.action_dim, sizes.step_s
-        self.action_space = sizes.action_space
+        self.device, config = device, model.config
+        self.chunk_size, self.action_dim, self.step_s = config.chunk_size, config.action_dim, config.step_s
+        self.action_space = config.action_space
         self.device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
         self._executor = Executor(model, device, seed, recompute, static)
         self.token_bucket = GRAPH_BUCKET if device.type == "cuda" and self._executor.static else 1
 
     def reset(self) -> None:
         self._executor.reset()
+
+    def check_instruction(self, instruction: str) -> None:
+        self.tokenizer.encode(instruction)
 
     def seal(self) -> None:
         if self._executor.static is not None:
@@ -82,3 +79,9 @@ class TorchPolicy:
     def _tensor(self, x: np.ndarray) -> torch.Tensor:
         """A batch of one on the device."""
         return to_device(torch.from_numpy(np.ascontiguousarray(x))[None], self.device)
+
+    def _kept(self, selection: Selection) -> dict[str, torch.Tensor | None]:
+        """Which tokens stay, as every batch names them: None for all."""
+        if selection.is_full:
+            return {"image_kept": None, "points_kept": None}
+        return {"image_kept": self._tensor(selection.image_kept), "points_kept": self._tensor(selection.points_kept)}

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
-from ...configuration.reader import read_config
 from ...types import ActionSpace
-from ..engine.config_checks import check_backbone, check_workspace
+from ..engine.config import PolicyConfig
 
 ARCHITECTURE = "mla"
 
 
 @dataclass(frozen=True)
-class MLAConfig:
+class MLAConfig(PolicyConfig):
     """Configuration of an MLA policy (arXiv 2509.26642). Written as JSON beside the weights.
 
     The defaults are upstream's for RLBench: Llama-2-7B, one view, one action per call.
@@ -91,14 +88,14 @@ class MLAConfig:
             )
         if self.point_width % 3:
             raise ValueError(f"point_width {self.point_width} must be a multiple of 3, for as many axes")
-        check_backbone(self.width, self.heads, self.depth, self.evidence_layers)
+        self.check_backbone()
         if self.action_dim not in (7, 14) or self.proprio_dim != self.action_dim:
             raise ValueError(
                 f"action_dim {self.action_dim} and proprio_dim {self.proprio_dim} must both be 7, or 14 for two arms"
             )
         if not 0 < self.step_s < float("inf") or not 0 <= self.voxel_size < float("inf"):
             raise ValueError(f"step_s {self.step_s} must be positive, voxel_size {self.voxel_size} not negative")
-        check_workspace(self.workspace_lower, self.workspace_upper)
+        self.check_workspace()
         for name in ("start_token", "blank_token"):
             if getattr(self, name) >= self.vocabulary:
                 raise ValueError(f"{name} {getattr(self, name)} is outside the vocabulary of {self.vocabulary}")
@@ -109,29 +106,6 @@ class MLAConfig:
         return self.patch_size * self.window
 
     @property
-    def grid(self) -> int:
-        """Image tokens along one edge of the image."""
-        return self.image_size // self.token_pixels
-
-    @property
-    def num_patches(self) -> int:
-        """Image tokens of one view."""
-        return self.grid**2
-
-    @property
     def num_groups(self) -> int:
         """Point tokens."""
         return self.num_points // 4
-
-    @property
-    def num_visual(self) -> int:
-        """Visual tokens of an unpruned call with one view."""
-        return self.num_patches + self.num_groups
-
-    def save(self, path: Path) -> None:
-        path.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n")
-
-    @classmethod
-    def load(cls, path: Path) -> MLAConfig:
-        """Read a configuration; raises ValueError as ``read_config`` does."""
-        return read_config(cls, path)

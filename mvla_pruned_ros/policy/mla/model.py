@@ -6,18 +6,15 @@ Sequence, after `models/vlm/prismatic.py` of upstream (commit 072f5d8), causal t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from ...pruning.in_call import CallView, InCallRule
-from ..engine.attention import AttentionRows, PrefixCache
-from ..engine.backbone import BackboneOutput, DenoisingPasses, Prefix, llama_backbone, run_backbone, text_scores
+from ..engine.backbone import Prefix, llama_backbone
 from ..engine.diffusion import cosine_alphas, ddim_timesteps
+from ..engine.network import PolicyNetwork
 from .config import MLAConfig
 from .heads import NoiseHead, TimeEmbedder, embedder, projector
 from .image_tower import ImageTower
@@ -45,8 +42,10 @@ class MLABatch:
     points_kept: Tensor | None = None
 
 
-class MLAModel(nn.Module):
+class MLAModel(PolicyNetwork):
     """Weights of an MLA policy. Proprio and actions are normalised, points in metres."""
+
+    config: MLAConfig
 
     def __init__(self, config: MLAConfig) -> None:
         super().__init__()
@@ -64,6 +63,7 @@ class MLAModel(nn.Module):
             config.vocabulary, w, config.mlp_width, config.depth, config.heads, config.norm_eps
         )
         self.noise_head = NoiseHead(w, config.action_dim)
+        self.alphas = cosine_alphas(config.ddim_train_steps)
         self.timesteps = ddim_timesteps(config.ddim_train_steps, config.ddim_steps)
 
     @classmethod
@@ -74,25 +74,10 @@ class MLAModel(nn.Module):
         model.backbone.rotary_emb = LlamaRotaryEmbedding(model.backbone.config).to(device)
         return model.eval().requires_grad_(False)
 
-    @cached_property
-    def alphas(self) -> Tensor:
-        """(train steps,) cumulative, on the host: only single values of it are used."""
-        return cosine_alphas(self.config.ddim_train_steps)
-
     @property
     def dtype(self) -> torch.dtype:
         """Of the weights."""
         return self.noise_head.scale.dtype
-
-    @property
-    def evidence_layers(self) -> tuple[int, ...]:
-        """Layers whose attention is read."""
-        return self.config.evidence_layers
-
-    @property
-    def noise_shape(self) -> tuple[int, int]:
-        """(chunk, A) of what ``decode`` starts from."""
-        return self.config.chunk_size, self.config.action_dim
 
     def tokenize(self, batch: MLABatch) -> Prefix:
         """Encode the tokens that stay, and only those."""
@@ -129,56 +114,16 @@ class MLAModel(nn.Module):
         visual = torch.cat([torch.arange(1 + g, 1 + g + n, device=device), torch.arange(1, 1 + g, device=device)])
         return Prefix(tokens, positions, visual, n)
 
-    def run_backbone(
-        self,
-        prefix: Prefix,
-        action: Tensor,
-        *,
-        evidence: bool = False,
-        cache: PrefixCache | None = None,
-        rule: InCallRule | None = None,
-    ) -> BackboneOutput:
-        """One pass, see ``backbone.run_backbone``. action: (B, 1 + chunk, width). evidence: of the noisy actions."""
-        rows = AttentionRows(self.config.evidence_layers, self.config.chunk_size) if evidence else None
-        positions = prefix.positions[:, -1:] + torch.arange(1, action.shape[1] + 1, device=action.device)
-        return run_backbone(
-            self.backbone, self.final_norm, prefix, action, positions,
-            evidence=rows, cache=cache, rule=rule, call_view=self.call_view,
-        )  # fmt: skip
+    def positions(self, prefix: Prefix, action: Tensor) -> Tensor:
+        return prefix.positions[:, -1:] + torch.arange(1, action.shape[1] + 1, device=action.device)
 
-    def call_view(self, prefix: Prefix, attention: Tensor | None = None) -> CallView:
-        """What a rule may look at (batch 1). prefix: as it enters the backbone. attention: see ``CallView``.
-
-        The text is the whole prompt: upstream wraps the instruction into a sentence.
-        """
+    def text(self, prefix: Prefix) -> Tensor:
+        """The whole prompt: upstream wraps the instruction into a sentence."""
         after = 1 + len(prefix.visual) + 1  # start token, visual tokens, tactile
-        text = prefix.tokens[0, after : -2 if self.config.blank_before_proprio else -1]
-        visual = prefix.tokens[0, prefix.visual]
-        return CallView(visual, prefix.num_image, text, attention, lambda: text_scores(self.backbone, text, visual))
+        return prefix.tokens[0, after : -2 if self.config.blank_before_proprio else -1]
 
-    def decode(
-        self,
-        prefix: Prefix,
-        *,
-        evidence: bool = False,
-        noise: Tensor | None = None,
-        rule: InCallRule | None = None,
-        reuse_prefix: bool = True,
-        retokenize: Callable[[], Prefix] | None = None,
-    ) -> tuple[Tensor, BackboneOutput]:
-        """Normalised action chunk (B, chunk, A) and the output of the first of the DDIM passes.
-
-        Args:
-            noise: (B, chunk, A) to start from; drawn when None.
-            evidence, rule, reuse_prefix, retokenize: see ``DenoisingPasses``.
-        """
-        if noise is None:
-            noise = torch.randn((len(prefix.tokens), *self.noise_shape), device=prefix.tokens.device)
-        passes = DenoisingPasses(
-            self.run_backbone, prefix, evidence=evidence, reuse_prefix=reuse_prefix, rule=rule, retokenize=retokenize
-        )
-        return passes.denoise(self.noisy_tokens, self.noise_head, noise, self.alphas, self.timesteps)
+    def predicted_noise(self, hidden: Tensor) -> Tensor:
+        return self.noise_head(hidden)
 
     def noisy_tokens(self, sample: Tensor, timestep: Tensor) -> Tensor:
-        """(B, chunk, A) and (B,) -> (B, 1 + chunk, width): timestep token, then one token per noisy action."""
         return torch.cat([self.time_embedder(timestep)[:, None], self.action_embedder(sample.to(self.dtype))], 1)

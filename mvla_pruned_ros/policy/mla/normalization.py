@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ...configuration.files import write_json
 from ...configuration.reader import read_json
 
 FILE = "normalization.json"
@@ -89,8 +90,7 @@ class MLANormalization:
                 raise ValueError(f"is for {len(one.q01)} {name} values, config.json says {size}")
 
     def save(self, path: Path) -> None:
-        entries = {"proprio": self.proprio.entry(), "action": self.action.entry()}
-        path.write_text(json.dumps(entries, indent=1) + "\n")
+        write_json(path, {"proprio": self.proprio.entry(), "action": self.action.entry()})
 
     @classmethod
     def of_entries(cls, entries: dict[str, Any]) -> MLANormalization:

@@ -1,4 +1,4 @@
-"""Point sampling and grouping on tensors, for clouds that are on the GPU already; no value is read back to the host.
+"""Point sampling on tensors, for clouds that are on the GPU already; no value is read back to the host.
 
 The same rules as in ``geometry``, batched; tests hold the two together.
 """
@@ -47,30 +47,3 @@ def _picks(points: Tensor, start: Tensor, distinct: int, count: int) -> tuple[Te
         nearest = torch.minimum(nearest, (points - last).square().sum(-1))
         torch.argmax(nearest, 1, out=picked[i])
     return (picked[torch.arange(count, device=picked.device) % distinct].T,)
-
-
-def nearest_neighbours(points: Tensor, centres: Tensor, count: int) -> Tensor:
-    """(B, G, count) int64 indices of the points nearest to each centre, nearest first.
-
-    Args:
-        points: (B, N, 3), N >= count. centres: (B, G, 3).
-    """
-    # Differences, not the expanded square: at a centimetre apart and a metre off, fp32 loses the order in the latter.
-    distance = torch.cdist(centres, points, compute_mode="donot_use_mm_for_euclid_dist")
-    return distance.topk(count, dim=2, largest=False, sorted=True).indices
-
-
-def group_neighbours(points: Tensor, centres: Tensor, count: int) -> Tensor:
-    """The nearest points around each centre.
-
-    Args:
-        points: (B, N, 3), N >= 1. centres: (B, G, 3). count: neighbours per centre.
-
-    Returns:
-        (B, G, count, 3) positions relative to the centre, nearest first; repeats when N < count.
-    """
-    take = min(count, points.shape[1])
-    nearest = nearest_neighbours(points, centres, take)
-    nearest = nearest[:, :, torch.arange(count, device=points.device) % take]
-    index = nearest.flatten(1)[..., None].expand(-1, -1, 3)
-    return points.gather(1, index).unflatten(1, (centres.shape[1], count)) - centres[:, :, None]

@@ -43,7 +43,7 @@ class MLAPolicy(TorchPolicy):
         """
         self.model, self.config = model, model.config
         self.tokenizer, self.normalization = tokenizer, normalization
-        super().__init__(model, model.config, resolve_device(device), seed, recompute, static)
+        super().__init__(model, resolve_device(device), seed, recompute, static)
 
     @classmethod
     def load(cls, folder: Path | str, device: str = "cpu", precision: str = "auto") -> MLAPolicy:
@@ -52,15 +52,12 @@ class MLAPolicy(TorchPolicy):
         Args:
             precision: see ``resolve_precision``, but ``auto`` leaves the weights in the precision they have on disk.
         """
-        where = resolve_device(device)
-        dtype = resolve_precision(precision, where)
-        model, tokenizer, normalization = load_mla_parts(Path(folder), where)
+        target = resolve_device(device)
+        dtype = resolve_precision(precision, target)
+        model, tokenizer, normalization = load_mla_parts(Path(folder), target)
         if precision != "auto":
             cast_parameters(model, dtype)
         return cls(model, tokenizer, normalization, device=device)
-
-    def check_instruction(self, instruction: str) -> None:
-        self.tokenizer.encode(instruction)
 
     def example(self) -> Observation:
         return example_observation(self.config, "open the drawer")
@@ -72,7 +69,6 @@ class MLAPolicy(TorchPolicy):
         return self.normalization.actions(chunk)
 
     def _batch(self, prepared: MLAInput, selection: Selection, instruction: str) -> MLABatch:
-        full = selection.is_full
         return MLABatch(
             image=self._tensor(prepared.image),
             points=self._tensor(prepared.points),
@@ -80,6 +76,5 @@ class MLAPolicy(TorchPolicy):
             second=self._tensor(prepared.second),
             proprio=self._tensor(self.normalization.proprio.normalize(prepared.proprio)),
             prompt=self._tensor(self.tokenizer.encode(instruction)),
-            image_kept=None if full else self._tensor(selection.image_kept),
-            points_kept=None if full else self._tensor(selection.points_kept),
+            **self._kept(selection),
         )

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ...geometry.clouds import crop, farthest_point_sample, voxel_grid, whereabouts
+from ...geometry.clouds import farthest_point_sample
 from ...pruning.types import TokenLayout
 from ...types import CameraModel, Observation
-from ..mvla.preprocess import NotReadyError, token_layout
+from ..mvla.preprocess import centre_square, token_layout, workspace_points
 from .config import MLAConfig
 from .point_tower import sample_groups
 
@@ -50,10 +50,7 @@ def clip_image(image: np.ndarray, camera: CameraModel, size: int) -> tuple[np.nd
         height, width = size * height // short, size * width // short
         resized = Image.fromarray(np.ascontiguousarray(image)).resize((width, height), Image.Resampling.BICUBIC)
         image, camera = np.array(resized), camera.resized(width, height)
-    top, left = (height - size) // 2, (width - size) // 2
-    image = image[top : top + size, left : left + size]
-    return image, CameraModel(size, size, camera.fx, camera.fy, camera.cx - left, camera.cy - top,
-                              camera.base_from_camera)  # fmt: skip
+    return centre_square(image, camera)
 
 
 def sample_cloud(points: np.ndarray, config: MLAConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -68,14 +65,7 @@ def sample_cloud(points: np.ndarray, config: MLAConfig) -> tuple[np.ndarray, np.
     Raises:
         NotReadyError: fewer than ``config.min_points`` in the workspace.
     """
-    cloud = points
-    points = voxel_grid(crop(cloud, config.workspace_lower, config.workspace_upper), config.voxel_size)
-    if len(points) < config.min_points:
-        raise NotReadyError(
-            f"{len(points)} points in the workspace {config.workspace_lower} to {config.workspace_upper}, "
-            f"need {config.min_points}; {whereabouts(cloud)}, base frame: check depth (16UC1 is in millimetres), "
-            "extrinsics and workspace"
-        )
+    points = workspace_points(points, config)
     count = min(len(points), config.num_points)
     sampled = np.zeros((config.num_points, 3), np.float32)
     sampled[:count] = points[farthest_point_sample(points, count)]

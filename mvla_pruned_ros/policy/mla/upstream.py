@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..engine.backbone import llama_backbone
 from .config import MLAConfig
 
 # There, and used by nobody at inference.
@@ -123,17 +124,11 @@ def _image_tower(ours: str, theirs: str, width: int, patch: int) -> Iterator[tup
 
 
 def _backbone(theirs: str, config: MLAConfig) -> Iterator[tuple[str, Source]]:
-    w, m = config.width, config.mlp_width
-    yield _same("backbone.embed_tokens.weight", f"{theirs}.embed_tokens.weight", config.vocabulary, w)
-    for layer in range(config.depth):
-        name = f"layers.{layer}"
-        for part in ("q_proj", "k_proj", "v_proj", "o_proj"):
-            yield _same(f"backbone.{name}.self_attn.{part}.weight", f"{theirs}.{name}.self_attn.{part}.weight", w, w)
-        for part, shape in (("gate_proj", (m, w)), ("up_proj", (m, w)), ("down_proj", (w, m))):
-            yield _same(f"backbone.{name}.mlp.{part}.weight", f"{theirs}.{name}.mlp.{part}.weight", *shape)
-        for part in ("input_layernorm", "post_attention_layernorm"):
-            yield _same(f"backbone.{name}.{part}.weight", f"{theirs}.{name}.{part}.weight", w)
-    yield _same("final_norm.weight", f"{theirs}.norm.weight", w)
+    with torch.device("meta"):
+        backbone = llama_backbone(config.vocabulary, config.width, config.mlp_width, config.depth, config.heads)[0]
+    for name, weight in backbone.state_dict().items():
+        yield _same(f"backbone.{name}", f"{theirs}.{name}", *weight.shape)
+    yield _same("final_norm.weight", f"{theirs}.norm.weight", config.width)
 
 
 def problems(tensors: dict[str, Tensor], wanted: dict[str, Source]) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from ...configuration.files import written_whole
 from ..engine.weight_files import INDEX, WEIGHTS, CheckpointError, open_weights
 from .config import MVLAConfig
 from .instruction import InstructionTokenizer
@@ -22,10 +23,9 @@ def save_policy(
     tokenizer.save(folder / "tokenizer.json")
     normalization.save(folder / "normalization.json")
     weights = {k: v.detach().float().cpu().contiguous() for k, v in model.state_dict().items()}
-    partial = folder / f"{WEIGHTS}.partial"
-    save_file(weights, partial)
-    partial.chmod((folder / "config.json").stat().st_mode)  # safetensors lets nobody else read it
-    partial.rename(folder / WEIGHTS)
+    with written_whole(folder / WEIGHTS) as partial:
+        save_file(weights, partial)
+        partial.chmod((folder / "config.json").stat().st_mode)  # safetensors lets nobody else read it
 
 
 def load_weights(model: MVLAModel, folder: Path) -> None:

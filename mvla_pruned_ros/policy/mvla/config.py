@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, get_args
 
-from ...configuration.reader import read_config
 from ...types import ActionSpace
-from ..engine.config_checks import check_backbone, check_workspace
+from ..engine.config import PolicyConfig
 
 SEGMENTS = ("instruction", "proprio", "image", "points", "action")
 
 
 @dataclass(frozen=True)
-class MVLAConfig:
+class MVLAConfig(PolicyConfig):
     """Configuration of an MVLA policy, after MLA (arXiv 2509.26642). Written as JSON beside the weights.
 
     The defaults are the shipped ``small`` policy.
@@ -81,22 +77,12 @@ class MVLAConfig:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if not 0 <= self.voxel_size < float("inf"):
             raise ValueError(f"voxel_size must not be negative, got {self.voxel_size}")
-        check_workspace(self.workspace_lower, self.workspace_upper)
-        check_backbone(self.width, self.heads, self.depth, self.evidence_layers)
+        self.check_workspace()
+        self.check_backbone()
 
     @property
-    def grid(self) -> int:
-        """Patches along one edge of the image."""
-        return self.image_size // self.patch_size
-
-    @property
-    def num_patches(self) -> int:
-        return self.grid**2
-
-    @property
-    def num_visual(self) -> int:
-        """Visual tokens of an unpruned call."""
-        return self.num_patches + self.num_groups
+    def token_pixels(self) -> int:
+        return self.patch_size
 
     def segment_length(self, segment: str) -> int:
         """Tokens of one segment of an unpruned sequence."""
@@ -112,11 +98,3 @@ class MVLAConfig:
         """Position of the first token of a segment in an unpruned sequence."""
         before = self.token_order[: self.token_order.index(segment)]
         return sum(self.segment_length(s) for s in before)
-
-    def save(self, path: Path) -> None:
-        path.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n")
-
-    @classmethod
-    def load(cls, path: Path) -> MVLAConfig:
-        """Read a configuration; raises ValueError as ``read_config`` does."""
-        return read_config(cls, path)

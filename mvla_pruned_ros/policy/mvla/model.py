@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ...pruning.in_call import CallView, InCallRule
-from ..engine.attention import AttentionRows, PrefixCache
-from ..engine.backbone import BackboneOutput, DenoisingPasses, Prefix, llama_backbone, run_backbone, text_scores
+from ...pruning.in_call import InCallRule
+from ..engine.backbone import BackboneOutput, Prefix, llama_backbone, run_backbone
 from ..engine.diffusion import cosine_alphas, ddim_timesteps, timestep_features
+from ..engine.network import PolicyNetwork
 from .config import MVLAConfig
 from .tokenizers import Fourier, ImageTokenizer, PointTokenizer
 
@@ -48,10 +49,10 @@ class Batch:
         return Batch(*(None if value is None else change(value) for value in values))  # type: ignore[arg-type]
 
 
-class MVLAModel(nn.Module):
+class MVLAModel(PolicyNetwork):
     """Weights of an MVLA policy. All vectors it takes and gives are normalised except proprio and points (metres)."""
 
-    alphas: Tensor
+    config: MVLAConfig
 
     def __init__(self, config: MVLAConfig, vocabulary: int) -> None:
         super().__init__()
@@ -106,79 +107,33 @@ class MVLAModel(nn.Module):
         start = self.config.segment_start("action")
         return torch.arange(start, start + self.config.segment_length("action"), device=device).expand(batch_size, -1)
 
-    def run_backbone(
-        self,
-        prefix: Prefix,
-        action: Tensor,
-        *,
-        evidence: bool = False,
-        cache: PrefixCache | None = None,
-        rule: InCallRule | None = None,
-    ) -> BackboneOutput:
-        """One pass, see ``backbone.run_backbone``. action: (B, Q, width). evidence: read what pruning learns from."""
-        rows = AttentionRows(self.config.evidence_layers, self.config.chunk_size) if evidence else None
-        positions = self.action_positions(len(action), action.device)
-        return run_backbone(
-            self.backbone, self.final_norm, prefix, action, positions,
-            evidence=rows, cache=cache, rule=rule, call_view=self.call_view,
-        )  # fmt: skip
+    def positions(self, prefix: Prefix, action: Tensor) -> Tensor:
+        return self.action_positions(len(action), action.device)
 
-    def call_view(self, prefix: Prefix, attention: Tensor | None = None) -> CallView:
-        """What a rule may look at (batch 1). prefix: as it enters the backbone. attention: see ``CallView``."""
+    def text(self, prefix: Prefix) -> Tensor:
         start = self.config.segment_start("instruction")
         is_text = (prefix.positions[0] >= start) & (prefix.positions[0] < start + self.config.instruction_length)
-        text = prefix.tokens[0, is_text]
-        visual = prefix.tokens[0, prefix.visual]
-        return CallView(visual, prefix.num_image, text, attention, lambda: text_scores(self.backbone, text, visual))
-
-    @property
-    def evidence_layers(self) -> tuple[int, ...]:
-        """Layers whose attention is read."""
-        return self.config.evidence_layers
+        return prefix.tokens[0, is_text]
 
     @property
     def noise_shape(self) -> tuple[int, int] | None:
-        """(chunk, A) of what ``decode`` starts from; None for the l1 head, which starts from nothing."""
-        return (self.config.chunk_size, self.config.action_dim) if self.config.head == "ddim" else None
-
-    def predict(
-        self, batch: Batch, *, evidence: bool = False, noise: Tensor | None = None
-    ) -> tuple[Tensor, BackboneOutput]:
-        """``tokenize``, then ``decode``."""
-        return self.decode(self.tokenize(batch), evidence=evidence, noise=noise)
+        """See ``PolicyNetwork``; None for the l1 head, which starts from nothing."""
+        return super().noise_shape if self.config.head == "ddim" else None
 
     def decode(
-        self,
-        prefix: Prefix,
-        *,
-        evidence: bool = False,
-        noise: Tensor | None = None,
-        rule: InCallRule | None = None,
-        reuse_prefix: bool = True,
-        retokenize: Callable[[], Prefix] | None = None,
+        self, prefix: Prefix, *, evidence: bool = False, rule: InCallRule | None = None, **options: Any
     ) -> tuple[Tensor, BackboneOutput]:
-        """Normalised action chunk (B, chunk, A) and the output of the first pass through the backbone.
-
-        The l1 head makes one pass with one query token per action, the ddim head one per denoising step.
-
-        Args:
-            noise: (B, chunk, A) start of the ddim head; drawn when None. The l1 head has none.
-            evidence, rule, reuse_prefix, retokenize: see ``DenoisingPasses``.
-        """
+        """See ``PolicyNetwork``. The l1 head makes one pass with one query token per action and has no noise."""
         if self.config.head == "l1":
             queries = self.action_queries.expand(len(prefix.tokens), -1, -1)
             out = self.run_backbone(prefix, queries, evidence=evidence, rule=rule)
             return self.action_head(out.hidden), out
-        if noise is None:
-            assert self.noise_shape is not None
-            noise = torch.randn((len(prefix.tokens), *self.noise_shape), device=prefix.tokens.device)
-        passes = DenoisingPasses(
-            self.run_backbone, prefix, evidence=evidence, reuse_prefix=reuse_prefix, rule=rule, retokenize=retokenize
-        )
-        return passes.denoise(self._noisy_tokens, self.action_head, noise, self.alphas, self.timesteps)
+        return super().decode(prefix, evidence=evidence, rule=rule, **options)
 
-    def _noisy_tokens(self, sample: Tensor, timestep: Tensor) -> Tensor:
-        """(B, chunk, A) and (B,) -> (B, 1 + chunk, width): timestep token, then one token per noisy action."""
+    def predicted_noise(self, hidden: Tensor) -> Tensor:
+        return self.action_head(hidden)
+
+    def noisy_tokens(self, sample: Tensor, timestep: Tensor) -> Tensor:
         dtype = self.action_position.dtype
         time = self.time_embedder(timestep_features(timestep).to(dtype))[:, None]
         return torch.cat([time, self.action_embedder(sample.to(dtype)) + self.action_position], 1)
@@ -197,7 +152,7 @@ class MVLAModel(nn.Module):
         t = torch.randint(self.config.ddim_train_steps, (len(target),), device=target.device)
         noise = torch.randn_like(target)
         alpha = self.alphas[t][:, None, None]
-        noisy = self._noisy_tokens(alpha.sqrt() * target + (1 - alpha).sqrt() * noise, t)
+        noisy = self.noisy_tokens(alpha.sqrt() * target + (1 - alpha).sqrt() * noise, t)
         hidden = self._run_side_by_side(prefix, noisy.unflatten(0, (-1, draws)))
         return (self.action_head(hidden[:, 1:]).float() - noise).square().mean()
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ...configuration.files import write_json
+
 
 @dataclass(frozen=True)
 class ActionNormalization:
@@ -41,7 +43,7 @@ class ActionNormalization:
 
     def save(self, path: Path) -> None:
         entry = {"q01": self.q01.tolist(), "q99": self.q99.tolist()}
-        path.write_text(json.dumps({"action": entry}, indent=1) + "\n")
+        write_json(path, {"action": entry})
 
     @classmethod
     def load(cls, path: Path) -> ActionNormalization:

@@ -37,21 +37,18 @@ class MVLAPolicy(TorchPolicy):
             device: see ``resolve_device``. precision: see ``resolve_precision``; the weights of ``model`` are cast.
             seed: of the ddim head's noise. recompute, static: see ``Executor``.
         """
-        where = resolve_device(device)
-        self.model, self.config = model.to(where).eval(), model.config
-        cast_parameters(self.model, resolve_precision(precision, where))
+        target = resolve_device(device)
+        self.model, self.config = model.to(target).eval(), model.config
+        cast_parameters(self.model, resolve_precision(precision, target))
         self.tokenizer, self.normalization = tokenizer, normalization
         self._grouped: tuple[np.ndarray, PointGroups] | None = None
-        super().__init__(self.model, self.config, where, seed, recompute, static)
+        super().__init__(self.model, target, seed, recompute, static)
 
     @classmethod
     def load(cls, folder: Path | str, device: str = "cpu", precision: str = "auto") -> MVLAPolicy:
         """Read a policy folder; raises CheckpointError or ValueError with the remedy."""
         resolve_precision(precision, resolve_device(device))
         return cls(*load_policy_parts(Path(folder)), device=device, precision=precision)
-
-    def check_instruction(self, instruction: str) -> None:
-        self.tokenizer.encode(instruction)
 
     def example(self) -> Observation:
         return example_observation(self.config, self.tokenizer.words[0])
@@ -66,13 +63,11 @@ class MVLAPolicy(TorchPolicy):
         return self.normalization.denormalize(chunk)
 
     def _batch(self, prepared: PolicyInput, selection: Selection, instruction: str) -> Batch:
-        full = selection.is_full
         return Batch(
             image=self._tensor(prepared.image),
             centres=self._tensor(prepared.centres),
             groups=self._tensor(prepared.groups),
             proprio=self._tensor(prepared.proprio),
             instruction=self._tensor(self.tokenizer.encode(instruction)),
-            image_kept=None if full else self._tensor(selection.image_kept),
-            points_kept=None if full else self._tensor(selection.points_kept),
+            **self._kept(selection),
         )

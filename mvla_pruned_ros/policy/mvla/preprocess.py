@@ -11,6 +11,7 @@ from ...geometry.clouds import crop, farthest_point_sample, group_neighbours, vo
 from ...pruning.types import TokenLayout
 from ...types import CameraModel, Observation
 from ..base import NotReadyError
+from ..engine.config import PolicyConfig
 from .config import MVLAConfig
 
 
@@ -53,15 +54,37 @@ def square_image(image: np.ndarray, camera: CameraModel, size: int) -> tuple[np.
     Args:
         image: (H, W, 3) uint8. camera: its model. size: edge of the result in pixels.
     """
-    height, width = image.shape[:2]
-    edge = min(height, width)
-    top, left = (height - edge) // 2, (width - edge) // 2
-    image = image[top : top + edge, left : left + edge]
-    cropped = CameraModel(edge, edge, camera.fx, camera.fy, camera.cx - left, camera.cy - top, camera.base_from_camera)
+    image, camera = centre_square(image, camera)
+    edge = len(image)
     if edge != size:
         method = Image.Resampling.BOX if edge > size else Image.Resampling.BILINEAR
         image = np.array(Image.fromarray(np.ascontiguousarray(image)).resize((size, size), method))
-    return image, cropped.resized(size, size)
+    return image, camera.resized(size, size)
+
+
+def centre_square(image: np.ndarray, camera: CameraModel) -> tuple[np.ndarray, CameraModel]:
+    """Largest square in the middle of an (H, W, 3) image, and the camera model that fits it."""
+    height, width = image.shape[:2]
+    edge = min(height, width)
+    top, left = (height - edge) // 2, (width - edge) // 2
+    square = CameraModel(edge, edge, camera.fx, camera.fy, camera.cx - left, camera.cy - top, camera.base_from_camera)
+    return image[top : top + edge, left : left + edge], square
+
+
+def workspace_points(points: np.ndarray, config: PolicyConfig) -> np.ndarray:
+    """Points of an (N, 3) cloud that lie in the workspace of a policy, thinned as its configuration says.
+
+    Raises:
+        NotReadyError: fewer than ``config.min_points``.
+    """
+    thinned = voxel_grid(crop(points, config.workspace_lower, config.workspace_upper), config.voxel_size)
+    if len(thinned) < config.min_points:
+        raise NotReadyError(
+            f"{len(thinned)} points in the workspace {config.workspace_lower} to {config.workspace_upper}, "
+            f"need {config.min_points}; {whereabouts(points)}, base frame: check depth (16UC1 is in millimetres), "
+            "extrinsics and workspace"
+        )
+    return thinned
 
 
 def group_points(points: np.ndarray, config: MVLAConfig) -> PointGroups:
@@ -73,14 +96,7 @@ def group_points(points: np.ndarray, config: MVLAConfig) -> PointGroups:
     Raises:
         NotReadyError: fewer than ``config.min_points`` points in the workspace.
     """
-    cloud = points
-    points = voxel_grid(crop(cloud, config.workspace_lower, config.workspace_upper), config.voxel_size)
-    if len(points) < config.min_points:
-        raise NotReadyError(
-            f"{len(points)} points in the workspace {config.workspace_lower} to {config.workspace_upper}, "
-            f"need {config.min_points}; {whereabouts(cloud)}, base frame: check depth (16UC1 is in millimetres), "
-            "extrinsics and workspace"
-        )
+    points = workspace_points(points, config)
     centres = points[farthest_point_sample(points, config.num_groups)]
     groups = group_neighbours(points, centres, config.group_size)
     return PointGroups(points, centres, groups.astype(np.float32))
@@ -100,13 +116,14 @@ def prepare(observation: Observation, config: MVLAConfig, grouped: PointGroups |
         raise ValueError(f"proprio has {len(observation.proprio)} values, the policy takes {config.proprio_dim}")
     image, camera = square_image(observation.image, observation.camera, config.image_size)
     cloud = group_points(observation.points, config) if grouped is None else grouped
-    where = cloud.points, cloud.centres, camera, config.grid, config.patch_size, observation.proprio[:3]
     return PolicyInput(
         image=image,
         centres=cloud.centres,
         groups=cloud.groups,
         proprio=observation.proprio.astype(np.float32),
-        layout=token_layout(*where),
+        layout=token_layout(
+            cloud.points, cloud.centres, camera, config.grid, config.patch_size, observation.proprio[:3]
+        ),
     )
 
 

@@ -9,15 +9,7 @@ from typing import Any
 
 import torch
 
-from ..engine.weight_files import (
-    INDEX,
-    SHARD_BYTES,
-    WEIGHTS,
-    CheckpointError,
-    new_folder,
-    refuse_existing,
-    write_shards,
-)
+from ..engine import weight_files
 from .checkpoint import load_policy_parts
 from .config import MVLAConfig
 
@@ -27,14 +19,14 @@ COPIED = ("config.json", "normalization.json", "tokenizer.json", "pruning.json",
 
 def is_policy_folder(path: Path) -> bool:
     """Whether weights of a policy lie there, and not an upstream checkpoint."""
-    return (path / WEIGHTS).is_file() or (path / INDEX).is_file()
+    return (path / weight_files.WEIGHTS).is_file() or (path / weight_files.INDEX).is_file()
 
 
 def repack(
     source: Path,
     out: Path,
     dtype: torch.dtype = torch.float16,
-    shard_bytes: int = SHARD_BYTES,
+    shard_bytes: int = weight_files.SHARD_BYTES,
     on_tensor: Callable[[int, int], Any] = lambda done, total: None,
 ) -> MVLAConfig:
     """Write a policy folder anew; it appears when it is whole.
@@ -46,15 +38,17 @@ def repack(
     Raises:
         CheckpointError: ``source`` is malformed, ``out`` exists, or a weight is too large for ``dtype``.
     """
-    refuse_existing(out)
+    weight_files.refuse_existing(out)
     model = load_policy_parts(source)[0]
     weights = model.state_dict()
     large = sorted(name for name, value in weights.items() if not torch.isfinite(value.to(dtype)).all())
     if large:
-        raise CheckpointError(f"{source} has weights too large for {dtype}: {', '.join(large)}; take bfloat16")
+        raise weight_files.CheckpointError(
+            f"{source} has weights too large for {dtype}: {', '.join(large)}; take bfloat16"
+        )
     shapes = {name: value.shape for name, value in weights.items()}
-    with new_folder(out) as folder:
-        write_shards(folder, shapes, dtype, weights.__getitem__, shard_bytes, on_tensor)
+    with weight_files.new_folder(out) as folder:
+        weight_files.write_shards(folder, shapes, dtype, weights.__getitem__, shard_bytes, on_tensor)
         for name in COPIED:
             if (source / name).is_file():
                 shutil.copyfile(source / name, folder / name)

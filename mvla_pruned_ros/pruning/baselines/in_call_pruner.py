@@ -2,44 +2,20 @@
 
 from __future__ import annotations
 
-from ..base import check_keep_ratio, token_budget
+from ..base import BudgetPruner, token_budget
 from ..in_call import InCallRule
 from ..types import Evidence, Selection, TokenLayout
 
 
-class InCallPruner:
-    """Hands the policy a rule with each call but the first. Subclasses say which.
-
-    Attributes:
-        name, keep_ratio, bucket: see ``Pruner``.
-    """
-
-    name = ""
-    bucket = 1
-
-    def __init__(self, keep_ratio: float) -> None:
-        self.keep_ratio = check_keep_ratio(keep_ratio)
-        self._calls = 0
+class InCallPruner(BudgetPruner):
+    """Hands the policy a rule with each call but the first. Everything is encoded; the rule drops in the call."""
 
     def rule(self, layout: TokenLayout, budget: int) -> InCallRule | None:
         """The rule of the call to come, which is to leave ``budget`` visual tokens; None for a full call."""
         raise NotImplementedError
 
-    def budget(self, layout: TokenLayout) -> int:
-        """How many visual tokens the call to come may keep."""
-        return token_budget(layout, self.keep_ratio, self.bucket)
-
-    def reset(self) -> None:
-        self._calls = 0
-
-    def select(self, layout: TokenLayout) -> Selection:
-        """Everything is encoded; the rule drops in the call. The first call is full, as it is for every method."""
-        if self._calls == 0 or self.keep_ratio == 1:
-            return Selection.full(layout)
-        return Selection.full(layout, rule=self.rule(layout, self.budget(layout)))
-
-    def observe(self, layout: TokenLayout, selection: Selection, evidence: Evidence) -> None:
-        self._calls += 1
+    def prune(self, layout: TokenLayout, budget: int) -> Selection:
+        return Selection.full(layout, rule=self.rule(layout, budget))
 
 
 class RunningBudget:
@@ -68,10 +44,6 @@ class RunningBudget:
 
 class GatedPruner(InCallPruner):
     """For methods that make full calls of their own choice, beyond the first: those are paid for afterwards."""
-
-    def __init__(self, keep_ratio: float) -> None:
-        super().__init__(keep_ratio)
-        self.reset()
 
     def reset(self) -> None:
         super().reset()

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..base import top
 from ..types import TokenLayout
-from .simple import RandomPruning
+from .simple import ChoosingPruner
 
 EDGES_M = (0.04, 0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.4)  # borders of distance to the end effector
 
@@ -48,7 +48,7 @@ class SalienceSchedule:
         return cls(total / np.maximum(count, 1))
 
 
-class SchedulePruner(RandomPruning):
+class SchedulePruner(ChoosingPruner):
     """Keeps the tokens whose kind ranks highest, and a random part of the last kind that fits in. The first call is
     full, as it is for every method."""
 

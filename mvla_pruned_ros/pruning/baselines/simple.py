@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..base import check_keep_ratio, token_budget
+from ..base import BudgetPruner
 from ..types import Evidence, Reason, Selection, TokenLayout
 
 
@@ -27,60 +27,44 @@ class NoPruning:
         pass
 
 
-class RandomPruning:
-    """A uniformly random part, drawn anew each call. The first call is full, as it is for every method, so that
-    methods are compared at the same measured keep ratio."""
-
-    name = "random"
-    bucket = 1
+class ChoosingPruner(BudgetPruner):
+    """Keeps what ``choose`` chooses. Args: seed: of random choices."""
 
     def __init__(self, keep_ratio: float, seed: int = 0) -> None:
-        self.keep_ratio = check_keep_ratio(keep_ratio)
         self._seed = seed
-        self.reset()
+        super().__init__(keep_ratio)
 
     def reset(self) -> None:
+        super().reset()
         self._rng = np.random.default_rng(self._seed)
-        self._first = True
 
-    def select(self, layout: TokenLayout) -> Selection:
-        if self._first or self.keep_ratio == 1:
-            return Selection.full(layout)
+    def prune(self, layout: TokenLayout, budget: int) -> Selection:
         reason = np.full(layout.num_visual, Reason.DROPPED, np.int8)
-        reason[self.choose(layout, token_budget(layout, self.keep_ratio, self.bucket))] = Reason.CHOSEN
+        reason[self.choose(layout, budget)] = Reason.CHOSEN
         return Selection(reason, layout.num_image)
 
     def choose(self, layout: TokenLayout, count: int) -> np.ndarray:
         """(count,) indices of the tokens that stay."""
+        raise NotImplementedError
+
+
+class RandomPruning(ChoosingPruner):
+    """A uniformly random part, drawn anew each call."""
+
+    name = "random"
+
+    def choose(self, layout: TokenLayout, count: int) -> np.ndarray:
         return self._rng.choice(layout.num_visual, count, replace=False)
 
-    def observe(self, layout: TokenLayout, selection: Selection, evidence: Evidence) -> None:
-        self._first = False
 
-
-class UniformPruning:
+class UniformPruning(ChoosingPruner):
     """Evenly spaced patches in reading order and evenly spaced point groups in the order they were drawn, each
-    modality by its share. The first call is full, as it is for every method."""
+    modality by its share."""
 
     name = "uniform"
-    bucket = 1
 
-    def __init__(self, keep_ratio: float) -> None:
-        self.keep_ratio = check_keep_ratio(keep_ratio)
-        self.reset()
-
-    def reset(self) -> None:
-        self._first = True
-
-    def select(self, layout: TokenLayout) -> Selection:
-        if self._first or self.keep_ratio == 1:
-            return Selection.full(layout)
-        reason = np.full(layout.num_visual, Reason.DROPPED, np.int8)
-        budget, n2 = token_budget(layout, self.keep_ratio, self.bucket), layout.num_image
-        image = round(budget * n2 / layout.num_visual)
-        for start, total, count in ((0, n2, image), (n2, layout.num_points, budget - image)):
-            reason[start + (np.arange(count) * total) // max(1, count)] = Reason.CHOSEN
-        return Selection(reason, n2)
-
-    def observe(self, layout: TokenLayout, selection: Selection, evidence: Evidence) -> None:
-        self._first = False
+    def choose(self, layout: TokenLayout, count: int) -> np.ndarray:
+        n2 = layout.num_image
+        image = round(count * n2 / layout.num_visual)
+        parts = ((0, n2, image), (n2, layout.num_points, count - image))
+        return np.concatenate([start + np.arange(part) * total // max(1, part) for start, total, part in parts])

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
+from ...reports.terminal import ProgressBar, table
 from ..bag_recorder import BagRecorder, Topic
-from ..child_process import ChildFailedError
+from ..graph import Graph
 from .session import DemoOptions, DemoSession
 
 TOPICS = {
@@ -47,39 +45,28 @@ def run_record(options: DemoOptions, seconds: float, console: Console | None = N
         raise ValueError(f"{bag} exists already: choose another folder or remove it")
     # A bag folder holds nothing else, so the logs of the nodes lie beside it.
     options = replace(options, out=Path(f"{bag}_logs"))
-    try:
-        with DemoSession(options) as session:
-            with console.status("starting simulator and policy node ..."):
-                session.wait_until_ready()
-            bag.parent.mkdir(parents=True, exist_ok=True)
-            with BagRecorder(session.node, bag, TOPICS) as recorder:
-                session.spin_until(
-                    lambda: session.status["image_subscribers"] > 1, 10.0, "the recorder's subscriptions"
-                )
-                _record(session, recorder, seconds, console)
-            counts = dict(recorder.counts)
-            frames_sent = session.status["frames_sent"]
-    except (ChildFailedError, TimeoutError) as error:
-        print(f"mvla record: error: {error}", file=sys.stderr)
-        return 1
-    table = Table(title=f"{bag}: {seconds:g} s, {frames_sent} frames were sent", title_justify="left")
-    table.add_column("topic")
-    table.add_column("messages", justify="right")
-    for topic, count in counts.items():
-        table.add_row(topic, str(count))
-    console.print(table)
+    with Graph("demo", options.domain_id) as graph:
+        session = DemoSession(options, graph)
+        with console.status("starting simulator and policy node ..."):
+            session.wait_until_ready()
+        bag.parent.mkdir(parents=True, exist_ok=True)
+        with BagRecorder(session.node, bag, TOPICS) as recorder:
+            session.spin_until(lambda: session.status["image_subscribers"] > 1, 10.0, "the recorder's subscriptions")
+            _record(session, recorder, seconds, console)
+        counts = dict(recorder.counts)
+        frames_sent = session.status["frames_sent"]
+    rows = [(topic, str(count)) for topic, count in counts.items()]
+    console.print(table(f"{bag}: {seconds:g} s, {frames_sent} frames were sent", ("topic", "messages"), rows))
     return 0
 
 
 def _record(session: DemoSession, recorder: BagRecorder, seconds: float, console: Console) -> None:
     start: float | None = None  # loading the first scene is not recorded time
-    columns = (TextColumn("recording"), BarColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
-    with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("", total=seconds, note="")
+    with ProgressBar("recording", seconds, counted=False, console=console, transient=True) as bar:
 
         def over() -> bool:
             passed = 0.0 if start is None else time.monotonic() - start
-            progress.update(bar, completed=passed, note=f"{sum(recorder.counts.values())} messages")
+            bar.show(passed, note=f"{sum(recorder.counts.values())} messages")
             return passed >= seconds
 
         for number in itertools.count():

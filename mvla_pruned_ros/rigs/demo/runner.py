@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image as Picture
 from PIL import ImageDraw
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TaskID
 from rich.table import Table
 from sensor_msgs.msg import Image
 
+from ...configuration.files import write_json
+from ...evaluation.grouping import grouped
+from ...messages.decode import image_to_rgb, stamp_ns
+from ...reports.terminal import ProgressBar, table
 from ...sim.robot import STEP_S
 from ...sim.tasks import Task
-from ..child_process import ChildFailedError
+from .. import qos
+from ..graph import Graph
+from ..listener import keep_ratio_of, kept_of, median_of, tokens_of
 from .session import DemoOptions, DemoSession, EpisodeLog
 
 GIF_EDGE_PX = 384
@@ -40,9 +43,8 @@ class OverlayFilm:
 
     def start(self, task: Task, seed: int) -> None:
         """Film the episode that is about to begin."""
-        self._caption, self._first, self._last_s = f"{task.instruction}", len(self._shots), 0.0
-        qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self._subscription = self._session.node.create_subscription(Image, "/policy/overlay", self._take, qos)
+        self._caption, self._first, self._last_s = task.instruction, len(self._shots), 0.0
+        self._subscription = self._session.node.create_subscription(Image, "/policy/overlay", self._take, qos.SENSOR)
         # Filming from the first frame on needs the publisher to know of us before the episode begins.
         node = self._session.node
         self._session.spin_until(lambda: node.count_publishers("/policy/overlay") > 0, 10.0, "the overlay topic")
@@ -56,12 +58,11 @@ class OverlayFilm:
             self._shots += [(picture, outcome)] * GIF_HOLD_FRAMES
 
     def _take(self, message: Image) -> None:
-        stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
+        stamp = stamp_ns(message.header) * 1e-9
         if stamp - self._last_s < GIF_PERIOD_S or message.encoding != "rgb8":
             return
         self._last_s = stamp
-        rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
-        pixels = rows[:, : 3 * message.width].reshape(message.height, message.width, 3)
+        pixels = image_to_rgb(message)
         pruning = self._session.pruning
         kept = f"  {kept_of(pruning)} of {tokens_of(pruning)} tokens" if pruning else ""
         self._shots.append((pixels.copy(), self._caption + kept))
@@ -80,24 +81,6 @@ class OverlayFilm:
         return bool(pictures)
 
 
-def kept_of(pruning: dict[str, Any]) -> int:
-    """Visual tokens that stayed, of a ``~/pruning`` message."""
-    return int(pruning["image_kept"] + pruning["points_kept"])
-
-
-def tokens_of(pruning: dict[str, Any]) -> int:
-    """Visual tokens there were."""
-    return int(pruning["image_in"] + pruning["points_in"])
-
-
-def _median(values: list[float]) -> float | None:
-    return round(float(np.median(values)), 3) if values else None
-
-
-def _keep_ratio(inferences: list[dict[str, Any]]) -> float | None:
-    return round(sum(map(kept_of, inferences)) / sum(map(tokens_of, inferences)), 4) if inferences else None
-
-
 def run_demo(options: DemoOptions, episodes: int, gif: bool = True) -> int:
     """Run, print, write; returns the exit code: 1 when a node failed.
 
@@ -114,18 +97,15 @@ def run_demo(options: DemoOptions, episodes: int, gif: bool = True) -> int:
         f"policy: {options.method}, keep {options.keep_ratio:g}; "
         f"simulator: {options.real_time_factor:g} x real time, {len(options.tasks)} tasks x {episodes} episodes"
     )
-    try:
-        with DemoSession(options) as session:
-            with console.status("starting simulator and policy node ..."):
-                session.wait_until_ready()
-            logs, film = _play(session, episodes, gif, console)
-            session.settle()
-            report = make_report(session, logs)
-    except (ChildFailedError, TimeoutError) as error:
-        print(f"mvla demo: error: {error}", file=sys.stderr)
-        return 1
+    with Graph("demo", options.domain_id) as graph:
+        session = DemoSession(options, graph)
+        with console.status("starting simulator and policy node ..."):
+            session.wait_until_ready()
+        logs, film = _play(session, episodes, gif, console)
+        session.settle()
+        report = make_report(session, logs)
     path = options.out / "report.json"
-    path.write_text(json.dumps(report, indent=2) + "\n")
+    write_json(path, report, indent=2)
     console.print(_table(logs, report))
     filmed = gif and film.save(options.out / "demo.gif")
     console.print(f"wrote {path}" + (f" and {options.out / 'demo.gif'}" if filmed else ""))
@@ -136,9 +116,8 @@ def _play(session: DemoSession, episodes: int, gif: bool, console: Console) -> t
     logs: list[EpisodeLog] = []
     film = OverlayFilm(session)
     options = session.options
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("{task.fields[note]}"), console=console, transient=True) as progress:
-        total = progress.add_task("episodes", total=len(options.tasks) * episodes, note="")
+    total = len(options.tasks) * episodes
+    with ProgressBar("episodes", total, console=console, transient=True) as progress:
         for task in options.tasks:
             bar = progress.add_task(task.name, total=options.max_steps or task.max_steps, note="")
             for number in range(episodes):
@@ -157,7 +136,7 @@ def _play(session: DemoSession, episodes: int, gif: bool, console: Console) -> t
                 if gif and number == 0:
                     film.stop(log)
                 logs.append(log)
-                progress.advance(total)
+                progress.step()
                 result = "[green]success[/]" if log.success else "[yellow]no success[/]"
                 progress.console.print(f"{task.name}, seed {seed}: {result} after {log.steps} steps")
             progress.remove_task(bar)
@@ -167,7 +146,7 @@ def _play(session: DemoSession, episodes: int, gif: bool, console: Console) -> t
 def make_report(session: DemoSession, logs: list[EpisodeLog]) -> dict[str, Any]:
     """What report.json holds."""
     options = session.options
-    inferences = [one for log in logs for one in log.inferences]
+    calls = [call for log in logs for call in log.inferences]
     simulated_s = STEP_S * sum(log.steps for log in logs)
     return {
         "episodes": [
@@ -176,19 +155,19 @@ def make_report(session: DemoSession, logs: list[EpisodeLog]) -> dict[str, Any]:
                 "success": log.success,
                 "steps": log.steps,
                 "seed": log.seed,
-                "keep_ratio": _keep_ratio(log.inferences),
-                "policy_ms_p50": _median([one["policy_ms"] for one in log.inferences]),
+                "keep_ratio": keep_ratio_of(log.inferences),
+                "policy_ms_p50": median_of(log.inferences, "policy_ms"),
             }
             for log in logs
         ],
         "success_rate": round(sum(log.success for log in logs) / len(logs), 4),
         "method": options.method,
         "keep_ratio_asked": options.keep_ratio,
-        "keep_ratio": _keep_ratio(inferences),
-        "inferences": len(inferences),
-        "calls_per_second": round(len(inferences) / max(session.status["running_s"], 1e-3), 1),
-        "policy_ms_p50": _median([one["policy_ms"] for one in inferences]),
-        "observation_age_ms_p50": _median([one["age_ms"] for one in inferences if one.get("age_ms") is not None]),
+        "keep_ratio": keep_ratio_of(calls),
+        "inferences": len(calls),
+        "calls_per_second": round(len(calls) / max(session.status["running_s"], 1e-3), 1),
+        "policy_ms_p50": median_of(calls, "policy_ms"),
+        "observation_age_ms_p50": median_of(calls, "age_ms"),
         "frames_sent": session.status["frames_sent"],
         "frames_received": session.frames_received,
         "real_time_factor_asked": options.real_time_factor,
@@ -198,22 +177,20 @@ def make_report(session: DemoSession, logs: list[EpisodeLog]) -> dict[str, Any]:
 
 def _table(logs: list[EpisodeLog], report: dict[str, Any]) -> Table:
     lost = report["frames_sent"] - report["frames_received"]
-    table = Table(
-        title=f"{lost} of {report['frames_sent']} frames lost; {report['real_time_factor']:.2f} x real time, "
-        f"{report['calls_per_second']:g} policy calls a second",
-        title_justify="left",
+    title = (
+        f"{lost} of {report['frames_sent']} frames lost; {report['real_time_factor']:.2f} x real time, "
+        f"{report['calls_per_second']:g} policy calls a second"
     )
-    for name in ("task", "success", "steps", "tokens kept", "policy ms"):
-        table.add_column(name, justify="left" if name == "task" else "right")
-    for task in dict.fromkeys(log.task for log in logs):
-        mine = [log for log in logs if log.task == task]
-        inferences = [one for log in mine for one in log.inferences]
-        kept = [kept_of(one) for one in inferences]
-        table.add_row(
-            task,
-            f"{sum(log.success for log in mine)} / {len(mine)}",
-            f"{np.mean([log.steps for log in mine]):.0f}",
-            f"{np.mean(kept):.0f} / {tokens_of(inferences[0])}" if inferences else "-",
-            f"{np.median([one['policy_ms'] for one in inferences]):.1f}" if inferences else "-",
+    rows = []
+    for task, of_task in grouped(logs, lambda log: log.task).items():
+        calls = [call for log in of_task for call in log.inferences]
+        rows.append(
+            (
+                task,
+                f"{sum(log.success for log in of_task)} / {len(of_task)}",
+                f"{np.mean([log.steps for log in of_task]):.0f}",
+                f"{np.mean(list(map(kept_of, calls))):.0f} / {tokens_of(calls[0])}" if calls else "-",
+                f"{np.median([call['policy_ms'] for call in calls]):.1f}" if calls else "-",
+            )
         )
-    return table
+    return table(title, ("task", "success", "steps", "tokens kept", "policy ms"), rows)

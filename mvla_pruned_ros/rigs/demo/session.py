@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +18,12 @@ from std_srvs.srv import Trigger
 from ...policy.source import PolicySource, default_policy
 from ...pruning.base import check_keep_ratio
 from ...pruning.methods import check_method
-from ...sim.node import LATCHED, RELIABLE
 from ...sim.robot import MAX_SPEED, STEP_S
 from ...sim.tasks import DEMO_TASKS, Task, task_named
 from ...sim.viewpoint import extrinsics
-from ..child_process import ChildNode, end_all
+from ..child_process import ChildFailedError, ChildNode
 from ..graph import Graph
+from ..qos import LATCHED, RELIABLE
 
 # On two cores busy with other work, at 1.0 one to three frames of a hundred were lost and observations were up to
 # 170 ms (simulated) old when their chunk of 200 ms was ready; at 0.5 none was lost and the age stayed below 135 ms.
@@ -96,11 +95,8 @@ class EpisodeLog:
     inferences: list[dict[str, Any]] = field(default_factory=list)  # messages of the policy node's ~/pruning
 
 
-def start_policy(options: DemoOptions, environment: dict[str, str], sensors: dict[str, str]) -> ChildNode:
-    """The policy node, set up for the simulated camera.
-
-    Args: sensors: remaps of its input topics.
-    """
+def start_policy(options: DemoOptions, graph: Graph) -> ChildNode:
+    """Start the policy node, set up for the sensors of the simulator."""
     parameters: dict[str, Any] = {
         **extrinsics(),
         "use_sim_time": True,
@@ -111,13 +107,11 @@ def start_policy(options: DemoOptions, environment: dict[str, str], sensors: dic
     }
     if options.policy is not None:
         parameters["policy"] = str(options.policy)
-    return ChildNode(
-        "policy node", "mvla_pruned_ros.node.executable", options.out / "policy.log", parameters, sensors, environment
-    )
+    return graph.start("policy node", "node.executable", options.out / "policy.log", parameters, SENSOR_REMAPS)
 
 
 class DemoSession:
-    """Use as a context manager; both processes are ended on leaving it, whatever happened.
+    """Leads simulator and policy node through episodes, as a third node.
 
     Attributes:
         node: the leading node, for more subscriptions.
@@ -126,33 +120,17 @@ class DemoSession:
         frames_received: images that reached the policy node's subscription, whether or not it inferred from them.
     """
 
-    def __init__(self, options: DemoOptions) -> None:
-        self.options = options
+    def __init__(self, options: DemoOptions, graph: Graph) -> None:
+        """Starts both nodes in ``graph``, without waiting for them."""
+        self.options, self.node, self._graph = options, graph.node, graph
         self.status: dict[str, Any] = {}
         self.pruning: dict[str, Any] = {}
         self.frames_received = 0
         self._episode: EpisodeLog | None = None
-        self._children: list[ChildNode] = []
-
-    def __enter__(self) -> DemoSession:
-        options = self.options
         options.out.mkdir(parents=True, exist_ok=True)
-        self._graph = Graph("demo", options.domain_id)
-        self.node, self._environment = self._graph.node, self._graph.environment
-        try:
-            self._start()
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        end_all(self._children)
-        self._graph.__exit__(None, None, None)
-
-    def _start(self) -> None:
-        node = self.node
-        self._children = [self.start_simulator(), start_policy(self.options, self._environment, SENSOR_REMAPS)]
+        self._start_simulator()
+        start_policy(options, graph)
+        node = graph.node
         node.create_subscription(String, "/simulator/status", self._take_status, LATCHED)
         node.create_subscription(String, "/policy/pruning", self._take_pruning, 50)
         node.create_subscription(DiagnosticArray, "/diagnostics", self._take_diagnostics, 10)
@@ -161,22 +139,16 @@ class DemoSession:
         self._reset_simulator = node.create_client(Trigger, "/simulator/reset")
         self._reset_policy = node.create_client(Trigger, "/policy/reset")
 
-    def start_simulator(self) -> ChildNode:
+    def _start_simulator(self) -> None:
         options = self.options
-        return ChildNode(
-            "simulator",
-            "mvla_pruned_ros.sim.node",
-            options.out / "simulator.log",
-            {
-                "task": options.tasks[0].name,
-                "seed": options.seed,
-                "real_time_factor": float(options.real_time_factor),
-                "max_steps": options.max_steps,
-                "auto_reset": False,
-            },
-            COMMAND_REMAPS,
-            self._environment,
-        )
+        parameters = {
+            "task": options.tasks[0].name,
+            "seed": options.seed,
+            "real_time_factor": float(options.real_time_factor),
+            "max_steps": options.max_steps,
+            "auto_reset": False,
+        }
+        self._graph.start("simulator", "sim.node", options.out / "simulator.log", parameters, COMMAND_REMAPS)
 
     def _take_status(self, message: String) -> None:
         self.status = json.loads(message.data)
@@ -195,26 +167,17 @@ class DemoSession:
 
     def settle(self, timeout_s: float = 3.0) -> None:
         """After the last episode: wait for counters that are still on their way."""
-        until = time.monotonic() + timeout_s
-        self.spin_until(
-            lambda: self.frames_received >= self.status["frames_sent"] or time.monotonic() > until, 60.0, "counters"
-        )
+        self._graph.spin_until(lambda: self.frames_received >= self.status["frames_sent"], timeout_s)
 
-    def spin_until(self, done: Callable[[], bool], timeout_s: float, what: str) -> None:
+    def spin_until(self, done: Callable[[], bool], timeout_s: float, awaited: str) -> None:
         """Serve callbacks until ``done()``.
 
         Raises:
-            TimeoutError: it took longer than ``timeout_s``; names ``what`` was awaited.
-            ChildFailedError: one of the nodes ended.
+            ChildFailedError: one of the nodes ended, or it took longer than ``timeout_s``; names what was awaited.
         """
-        until = time.monotonic() + timeout_s
-        while not done():
-            self._graph.spin_once(0.05)
-            for child in self._children:
-                child.check()
-            if time.monotonic() > until:
-                logs = "\n".join(f"--- {c.name}\n{c.tail(8)}" for c in self._children)
-                raise TimeoutError(f"waited {timeout_s:.0f} s for {what}; the nodes said last:\n{logs}")
+        if not self._graph.spin_until(done, timeout_s):
+            logs = "\n".join(f"--- {c.name}\n{c.tail(8)}" for c in self._graph.children)
+            raise ChildFailedError(f"waited {timeout_s:.0f} s for {awaited}; the nodes said last:\n{logs}")
 
     def wait_until_ready(self, timeout_s: float = 120.0) -> None:
         """Until the policy is loaded and both nodes hear each other: no frame is sent before that."""
@@ -230,9 +193,9 @@ class DemoSession:
 
         self.spin_until(ready, timeout_s, "simulator and policy node to find each other")
 
-    def _call(self, client: Any, request: Any, what: str) -> Any:
+    def _call(self, client: Any, request: Any, awaited: str) -> Any:
         future = client.call_async(request)
-        self.spin_until(future.done, 90.0, what)
+        self.spin_until(future.done, 90.0, awaited)
         return future.result()
 
     def run_episode(self, task: Task, seed: int, on_progress: Callable[[EpisodeLog], None] | None = None) -> EpisodeLog:

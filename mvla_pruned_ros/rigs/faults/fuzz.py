@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -38,7 +39,7 @@ class FuzzRun:
     recoveries: int = 0
     recovered: int = 0
     worst_s: float = 0.0
-    counted: dict[str, int] = field(default_factory=dict)
+    counted: Counter[str] = field(default_factory=Counter)
     failure: str = ""
 
     @property
@@ -61,9 +62,8 @@ def run_fuzz(
     with sessions(policy, domain_id) as started:
         for setup in ("depth", "points"):
             streams = [name for name in STREAMS if SETUP_OF.get(name, "depth") == setup]
-            share = round(count * len(streams) / len(STREAMS))
-            if setup == "points":
-                share = count - sum(run.sent.values())
+            rest = count - sum(run.sent.values())
+            share = rest if setup == "points" else round(count * len(streams) / len(STREAMS))
             _fuzz_node(started.start(setup), streams, share, random, run, progress)
     return run
 
@@ -95,7 +95,7 @@ def _fuzz_node(
                 return
     run.beyond += peer.beyond - beyond
     for cause, value in peer.dropped().items():
-        run.counted[cause] = run.counted.get(cause, 0) + value - before.get(cause, 0)
+        run.counted[cause] += value - before[cause]
 
 
 def _stamped(random: Random, session: Session, stream: str) -> Any:

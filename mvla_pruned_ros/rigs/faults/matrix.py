@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from .session import Session
 AGE_S = 0.5  # max_observation_age_ms of the sessions
 PERIOD_S = 1 / 40  # of commands, in the sessions
 BUSY_S = 0.4  # a busy computer; what is measured without it is in ``stop_trials``
+BOUNDED_S = 2.0  # for a node to end or to be deactivated
 SAID_S = 6.0
 BACK_S = 8.0
 NEWEST = 20  # commands
@@ -44,7 +46,8 @@ class Fault:
 
     Attributes:
         name: unique. row: of the fault matrix. expected: what the node has to do. setup: of ``session.SETUPS``.
-        inject: puts the fault before a healthy node and reports. ends: the node is gone afterwards.
+        inject: puts the fault before a healthy node and reports. recovers: the node must be well again afterwards,
+            without help. ends: the node is gone afterwards.
     """
 
     name: str
@@ -52,19 +55,20 @@ class Fault:
     expected: str
     setup: str
     inject: Callable[[Session, Report], None]
-    ends: bool = False
+    recovers: bool
+    ends: bool
 
 
 FAULTS: list[Fault] = []
 
 
 def fault(
-    name: str, row: str, expected: str, setup: str = "depth", ends: bool = False
+    name: str, row: str, expected: str, setup: str = "depth", recovers: bool = True, ends: bool = False
 ) -> Callable[[Callable[[Session, Report], None]], Callable[[Session, Report], None]]:
     """Decorator: a function that injects a fault and reports."""
 
     def add(inject: Callable[[Session, Report], None]) -> Callable[[Session, Report], None]:
-        FAULTS.append(Fault(name, row, expected, setup, inject, ends))
+        FAULTS.append(Fault(name, row, expected, setup, inject, recovers, ends))
         return inject
 
     return add
@@ -72,30 +76,37 @@ def fault(
 
 def rests(session: Session) -> bool:
     """Whether the arm has been told to stand still for a tenth of a second."""
-    at = session.peer.stopped_at()
-    return at is not None and session.peer.commands[-1].at - at > 0.1
+    stopped = session.peer.stopped_at()
+    return stopped is not None and session.peer.commands[-1].received_s - stopped > 0.1
+
+
+def stopped_after(session: Session, report: Report, since_s: float, event: str) -> float:
+    """Seconds from ``since_s`` (steady clock) to the stop, reported as after an event; infinite without one."""
+    stopped = session.peer.stopped_at()
+    if stopped is None:
+        return math.inf
+    report.saw(f"stopped {(stopped - since_s) * 1e3:.0f} ms after {event}")
+    return stopped - since_s
 
 
 def stops(session: Session, report: Report, within_s: float = AGE_S + 2 * PERIOD_S, **send: object) -> None:
     """The arm must stop so soon after the frame that was sent last. send: how to go on, see ``Peer.send``."""
     last = session.peer.sent_at
     session.drive(lambda: rests(session), within_s + BUSY_S + 1.0, **send)
-    at = session.peer.stopped_at()
-    if at is not None:
-        report.saw(f"stopped {(at - last) * 1e3:.0f} ms after the last good frame")
-    report.must(at is not None and at - last < within_s + BUSY_S, f"stopped within {within_s * 1e3:.0f} ms")
+    after_s = stopped_after(session, report, last, "the last good frame")
+    report.must(after_s < within_s + BUSY_S, f"stopped within {within_s * 1e3:.0f} ms")
 
 
 def says(session: Session, report: Report, text: str, level: str, **send: object) -> None:
     """Diagnostics must come to this level with this text."""
     peer = session.peer
-    said = session.drive(lambda: peer.level == level and text in peer.status.message, SAID_S, **send)
+    reported = session.drive(lambda: peer.level == level and text in peer.status.message, SAID_S, **send)
     report.saw(f"{peer.level}: {peer.status.message}")
-    report.must(said, f"{level} that says {text!r}")
+    report.must(reported, f"{level} that says {text!r}")
 
 
 def recovers(session: Session, report: Report, within_s: float = BACK_S) -> None:
-    """Without help the arm must move and diagnostics be OK again."""
+    """The arm must move and diagnostics be OK again without help."""
     start, peer = time.monotonic(), session.peer
     back = session.drive(lambda: session.healthy, within_s)
     report.saw(f"well again after {time.monotonic() - start:.1f} s" if back else f"{peer.level}: {peer.status.message}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,27 +20,33 @@ def _refused(name: str, stream: str, text: str, spoil: Callable[[Any], None], se
     """text: in the refusal. spoil: changes a good message."""
     expected = "refused and counted, one warning that says why, the arm stops; one recovery notice"
 
-    @fault(name, ROW, expected, setup)
+    @fault(name, ROW, expected, setup, recovers=False)
     def inject(session: Session, report: Report) -> None:
         peer = session.peer
         bad = peer.altered(stream)
         spoil(bad)
         send = {stream.replace("/", "_"): bad}
-        before, lines = peer.dropped().get("malformed", 0), len(session.log_lines())
+        before, lines = peer.dropped()["malformed"], len(session.log_lines())
         stops(session, report, **send)
         says(session, report, text, "WARN", **send)
-        session.drive(lambda: peer.dropped().get("malformed", 0) > before + 3, **send)
-        refused = peer.dropped().get("malformed", 0) - before
+        session.drive(lambda: peer.dropped()["malformed"] > before + 3, **send)
+        refused = peer.dropped()["malformed"] - before
         report.must(refused > 3, "counted")
         recovers(session, report)
-
-        def notices(word: str) -> int:
-            return sum(word in line for line in session.log_lines()[lines:])
-
-        session.drive(lambda: notices("running") > 0, NOTICE_S)
-        warnings, notes = notices("message refused"), notices("running")
+        warnings, notes = _notices(session, report, lines, NOTICE_S)
         report.saw(f"{refused} refused, {warnings} warning and {notes} recovery notice in the log")
-        report.must(warnings == 1 and notes == 1, "one warning and one recovery notice")
+
+
+def _notices(session: Session, report: Report, first: int, timeout_s: float) -> tuple[int, int]:
+    """How many lines of the node's log, from the ``first`` on, warn and tell of the recovery; each must come once."""
+
+    def count(text: str) -> int:
+        return sum(text in line for line in session.log_lines()[first:])
+
+    session.drive(lambda: count("running") > 0, timeout_s)
+    warnings, notes = count("message refused"), count("running")
+    report.must(warnings == 1 and notes == 1, "one warning and one recovery notice")
+    return warnings, notes
 
 
 def _set(**fields: Any) -> Callable[[Any], None]:
@@ -92,37 +97,29 @@ _refused("depth where colour is expected", "image/compressed", "which is depth",
 @fault("one malformed message", ROW, "refused, one warning and one recovery notice, the arm hardly notices")
 def _(session: Session, report: Report) -> None:
     peer, lines = session.peer, len(session.log_lines())
-    before = peer.dropped().get("malformed", 0)
+    before = peer.dropped()["malformed"]
     for _ in range(20):  # best effort, newest wins: one of them may never be looked at
         peer.step(image=peer.altered("image", encoding="yuv422"))
-        if session.drive(lambda: peer.dropped().get("malformed", 0) > before, 0.5):
+        if session.drive(lambda: peer.dropped()["malformed"] > before, 0.5):
             break
-    count = peer.dropped().get("malformed", 0) - before
-
-    def notices(word: str) -> int:
-        return sum(word in line for line in session.log_lines()[lines:])
-
-    session.drive(lambda: notices("running") > 0, 2 * NOTICE_S)
-    report.saw(f"{count} refused, {notices('message refused')} warning, {notices('running')} recovery notice")
-    report.must(count >= 1, "refused and counted")
-    report.must(notices("message refused") == 1 and notices("running") == 1, "one warning and one recovery notice")
-    recovers(session, report)
+    refused = peer.dropped()["malformed"] - before
+    report.must(refused >= 1, "refused and counted")
+    warnings, notes = _notices(session, report, lines, 2 * NOTICE_S)
+    report.saw(f"{refused} refused, {warnings} warning, {notes} recovery notice")
 
 
 def _height_of_points(session: Session, **send: Any) -> float:
     """Median height of the points that are kept, metres, of calls from now on."""
-    peer, heights = session.peer, []
-    until = time.monotonic() + 0.3
-    session.drive(lambda: time.monotonic() > until, **send)
+    peer = session.peer
+    session.drive_for(0.3, **send)
     peer.clouds.clear()
     session.drive(lambda: len(peer.clouds) >= 3, **send)
-    for cloud in peer.clouds:
-        heights.append(np.frombuffer(cloud.data, np.float32).reshape(-1, cloud.point_step // 4)[:, 2])
+    heights = [np.frombuffer(c.data, np.float32).reshape(-1, c.point_step // 4)[:, 2] for c in peer.clouds]
     return float(np.median(np.concatenate(heights))) if heights else float("nan")
 
 
 def _big_endian(stream: str, kind: str, setup: str) -> None:
-    @fault(f"big-endian {stream}", ROW, "read as it is meant: the same points, the arm goes on", setup)
+    @fault(f"big-endian {stream}", ROW, "read as it is meant: the same points, the arm goes on", setup, recovers=False)
     def inject(session: Session, report: Report) -> None:
         values = np.frombuffer(session.peer.messages[stream].data, kind)
         swapped = session.peer.altered(stream, data=ENCODER.data(values.byteswap().view(np.uint8)), is_bigendian=True)

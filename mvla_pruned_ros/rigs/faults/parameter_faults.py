@@ -8,7 +8,7 @@ from typing import Any
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 
-from .matrix import Report, fault, goes_on, recovers
+from .matrix import Report, fault, goes_on
 from .session import Session
 
 ROW = "parameters: 0, negative, NaN, ratio > 1, a storm, in mid-inference"
@@ -16,7 +16,7 @@ STORM = 200
 
 
 def _refused(label: str, name: str, value: Any) -> None:
-    @fault(f"parameter {label}", ROW, "refused with a reason, nothing changes, the arm goes on")
+    @fault(f"parameter {label}", ROW, "refused with a reason, nothing changes, the arm goes on", recovers=False)
     def inject(session: Session, report: Report) -> None:
         before = session.get(name)
         result = session.set({name: value})[0]
@@ -34,7 +34,9 @@ _refused("ratio above 1", "keep_ratio", 1.5)
 _refused("of another type", "keep_ratio", "half")
 
 
-@fault("set with one bad value", ROW, "refused whole: the good ones of an atomic set are not taken either")
+@fault(
+    "set with one bad value", ROW, "refused whole: the good ones of an atomic set are not taken either", recovers=False
+)
 def _(session: Session, report: Report) -> None:
     asked = {"command_rate_hz": 20.0, "max_speed_m_s": 0.1, "keep_ratio": 2.0}
     before = session.get(*asked)
@@ -68,7 +70,6 @@ def _(session: Session, report: Report) -> None:
     session.drive(lambda: abs(peer.calls[-1]["keep_ratio"] - final) < 0.02)
     report.saw(f"calls keep {peer.calls[-1]['keep_ratio']:.2f}")
     report.must(abs(peer.calls[-1]["keep_ratio"] - final) < 0.02, "calls keep so many")
-    recovers(session, report)
 
 
 @fault("parameter in mid-inference", ROW, "the call under way ends with the old value, the next has the new one")
@@ -78,7 +79,7 @@ def _(session: Session, report: Report) -> None:
         peer.calls.clear()
         session.drive(lambda: len(peer.calls) >= 2)
         before = len(peer.calls)
-        session.drive(lambda: False, 0.15)  # well inside the next call
+        session.drive_for(0.15)  # well inside the next call
         report.must(session.set({"keep_ratio": 0.25})[0].successful, "taken")
         within = len(peer.calls) == before
         session.drive(lambda: len(peer.calls) >= before + 3)
@@ -88,4 +89,3 @@ def _(session: Session, report: Report) -> None:
         if within:
             report.must(abs(ratios[0] - 0.5) < 0.02, "the call under way keeps its ratio")
         report.must(ratios and abs(ratios[-1] - 0.25) < 0.02, "the new ratio")
-    recovers(session, report)

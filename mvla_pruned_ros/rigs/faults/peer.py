@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,31 +14,31 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TwistStamped
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import GetParameters, SetParameters, SetParametersAtomically
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Float64, String
 from std_srvs.srv import Trigger
 
 from ...node.ros_messages import ENCODER
+from .. import qos
 from ..graph import Graph
-from ..synthetic_robot import SENSOR_QOS, synthetic_messages
+from ..listener import LEVELS
+from ..synthetic_robot import synthetic_messages
 
 WIDTH, HEIGHT = 160, 120
 FRAME_S = 0.1  # between frames
 LEAST_SERVED = 3  # callbacks between two frames
 MAX_SPEED_M_S = 0.25  # the node's default
 CLOCK_NS = 12_500_000  # of simulated time at once
-STATE_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 STATES = ("ee_pose", "gripper")
 TOPICS = (*STATES, "camera_info", "depth", "image", "points", "image/compressed")  # whatever a node may hear
 
 
 @dataclass(frozen=True)
 class Command:
-    """A velocity command. Attributes: at: steady seconds when it was received. velocity: m/s, all six components."""
+    """A velocity command. Attributes: received_s: steady clock. velocity: m/s, all six components."""
 
-    at: float
+    received_s: float
     velocity: tuple[float, ...]
 
     @property
@@ -74,16 +74,17 @@ class Peer:
         self.on_command: Callable[[], None] = lambda: None
         self.sent_at = 0.0
         self._next_send = 0.0
+        self.out: dict[str, Any] = {}
         self.connect()
         self._clock = node.create_publisher(Clock, "/clock", 10)
         self.subscribe()
         self._subscriptions = [
-            node.create_subscription(kind, topic, take, qos)
-            for kind, topic, take, qos in (
+            node.create_subscription(kind, topic, take, profile)
+            for kind, topic, take, profile in (
                 (Float64, f"/{name}/command/gripper", lambda m: self.grippers.append(m.data), 100),
-                (DiagnosticArray, "/diagnostics", lambda m: self._diagnosed(m), 10),
+                (DiagnosticArray, "/diagnostics", self._diagnosed, 10),
                 (String, f"/{name}/pruning", lambda m: self.calls.append(json.loads(m.data)), 50),
-                (PointCloud2, f"/{name}/kept_points", lambda m: self.clouds.append(m), SENSOR_QOS),
+                (PointCloud2, f"/{name}/kept_points", lambda m: self.clouds.append(m), qos.SENSOR),
             )
         ]
         self.set_parameters = node.create_client(SetParameters, f"/{name}/set_parameters")
@@ -103,19 +104,16 @@ class Peer:
 
     def connect(self) -> None:
         """Create the sensors' publishers."""
-        self.out = {
-            topic: self._node.create_publisher(
-                type(message), f"/{self.name}/{topic}", STATE_QOS if topic in STATES else SENSOR_QOS
-            )
-            for topic, message in self.messages.items()
-            if topic in self.streams
-        }
+        for topic, message in self.messages.items():
+            if topic in self.streams:
+                profile = qos.RELIABLE if topic in STATES else qos.SENSOR
+                self.out[topic] = self._node.create_publisher(type(message), f"/{self.name}/{topic}", profile)
 
     def disconnect(self) -> None:
         """Destroy them, as when a driver ends."""
         for publisher in self.out.values():
             self._node.destroy_publisher(publisher)
-        self.out = {}
+        self.out.clear()
 
     def _commanded(self, message: TwistStamped) -> None:
         linear, angular = message.twist.linear, message.twist.angular
@@ -149,16 +147,16 @@ class Peer:
     @property
     def level(self) -> str:
         """Of the last diagnostics."""
-        return {b"\0": "OK", b"\1": "WARN", b"\2": "ERROR", b"\3": "STALE"}[self.status.level]
+        return LEVELS[self.status.level]
 
     def value(self, key: str) -> int:
         """A counter of the diagnostics; 0 before it is there."""
         return next((int(v.value) for v in self.status.values if v.key == key), 0)
 
-    def dropped(self) -> dict[str, int]:
+    def dropped(self) -> Counter[str]:
         """Counts of drops by cause."""
         prefix = "dropped "
-        return {v.key[len(prefix) :]: int(v.value) for v in self.status.values if v.key.startswith(prefix)}
+        return Counter({v.key[len(prefix) :]: int(v.value) for v in self.status.values if v.key.startswith(prefix)})
 
     def stopped_at(self) -> float | None:
         """Steady seconds of the first zero command after the last that moved; None while the arm moves."""
@@ -166,7 +164,7 @@ class Peer:
         for command in reversed(self.commands):
             if command.moves:
                 break
-            first = command.at
+            first = command.received_s
         return first
 
     # --- what it says -------------------------------------------------------------------------------------------

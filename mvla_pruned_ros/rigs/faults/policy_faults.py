@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 
 from lifecycle_msgs.msg import Transition
-from std_srvs.srv import Trigger
 
 from ...node.worker import MAX_FAILURES
-from .matrix import AGE_S, BUSY_S, PERIOD_S, Report, fault, goes_on, recovers, rests, says, stops
+from .matrix import BOUNDED_S, BUSY_S, PERIOD_S, Report, fault, goes_on, rests, says, stopped_after, stops
 from .peer import FRAME_S
 from .session import Session
 
@@ -18,7 +17,6 @@ ACTION = "non-finite, wrong-size, out-of-limit action"
 MEMORY = "GPU out of memory"
 FAILING = "model exception, worker dead, kernel hung"
 CHUNK_S = 0.2  # of the shipped policy
-BOUNDED_S = 2.0
 
 
 @fault("slow policy", SLOW, "newest wins, no backlog; WARN, then ERROR; recovers")
@@ -37,7 +35,6 @@ def _(session: Session, report: Report) -> None:
         report.must(max(waits) < (2 * FRAME_S + BUSY_S) * 1e3, "each call takes the newest image")
         says(session, report, "slower than", "ERROR")
     session.set({"slow_policy_ms": 1000.0})
-    recovers(session, report)
 
 
 @fault("first call after activation", SLOW, "warmed up: no slower than the others may be, no warning")
@@ -51,7 +48,6 @@ def _(session: Session, report: Report) -> None:
     report.must(len(times) >= 6, "calls")
     report.saw(f"first call {times[0]:.0f} ms, the next five {min(times[1:]):.0f} to {max(times[1:]):.0f} ms")
     report.must(times[0] < 200, "the first call is below slow_policy_ms")
-    recovers(session, report)
 
 
 @fault("chunk exhausted", EXHAUSTED, "velocity zero, gripper held, not the last action again; recovers")
@@ -62,40 +58,36 @@ def _(session: Session, report: Report) -> None:
         session.drive(lambda: len(peer.calls) >= 3 and peer.moving)
         session.set({"fault": "slow 1.5"})
         session.drive(lambda: rests(session), 3.0)
-        at = peer.stopped_at()
         seen = peer.calls[-1]["stamp_ns"]  # the call of the chunk that ran out
         steady = time.monotonic() - (time.time_ns() - seen) * 1e-9
-        if at is not None:
-            report.saw(f"stopped {(at - steady) * 1e3:.0f} ms after what the chunk of {CHUNK_S * 1e3:.0f} ms had seen")
+        event = f"what the chunk of {CHUNK_S * 1e3:.0f} ms had seen"
+        after_s = stopped_after(session, report, steady, event)
         # Before the age limit, which would stop it too.
-        report.must(at is not None and at - steady < CHUNK_S + 2 * PERIOD_S + 0.15, "stopped at the chunk's end")
+        report.must(after_s < CHUNK_S + 2 * PERIOD_S + 0.15, "stopped at the chunk's end")
         held = list(peer.grippers)[-5:]
         report.saw(f"gripper {held[-1]:+.2f}")
         report.must(len(set(held)) == 1, "gripper held")
-    recovers(session, report)
 
 
-def _refused_action(name: str, kind: str, text: str) -> None:
-    expected = "chunk refused whole, the arm stops, bounded retries, then ERROR; moves again after ~/reset"
+def _stops_until_reset(name: str, row: str, kind: str, text: str, expected: str) -> None:
+    """kind: of failure, see ``faulty_policy_node.FAULTS``. text: in the diagnostics."""
 
-    @fault(name, ACTION, expected)
+    @fault(name, row, f"{expected}; moves again after ~/reset")
     def inject(session: Session, report: Report) -> None:
         with session.fault(kind):
             stops(session, report)
             says(session, report, text, "ERROR")
-        _after_reset(session, report)
+        session.reset()
 
 
-def _after_reset(session: Session, report: Report) -> None:
-    session.call(session.peer.reset, Trigger.Request())
-    recovers(session, report)
-
-
-_refused_action("NaN action", "nan", "not finite")
-_refused_action("infinite action", "infinite", "not finite")
-_refused_action("action of the wrong size", "wide", "of shape (16, 5)")
-_refused_action("chunk of the wrong form", "flat", "of shape (64,)")
-_refused_action("empty chunk", "none", "of shape (0, 4)")
+for name, kind, text in (
+    ("NaN action", "nan", "not finite"),
+    ("infinite action", "infinite", "not finite"),
+    ("action of the wrong size", "wide", "of shape (16, 5)"),
+    ("chunk of the wrong form", "flat", "of shape (64,)"),
+    ("empty chunk", "none", "of shape (0, 4)"),
+):
+    _stops_until_reset(name, ACTION, kind, text, "chunk refused whole, the arm stops, bounded retries, then ERROR")
 
 
 @fault("action beyond the limits", ACTION, "clamped and counted; what is sent keeps the limit; recovers")
@@ -110,26 +102,24 @@ def _(session: Session, report: Report) -> None:
         report.saw(f"{clamped} commands clamped, fastest sent {fastest:.3f} m/s")
         report.must(clamped > 20, "counted")
         report.must(0.2 < fastest <= 0.25 + 1e-6, "0.25 m/s at most, and the arm moves")
-    recovers(session, report)
 
 
 @fault("out of device memory once", MEMORY, "freed, one retry with half of the tokens, the arm goes on")
 def _(session: Session, report: Report) -> None:
     peer, key = session.peer, "out of device memory, tried with fewer tokens"
-    before = peer.dropped().get(key, 0)
+    before = peer.dropped()[key]
     peer.calls.clear()
     # In mid-episode: the first call is a full one, and so would be its retry.
     session.drive(lambda: peer.calls and peer.calls[-1]["keep_ratio"] < 0.6)
     peer.calls.clear()
     with session.fault("out_of_memory 1"):
-        session.drive(lambda: peer.dropped().get(key, 0) > before and len(peer.calls) > 5)
+        session.drive(lambda: peer.dropped()[key] > before and len(peer.calls) > 5)
         ratios = [c["keep_ratio"] for c in peer.calls]
-        report.saw(f"{peer.dropped().get(key, 0) - before} retry, keep ratios of the calls {_rounded(ratios)}")
+        report.saw(f"{peer.dropped()[key] - before} retry, keep ratios of the calls {_rounded(ratios)}")
         report.must(any(r < 0.3 for r in ratios), "one call with half of the tokens")
         report.must(ratios and all(0.2 < r < 0.6 for r in ratios), "no call with all tokens, which would need more")
         report.must(ratios and ratios[-1] > 0.4, "then as asked for")
         goes_on(session, report)
-    recovers(session, report)
 
 
 def _rounded(ratios: list[float]) -> str:
@@ -137,12 +127,8 @@ def _rounded(ratios: list[float]) -> str:
     return ", ".join(dict.fromkeys(f"{r:.2f}" for r in ratios))
 
 
-@fault("out of device memory always", MEMORY, "bounded retries, the arm stops, ERROR; moves again after ~/reset")
-def _(session: Session, report: Report) -> None:
-    with session.fault("out_of_memory 1000000"):
-        stops(session, report)
-        says(session, report, "out of memory", "ERROR")
-    _after_reset(session, report)
+RETRIED = "bounded retries, the arm stops, ERROR"
+_stops_until_reset("out of device memory always", MEMORY, "out_of_memory 1000000", "out of memory", RETRIED)
 
 
 @fault("one exception of the model", FAILING, "retried with a reset, the arm goes on")
@@ -155,7 +141,6 @@ def _(session: Session, report: Report) -> None:
         report.saw(f"the next call keeps {first['image_kept']} of {first['image_in']} image tokens")
         report.must(any(c["image_kept"] == c["image_in"] for c in list(peer.calls)[:2]), "reset before the retry")
         goes_on(session, report)
-    recovers(session, report)
 
 
 @fault("exceptions of the model", FAILING, "bounded retries, the arm stops, ERROR; moves again after ~/reset")
@@ -163,10 +148,9 @@ def _(session: Session, report: Report) -> None:
     with session.fault("raise 1000000"):
         stops(session, report)
         says(session, report, f"policy call failed ({MAX_FAILURES} in a row)", "ERROR")
-        since = time.monotonic()
-        session.drive(lambda: time.monotonic() > since + 0.5)
+        session.drive_for(0.5)
         report.must(f"({MAX_FAILURES} in a row)" in session.peer.status.message, "no more retries")
-    _after_reset(session, report)
+    session.reset()
 
 
 @fault("inference thread ends", FAILING, "the watchdog stops the arm, ERROR says so; a new activation mends it")
@@ -176,13 +160,12 @@ def _(session: Session, report: Report) -> None:
         says(session, report, "the inference thread ended", "ERROR")
         report.must(session.transition(Transition.TRANSITION_DEACTIVATE), "deactivated")
         report.must(session.transition(Transition.TRANSITION_ACTIVATE), "activated")
-    recovers(session, report)
 
 
 @fault("policy call hangs", FAILING, "the arm stops although the chunk goes on, ERROR; deactivation is bounded")
 def _(session: Session, report: Report) -> None:
     with session.fault("hang"):
-        stops(session, report, AGE_S + 2 * PERIOD_S)
+        stops(session, report)
         says(session, report, "a policy call has not returned", "ERROR")
         start = time.monotonic()
         report.must(session.transition(Transition.TRANSITION_DEACTIVATE), "deactivated")
@@ -190,5 +173,4 @@ def _(session: Session, report: Report) -> None:
         report.must(time.monotonic() - start < BOUNDED_S + BUSY_S, f"deactivated within {BOUNDED_S:g} s")
     until = time.monotonic() + 5.0
     while not session.transition(Transition.TRANSITION_ACTIVATE) and time.monotonic() < until:
-        session.drive(lambda: False, 0.1)
-    recovers(session, report)
+        session.drive_for(0.1)

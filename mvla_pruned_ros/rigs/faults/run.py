@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,19 +12,14 @@ from pathlib import Path
 
 from ..child_process import ChildFailedError
 from ..graph import Graph
+from .matrix import FAULTS, Fault, Report, recovers
+from .session import SETUPS, Session
 
 # Each module adds its faults to FAULTS; the order is that of the table.
 # "tf missing or late" is not among them: tf2_ros comes with a ROS installation only, and test_policy_node_sensors.py
 # tests it at the node.
-from . import sensor_faults  # noqa: F401  # isort: skip
-from . import message_faults  # noqa: F401  # isort: skip
-from . import time_faults  # noqa: F401  # isort: skip
-from . import policy_faults  # noqa: F401  # isort: skip
-from . import parameter_faults  # noqa: F401  # isort: skip
-from . import link_faults  # noqa: F401  # isort: skip
-from . import start_and_end_faults  # noqa: F401  # isort: skip
-from .matrix import FAULTS, Fault, Report
-from .session import SETUPS, NodeFailedError, Session
+for kind in ("sensor", "message", "time", "policy", "parameter", "link", "start_and_end"):
+    importlib.import_module(f"{__package__}.{kind}_faults")
 
 
 @dataclass(frozen=True)
@@ -89,10 +85,10 @@ class Sessions:
 
     def session(self, setup: str) -> Session:
         """A running node of this setup: the one that runs, or a new one."""
-        one = self._session
-        if one is None or one.setup != setup or one.child.process.poll() is not None:
+        session = self._session
+        if session is None or session.setup != setup or session.child.process.poll() is not None:
             return self.start(setup)
-        return one
+        return session
 
     def start(self, setup: str) -> Session:
         """Start a node without waiting for it, after the end of the one before."""
@@ -128,10 +124,12 @@ def _inject(fault: Fault, session: Session) -> Row:
         session.heal()
         beyond = peer.beyond
         fault.inject(session, report)
+        if fault.recovers:
+            recovers(session, report)
         report.must(peer.beyond == beyond, f"commands finite and within the limits: {peer.beyond - beyond} are not")
         if not fault.ends:
             session.child.check()
-    except (NodeFailedError, ChildFailedError) as error:
+    except ChildFailedError as error:
         report.must(False, str(error))
     observed, passed = report.text, not report.missing
     return Row(fault.name, fault.row, fault.expected, observed, passed, round(time.monotonic() - start, 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,8 +11,8 @@ import numpy as np
 
 from ...node.ros_messages import ENCODER
 from ..synthetic_robot import synthetic_messages
-from .matrix import Report, fault, goes_on, recovers, says, stops
-from .peer import HEIGHT, TOPICS, WIDTH
+from .matrix import Report, fault, goes_on, says, stopped_after, stops
+from .peer import HEIGHT, TOPICS, WIDTH, Peer
 from .session import Session
 
 SILENT = "sensor silent, or one modality dead"
@@ -28,10 +29,8 @@ def _silence(streams: tuple[str, ...], setup: str) -> None:
     def inject(session: Session, report: Report) -> None:
         stops(session, report, without=streams)
         says(session, report, f"/{streams[0]}", "ERROR", without=streams)
-        others = set(session.peer.streams) - set(streams) - {"camera_info"}
-        for other in others:
+        for other in set(session.peer.streams) - set(streams) - {"camera_info"}:
             report.must(f"/{session.name}/{other}" not in session.peer.status.message, f"{other} is not blamed")
-        recovers(session, report)
 
 
 _silence(("image",), "depth")
@@ -46,7 +45,6 @@ _silence(("image/compressed",), "points")
 @fault("camera info silent", SILENT, "the last calibration stays in use, the arm goes on")
 def _(session: Session, report: Report) -> None:
     goes_on(session, report, 1.2, without=("camera_info",))
-    recovers(session, report)
 
 
 def _bad_stamps(name: str, cause: str, stamp: Callable[[int, int], int], stops_arm: bool) -> None:
@@ -56,28 +54,25 @@ def _bad_stamps(name: str, cause: str, stamp: Callable[[int, int], int], stops_a
     @fault(f"{name} stamps", STAMPS, expected)
     def inject(session: Session, report: Report) -> None:
         peer, key = session.peer, f"image: {cause}"
-        before, first = peer.dropped().get(key, 0), peer.now_ns()
+        before, first = peer.dropped()[key], peer.now_ns()
         if stops_arm:
             last, end = peer.sent_at, time.monotonic() + 1.0
-            session.drive(lambda: peer.dropped().get(key, 0) > before + LEAST_DROPPED and time.monotonic() > end, 6.0,
+            session.drive(lambda: peer.dropped()[key] > before + LEAST_DROPPED and time.monotonic() > end, 6.0,
                           stamp=lambda: stamp(peer.now_ns(), first))  # fmt: skip
-            at = peer.stopped_at()
-            report.must(at is not None, "the arm stops")
-            if at is not None:
-                report.saw(f"stopped {(at - last) * 1e3:.0f} ms after the last good frame")
+            after_s = stopped_after(session, report, last, "the last good frame")
+            report.must(math.isfinite(after_s), "the arm stops")
         else:
             count = 0
-            while count < 60 and peer.dropped().get(key, 0) <= before + LEAST_DROPPED:
+            while count < 60 and peer.dropped()[key] <= before + LEAST_DROPPED:
                 count += 1
                 peer.step()
-                session.rest(lambda: False, 0.02)  # the good one is taken
+                session.graph.spin_for(0.02)  # the good one is taken
                 bad = stamp(peer.now_ns(), first)
                 peer.send(stamp=lambda: bad)  # noqa: B023  (called at once)
             goes_on(session, report)
-        dropped = peer.dropped().get(key, 0) - before
+        dropped = peer.dropped()[key] - before
         report.saw(f"{dropped} dropped as {cause!r}")
         report.must(dropped > LEAST_DROPPED, "counted")
-        recovers(session, report)
 
 
 S = 1_000_000_000
@@ -97,7 +92,6 @@ def _(session: Session, report: Report) -> None:
     stops(session, report, stamps=skewed)
     says(session, report, "found its partners", "ERROR", stamps=skewed)
     session.set({"sync_tolerance_ms": 60.0})
-    recovers(session, report)
 
 
 @fault("one stream 0.4 s late", STAMPS, "joined with the images of its time; the arm stops, ERROR says why; recovers")
@@ -108,7 +102,7 @@ def _(session: Session, report: Report) -> None:
         return {"depth": peer.now_ns() - 400_000_000}
 
     with session.fault(""):  # chunks of 0.2 s
-        session.drive(lambda: False, 0.5, stamps=late)
+        session.drive_for(0.5, stamps=late)
         stops(session, report, stamps=late)
         peer.calls.clear()
         says(session, report, "come too late", "ERROR", stamps=late)
@@ -116,69 +110,61 @@ def _(session: Session, report: Report) -> None:
         if ages:
             report.saw(f"observations {min(ages):.0f} to {max(ages):.0f} ms old")
         report.must(ages and min(ages) > 300, "calls with images of 0.4 s ago")
-    recovers(session, report)
 
 
 # --- depth and clouds without readings
 
 
-def _depth(session: Session, change: Callable[[np.ndarray], None]) -> Any:
-    depth = np.frombuffer(session.peer.messages["depth"].data, np.uint16).copy()
-    change(depth)
-    return session.peer.altered("depth", data=ENCODER.data(depth))
+def _readings(name: str, stream: str, spoil: Callable[[Peer], Any], usable: bool) -> None:
+    """stream: and setup, which have one name. spoil: makes the message that is sent on it. usable: some points are."""
+    expected = "masked, the arm goes on" if usable else "not ready, the arm stops, recovers"
+
+    @fault(name, READINGS, expected, stream, recovers=not usable)
+    def inject(session: Session, report: Report) -> None:
+        send = {stream: spoil(session.peer)}
+        if usable:
+            goes_on(session, report, **send)
+        else:
+            stops(session, report, **send)
+            says(session, report, "points in the workspace", "WARN", **send)
 
 
-def _cloud(session: Session, change: Callable[[np.ndarray], None]) -> Any:
-    points = np.frombuffer(session.peer.messages["points"].data, np.float32).copy().reshape(-1, 3)
-    change(points)
-    return session.peer.altered("points", data=ENCODER.data(points))
+def _changed(stream: str, change: Callable[[np.ndarray], None]) -> Callable[[Peer], Any]:
+    """change: is given the values of a good message, (H W,) uint16 of a depth image or (N, 3) float32 of a cloud."""
+    shape, dtype = ((-1,), np.uint16) if stream == "depth" else ((-1, 3), np.float32)
+
+    def spoil(peer: Peer) -> Any:
+        values = np.frombuffer(peer.messages[stream].data, dtype).copy().reshape(shape)
+        change(values)
+        return peer.altered(stream, data=ENCODER.data(values))
+
+    return spoil
 
 
-@fault("part of the depth invalid", READINGS, "masked, the arm goes on")
-def _(session: Session, report: Report) -> None:
-    goes_on(session, report, depth=_depth(session, lambda d: d.__setitem__(slice(None, None, 2), 0)))
-
-
-@fault("all depth invalid", READINGS, "not ready, the arm stops, recovers")
-def _(session: Session, report: Report) -> None:
-    empty = _depth(session, lambda d: d.fill(0))
-    stops(session, report, depth=empty)
-    says(session, report, "points in the workspace", "WARN", depth=empty)
-    recovers(session, report)
-
-
-@fault("depth of NaN and Inf", READINGS, "not ready, the arm stops, recovers")
-def _(session: Session, report: Report) -> None:
+def _wild_depth(peer: Peer) -> Any:
     values = np.where(np.arange(WIDTH * HEIGHT) % 2, np.float32(np.nan), np.float32(np.inf))
-    wild = session.peer.altered("depth", encoding="32FC1", step=4 * WIDTH, data=ENCODER.data(values))
-    stops(session, report, depth=wild)
-    says(session, report, "points in the workspace", "WARN", depth=wild)
-    recovers(session, report)
+    return peer.altered("depth", encoding="32FC1", step=4 * WIDTH, data=ENCODER.data(values))
 
 
-@fault("NaN and Inf among the points", READINGS, "masked, the arm goes on", "points")
-def _(session: Session, report: Report) -> None:
-    def spoil(points: np.ndarray) -> None:
-        points[::3] = np.nan
-        points[1::3, 2] = np.inf
-
-    goes_on(session, report, points=_cloud(session, spoil))
+def _empty_cloud(peer: Peer) -> Any:
+    return peer.altered("points", width=0, row_step=0, data=ENCODER.data(np.empty(0, np.uint8)))
 
 
-@fault("all points NaN", READINGS, "not ready, the arm stops, recovers", "points")
-def _(session: Session, report: Report) -> None:
-    nothing = _cloud(session, lambda p: p.fill(np.nan))
-    stops(session, report, points=nothing)
-    says(session, report, "points in the workspace", "WARN", points=nothing)
-    recovers(session, report)
+def _half_invalid(depth: np.ndarray) -> None:
+    depth[::2] = 0
 
 
-@fault("empty cloud", READINGS, "not ready, the arm stops, recovers", "points")
-def _(session: Session, report: Report) -> None:
-    nothing = session.peer.altered("points", width=0, row_step=0, data=ENCODER.data(np.empty(0, np.uint8)))
-    stops(session, report, points=nothing)
-    says(session, report, "points in the workspace", "WARN", points=nothing)
-    recovers(session, report)
+def _partly_wild(points: np.ndarray) -> None:
+    points[::3] = np.nan
+    points[1::3, 2] = np.inf
+
+
+_readings("part of the depth invalid", "depth", _changed("depth", _half_invalid), usable=True)
+_readings("all depth invalid", "depth", _changed("depth", lambda depth: depth.fill(0)), usable=False)
+_readings("depth of NaN and Inf", "depth", _wild_depth, usable=False)
+_readings("NaN and Inf among the points", "points", _changed("points", _partly_wild), usable=True)
+_readings("all points NaN", "points", _changed("points", lambda points: points.fill(np.nan)), usable=False)
+_readings("empty cloud", "points", _empty_cloud, usable=False)
 
 
 # --- another camera
@@ -206,7 +192,6 @@ def _(session: Session, report: Report) -> None:
         _first_call_is_full(session, report, since)
     finally:
         peer.messages = before
-    recovers(session, report)
 
 
 @fault("intrinsics change", CAMERA, "pruning history flushed, the arm goes on")
@@ -216,4 +201,3 @@ def _(session: Session, report: Report) -> None:
     since = session.peer.now_ns()
     goes_on(session, report, camera_info=info)
     _first_call_is_full(session, report, since)
-    recovers(session, report)

@@ -18,7 +18,7 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from ...models import policy_folder
-from ..child_process import ChildNode
+from ..child_process import ChildFailedError, ChildNode
 from ..graph import Graph
 from ..synthetic_robot import EXTRINSICS
 from .peer import Peer
@@ -51,7 +51,7 @@ DEFAULTS: dict[str, Any] = {  # what faults may change, and what it is set back 
 }
 
 
-class NodeFailedError(RuntimeError):
+class NodeFailedError(ChildFailedError):
     """The node is not as it should be before a fault, or does not come back after one."""
 
 
@@ -74,20 +74,12 @@ class Session:
             policy = str(self.policy_folder)
         parameters = {**EXTRINSICS, "policy": policy, "device": "cpu", "instruction": INSTRUCTION, **SETUPS[setup]}
         self._log = folder / f"{self.name}.log"
-        points, compressed = setup == "points", setup == "points"
-        streams = (
-            "camera_info", "ee_pose", "gripper", "points" if points else "depth",
-            "image/compressed" if compressed else "image",
-        )  # fmt: skip
+        pictures = ("points", "image/compressed") if setup == "points" else ("depth", "image")
+        streams = ("camera_info", "ee_pose", "gripper", *pictures)
         self.peer = Peer(graph, self.name, streams, simulated_time=setup == "simulated time")
-        self.child = ChildNode(
-            f"policy node ({setup})",
-            module or f"{__package__}.faulty_policy_node",
-            self._log,
-            parameters,
-            {"__node": self.name},
-            graph.environment,
-        )
+        module = module or f"{__package__}.faulty_policy_node"
+        remaps = {"__node": self.name}
+        self.child = ChildNode(f"policy node ({setup})", module, self._log, parameters, remaps, graph.environment)
 
     # --- waiting ------------------------------------------------------------------------------------------------
 
@@ -101,21 +93,16 @@ class Session:
             self.peer.step(**send)
         return True
 
-    def rest(self, until: Callable[[], Any], timeout_s: float = 5.0) -> bool:
-        """As ``drive``, but send nothing."""
-        end = time.monotonic() + timeout_s
-        while not until():
-            if time.monotonic() > end:
-                return False
-            self.graph.spin_once(0.02)
-        return True
+    def drive_for(self, seconds: float, **send: Any) -> None:
+        """Send frames for a while. send: see ``Peer.send``."""
+        self.drive(lambda: False, seconds, **send)
 
     def call(self, client: Any, request: Any, silent: bool = False, **send: Any) -> Any:
         """Answer of a service, while frames go on (silent: while nothing is sent)."""
-        if not client.service_is_ready() and not self.rest(client.service_is_ready, CALL_S):
+        if not client.service_is_ready() and not self.graph.spin_until(client.service_is_ready, CALL_S):
             raise NodeFailedError(f"service {client.srv_name} is not there")
         future = client.call_async(request)
-        if not (self.rest(future.done, CALL_S) if silent else self.drive(future.done, CALL_S, **send)):
+        if not (self.graph.spin_until(future.done, CALL_S) if silent else self.drive(future.done, CALL_S, **send)):
             raise NodeFailedError(f"service {client.srv_name} does not answer")
         return future.result()
 
@@ -124,8 +111,7 @@ class Session:
     def set(self, values: dict[str, Any], **send: Any) -> list[SetParametersResult]:
         """Set parameters, each for itself."""
         parameters = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
-        results = self.call(self.peer.set_parameters, SetParameters.Request(parameters=parameters), **send).results
-        return list(results)
+        return list(self.call(self.peer.set_parameters, SetParameters.Request(parameters=parameters), **send).results)
 
     def set_atomically(self, values: dict[str, Any]) -> SetParametersResult:
         """Set parameters together, all or none."""
@@ -141,6 +127,10 @@ class Session:
         """Ask for a lifecycle transition (see ``lifecycle_msgs/Transition``); whether it was made."""
         request = ChangeState.Request(transition=Transition(id=number))
         return bool(self.call(self.peer.change_state, request, silent).success)
+
+    def reset(self) -> None:
+        """Call the node's ``~/reset``."""
+        self.call(self.peer.reset, Trigger.Request())
 
     @contextlib.contextmanager
     def fault(self, text: str) -> Iterator[None]:
@@ -166,7 +156,7 @@ class Session:
         """
         peer = self.peer
         if self.setup == "lifecycle":
-            if not self.rest(peer.change_state.service_is_ready, READY_S):
+            if not self.graph.spin_until(peer.change_state.service_is_ready, READY_S):
                 raise NodeFailedError(f"the node does not start:\n{self.child.tail()}")
             return
         if not self.drive(lambda: peer.statuses and peer.set_parameters.service_is_ready(), READY_S):
@@ -176,7 +166,7 @@ class Session:
         self.set(DEFAULTS)
         if peer.status.message.startswith("not active") and not self.drive(lambda: peer.level == "OK", 1.0):
             self.transition(Transition.TRANSITION_ACTIVATE)
-        self.call(peer.reset, Trigger.Request())
+        self.reset()
         seen = peer.statuses
         if not self.drive(lambda: self.healthy and peer.statuses > seen + 1, HEALTHY_S):
             raise NodeFailedError(

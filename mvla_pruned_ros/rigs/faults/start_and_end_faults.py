@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -15,13 +14,14 @@ import torch
 from lifecycle_msgs.msg import Transition
 from safetensors.torch import load_file, save_file
 
-from .matrix import BUSY_S, Report, fault, recovers
+from ...configuration.files import write_json
+from ...configuration.reader import read_json
+from .matrix import BOUNDED_S, BUSY_S, Report, fault
 from .session import DEFAULTS, NodeFailedError, Session
 
 CHECKPOINT = "checkpoint missing, malformed, wrong shapes, pickled code"
 END = "SIGINT, SIGTERM, deactivate in mid-inference"
-WEIGHTS = "model.safetensors"
-BOUNDED_S = 2.0
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 class MakesFile:
@@ -34,10 +34,10 @@ class MakesFile:
         return os.mkdir, (str(self.path),)
 
 
-def _bad_checkpoint(name: str, text: str, spoil: Callable[[Path], None]) -> None:
+def _bad_checkpoint(name: str, text: str, spoil: Callable[[Path], object]) -> None:
     """text: in the message. spoil: changes a good policy folder."""
 
-    @fault(name, CHECKPOINT, "configure fails with one message that names what is wrong", "lifecycle")
+    @fault(name, CHECKPOINT, "configure fails with one message that names what is wrong", "lifecycle", recovers=False)
     def inject(session: Session, report: Report) -> None:
         folder, lines = session.policy_folder, len(session.log_lines())
         kept = Path(shutil.copytree(folder, folder.with_name("kept")))
@@ -64,6 +64,11 @@ def _weights(change: Callable[[dict[str, torch.Tensor]], None]) -> Callable[[Pat
     return spoil
 
 
+def _wider(folder: Path) -> None:
+    config = read_json(folder / CONFIG)
+    write_json(folder / CONFIG, config | {"width": 96})
+
+
 BIAS = "action_head.2.bias"
 _bad_checkpoint("checkpoint missing", "policy", lambda folder: shutil.rmtree(folder))
 _bad_checkpoint("weights missing", WEIGHTS, lambda folder: (folder / WEIGHTS).unlink())
@@ -75,21 +80,11 @@ _bad_checkpoint("weights that are NaN", f"{BIAS} has values that are not finite"
                 _weights(lambda w: w.update({BIAS: torch.full((4,), float("nan"))})))  # fmt: skip
 _bad_checkpoint("pickled code for weights", WEIGHTS,
                 lambda folder: torch.save(MakesFile(folder.with_name("pickle_was_run")), folder / WEIGHTS))  # fmt: skip
-_bad_checkpoint("malformed configuration", "config.json",
-                lambda folder: _write(folder / "config.json", "{"))  # fmt: skip
-_bad_checkpoint("configuration of another size", "needs",
-                lambda folder: _edit(folder / "config.json", width=96))  # fmt: skip
+_bad_checkpoint("malformed configuration", CONFIG, lambda folder: (folder / CONFIG).write_text("{"))
+_bad_checkpoint("configuration of another size", "needs", _wider)
 
 
-def _write(path: Path, text: str) -> None:
-    path.write_text(text)
-
-
-def _edit(path: Path, **entries: Any) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
-
-
-@fault("checkpoint mended", CHECKPOINT, "the same node configures, without a restart", "lifecycle")
+@fault("checkpoint mended", CHECKPOINT, "the same node configures, without a restart", "lifecycle", recovers=False)
 def _(session: Session, report: Report) -> None:
     configured = session.transition(Transition.TRANSITION_CONFIGURE, silent=True)
     report.saw("configured" if configured else f"not configured:\n{session.child.tail(3)}")
@@ -108,7 +103,7 @@ def _into_a_call(session: Session) -> None:
     # The first may have begun before the fault was set.
     if not session.drive(lambda: len(peer.calls) >= 2 and peer.moving, 15.0):
         raise NodeFailedError(f"the arm does not move: {peer.level}: {peer.status.message}")
-    session.drive(lambda: False, 0.3)
+    session.drive_for(0.3)
 
 
 def _one_safe_command(session: Session, report: Report, before: int) -> None:
@@ -121,7 +116,14 @@ def _one_safe_command(session: Session, report: Report, before: int) -> None:
 
 
 def _signal(number: signal.Signals, setup: str) -> None:
-    @fault(f"{number.name} in mid-inference", END, "one safe command, exit code 0 within 2 s", setup, ends=True)
+    @fault(
+        f"{number.name} in mid-inference",
+        END,
+        "one safe command, exit code 0 within 2 s",
+        setup,
+        recovers=False,
+        ends=True,
+    )
     def inject(session: Session, report: Report) -> None:
         _into_a_call(session)
         peer, process = session.peer, session.child.process
@@ -136,7 +138,7 @@ def _signal(number: signal.Signals, setup: str) -> None:
         report.saw(f"exit code {process.returncode} after {took:.2f} s")
         report.must(process.returncode == 0, "exit code 0")
         report.must(took < BOUNDED_S + BUSY_S, f"within {BOUNDED_S:g} s")
-        session.rest(lambda: False, 0.2)
+        session.graph.spin_for(0.2)
         _one_safe_command(session, report, before)
 
 
@@ -149,11 +151,10 @@ def _(session: Session, report: Report) -> None:
     took = time.monotonic() - start
     report.saw(f"deactivated in {took:.2f} s")
     report.must(took < BOUNDED_S + BUSY_S, f"within {BOUNDED_S:g} s")
-    session.drive(lambda: False, 0.3)
+    session.drive_for(0.3)
     _one_safe_command(session, report, before)
     session.set(DEFAULTS)
     report.must(session.transition(Transition.TRANSITION_ACTIVATE), "activated")
-    recovers(session, report)
 
 
 _signal(signal.SIGINT, "depth")

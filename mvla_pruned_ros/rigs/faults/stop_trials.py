@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..soak.deadlines import Stalls, Stops, judge_stops
+from ..soak.deadlines import Stalls, Stops, judge_stops, recorded_stalls
 from .peer import FRAME_S
 from .run import sessions
 from .session import NodeFailedError, Session
@@ -81,12 +78,16 @@ def run_stop_trials(
     """Silence streams in turn.
 
     Raises:
-        ValueError: fewer than one trial. NodeFailedError, ChildFailedError: the node does not come back, or has ended.
+        ValueError: fewer than one trial. ChildFailedError: the node does not come back, or has ended.
     """
     if count < 1:
         raise ValueError(f"stop trials must be at least 1, got {count}")
     rng = np.random.default_rng(seed)
-    with sessions(policy, domain_id) as started, recorded_stalls() as stalls:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        sessions(policy, domain_id) as started,
+        recorded_stalls(Path(folder) / "stalls.txt"),
+    ):
         session = started.start("depth")
         session.heal()
         session.set({"command_rate_hz": 1e3 / PERIOD_MS})
@@ -100,30 +101,24 @@ def run_stop_trials(
             stream, chunk = names[number % len(names)], list(CHUNKS)[number // len(names) % len(CHUNKS)]
             session.set({"fault": CHUNKS[chunk]})
             begin = _moving(session, chunk)
-            until = begin + rng.uniform(*HEALTHY_S)
-            session.drive(lambda until=until: time.monotonic() > until)  # type: ignore[misc]
+            session.drive_for(begin + rng.uniform(*HEALTHY_S) - time.monotonic())
             # The moment within a frame's period is a matter of chance too.
-            pause = time.monotonic() + rng.uniform(0, FRAME_S)
-            session.rest(lambda pause=pause: time.monotonic() > pause)  # type: ignore[misc]
+            session.graph.spin_for(rng.uniform(0, FRAME_S))
             last = session.peer.sent_at
             healthy.append((begin, last))
             windows.append(_silence(session, stream, chunk, last))
-            history += [(c.at, not c.moves) for c in session.peer.commands]
+            history += [(c.received_s, not c.moves) for c in session.peer.commands]
             session.peer.commands.clear()
         progress(count)
         time.sleep(0.05)  # the recorder writes a stall when it is over
-        seen = stalls()
+        seen = Stalls.read(Path(folder) / "stalls.txt")
     trials = [
         StopTrial(t.stream, t.chunk, t.stopped_ms, float(seen.within(np.array([a]), np.array([b]))[0]) * 1e3)
         for t, a, b in windows
     ]
     stops = [_false_stops(history, window, seen) for window in healthy]
-    return StopRun(
-        trials,
-        sum(b - a for a, b in healthy),
-        sum(len(s.starts) for s in stops),
-        sum(int(s.by_stall.sum()) for s in stops),
-    )
+    healthy_s, by_machine = sum(end - begin for begin, end in healthy), sum(int(s.by_stall.sum()) for s in stops)
+    return StopRun(trials, healthy_s, sum(len(s.starts) for s in stops), by_machine)
 
 
 def _moving(session: Session, chunk: str) -> float:
@@ -139,30 +134,18 @@ def _moving(session: Session, chunk: str) -> float:
 
 def _silence(session: Session, stream: str, chunk: str, last: float) -> tuple[StopTrial, float, float]:
     peer, without = session.peer, SILENT[stream]
-    session.drive(lambda: time.monotonic() > last + LIMIT_MS * 1e-3 + 0.3, 5.0, without=without)
+    session.drive_for(last + LIMIT_MS * 1e-3 + 0.3 - time.monotonic(), without=without)
     session.drive(lambda: not peer.moving, 5.0, without=without)
-    at = peer.stopped_at()
-    end = time.monotonic() if at is None else at
-    return StopTrial(stream, chunk, None if at is None else (at - last) * 1e3, 0.0), last, end
+    stopped = peer.stopped_at()
+    if stopped is None:
+        return StopTrial(stream, chunk, None, 0.0), last, time.monotonic()
+    return StopTrial(stream, chunk, (stopped - last) * 1e3, 0.0), last, stopped
 
 
 def _false_stops(history: list[tuple[float, bool]], window: tuple[float, float], stalls: Stalls) -> Stops:
-    inside = [(at, zero) for at, zero in history if window[0] <= at <= window[1]]
-    arrivals, safe = np.array([at for at, _ in inside]), np.array([zero for _, zero in inside], bool)
-    return judge_stops(arrivals, safe, CHUNK_S, stalls, Stalls.none())
-
-
-@contextlib.contextmanager
-def recorded_stalls() -> Iterator[Callable[[], Stalls]]:
-    """Run ``stall_recorder`` beside what is in the block. Yields: what reads the stalls so far."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "stalls.txt"
-        command = [sys.executable, "-m", "mvla_pruned_ros.rigs.soak.stall_recorder", str(file)]
-        with subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True) as recorder:
-            try:
-                yield lambda: Stalls.read(file)
-            finally:
-                recorder.terminate()
+    inside = [command for command in history if window[0] <= command[0] <= window[1]]
+    arrivals, safe = np.array(inside).reshape(-1, 2).T
+    return judge_stops(arrivals, safe.astype(bool), CHUNK_S, stalls, Stalls())
 
 
 def summary(run: StopRun) -> dict[str, Any]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +22,8 @@ class Stalls:
         starts, ends: (S,) seconds of the steady clock, in order, not overlapping; made so by ``of``.
     """
 
-    starts: np.ndarray
-    ends: np.ndarray
+    starts: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    ends: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     @classmethod
     def of(cls, windows: np.ndarray) -> Stalls:
@@ -28,11 +32,6 @@ class Stalls:
         until = np.maximum.accumulate(ends)
         begins = np.append(True, starts[1:] > until[:-1])[: len(starts)]
         return cls(starts[begins], until[np.append(begins[1:], True)[: len(starts)]])
-
-    @classmethod
-    def none(cls) -> Stalls:
-        """The machine never stood still."""
-        return cls(np.zeros(0), np.zeros(0))
 
     @classmethod
     def read(cls, path: Path) -> Stalls:
@@ -49,6 +48,17 @@ class Stalls:
         lengths = self.ends - self.starts
         so_far = np.stack([np.cumsum(lengths) - lengths, np.cumsum(lengths)], 1).ravel()
         return np.interp(ends, edges, so_far) - np.interp(starts, edges, so_far)
+
+
+@contextlib.contextmanager
+def recorded_stalls(path: Path) -> Iterator[None]:
+    """Run ``stall_recorder`` beside the block; ``Stalls.read`` reads what it wrote to ``path`` so far."""
+    command = [sys.executable, "-m", f"{__package__}.stall_recorder", str(path)]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True) as recorder:
+        try:
+            yield
+        finally:
+            recorder.terminate()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ...reports.style import ABOVE, BLUE, GREY, ORANGE, RED, page, section, styl
 
 def draw_page(report: dict[str, Any]) -> str:
     """HTML of a report as it is written to JSON."""
-    numbers, curves = report["figures"], report["curves"]
+    numbers, curves, memory = report["figures"], report["curves"], report["curves"]["memory"]
     deadlines, node = numbers["deadlines"], numbers["node"]
     parts = [
         section(
@@ -19,7 +19,7 @@ def draw_page(report: dict[str, Any]) -> str:
             f"Median of the last tenth against the first, after {node['warm_up_s']:g} s of warm-up: "
             f"{node['rss_mb']['tenths_percent']:+.2f} % resident, {node['anonymous_mb']['tenths_percent']:+.2f} % "
             "anonymous (what no file and no shared memory stands behind).",
-            _memory(curves["memory"]),
+            _lines(memory, "MB", ("rss_mb", "resident", BLUE), ("anonymous_mb", "of it anonymous", ORANGE)),
         ),
         section(
             "Intervals between commands",
@@ -33,7 +33,10 @@ def draw_page(report: dict[str, Any]) -> str:
             "Safe commands in the midst of motion, although camera, arm and operator had given no reason.",
             _stops(curves["stops"]),
         ),
-        section("Threads and open files of the node", figure=_counts(curves["memory"])),
+        section(
+            "Threads and open files of the node",
+            figure=_lines(memory, None, ("threads", "threads", BLUE), ("files", "open files", ORANGE)),
+        ),
     ]
     about = ", ".join(f"{name} {value}" for name, value in report["settings"].items())
     machine = ", ".join(f"{name} {value}" for name, value in report["machine"].items())
@@ -41,11 +44,12 @@ def draw_page(report: dict[str, Any]) -> str:
     return page("mvla soak", parts, heading=heading, note=f"{about}; {machine}")
 
 
-def _memory(memory: dict[str, Any]) -> go.Figure:
+def _lines(memory: dict[str, Any], title: str | None, *lines: tuple[str, str, str]) -> go.Figure:
+    """lines: key, words and colour of each."""
     drawn = go.Figure()
-    for name, words, colour in (("rss_mb", "resident", BLUE), ("anonymous_mb", "of it anonymous", ORANGE)):
-        drawn.add_scatter(x=memory["time_s"], y=memory[name], name=words, line={"color": colour})
-    drawn.update_yaxes(title="MB", rangemode="tozero")
+    for key, words, colour in lines:
+        drawn.add_scatter(x=memory["time_s"], y=memory[key], name=words, line={"color": colour})
+    drawn.update_yaxes(title=title, rangemode="tozero")
     return _styled(drawn)
 
 
@@ -80,14 +84,6 @@ def _stops(stops: dict[str, Any]) -> go.Figure:
             name=words, marker={"color": colour, "size": 9},
         )  # fmt: skip
     drawn.update_yaxes(title="length, ms", rangemode="tozero")
-    return _styled(drawn)
-
-
-def _counts(memory: dict[str, Any]) -> go.Figure:
-    drawn = go.Figure()
-    drawn.add_scatter(x=memory["time_s"], y=memory["threads"], name="threads", line={"color": BLUE})
-    drawn.add_scatter(x=memory["time_s"], y=memory["files"], name="open files", line={"color": ORANGE})
-    drawn.update_yaxes(rangemode="tozero")
     return _styled(drawn)
 
 

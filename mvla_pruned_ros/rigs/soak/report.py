@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,9 +49,24 @@ class SoakRun:
     memory_warm_up_s: float
     heard: Heard
     process: ProcessRecord
-    stalls: Stalls
-    late: Stalls
+    stalls: Stalls = field(default_factory=Stalls)
+    late: Stalls = field(default_factory=Stalls)
     steal_percent: float | None = None
+
+    @cached_property
+    def arrived(self) -> np.ndarray:
+        """(N,) seconds when each command came."""
+        return np.array(self.heard.arrived_s)
+
+    @cached_property
+    def deadlines(self) -> Deadlines:
+        """Of the commands as they came."""
+        return judge_deadlines(self.arrived, self.period_s, self.stalls)
+
+    @cached_property
+    def stops(self) -> Stops:
+        """In the midst of motion."""
+        return judge_stops(self.arrived, np.array(self.heard.safe, bool), STOP_REACH_S, self.stalls, self.late)
 
 
 def figures(run: SoakRun) -> dict[str, Any]:
@@ -60,10 +76,8 @@ def figures(run: SoakRun) -> dict[str, Any]:
         ValueError: too few commands or memory samples to say anything.
     """
     heard = run.heard
-    arrived, sent = np.array(heard.arrived_s), np.array(heard.sent_s)
+    arrived, sent, deadlines, stops = run.arrived, np.array(heard.sent_s), run.deadlines, run.stops
     seconds = float(arrived[-1] - arrived[0]) if len(arrived) else 0.0
-    deadlines = judge_deadlines(arrived, run.period_s, run.stalls)
-    stops = judge_stops(arrived, np.array(heard.safe, bool), STOP_REACH_S, run.stalls, run.late)
     in_run = (run.stalls.ends > arrived[0]) & (run.stalls.starts < arrived[-1])
     stall_ms = (run.stalls.ends - run.stalls.starts)[in_run] * 1e3
     return {
@@ -114,12 +128,11 @@ def node_growth(run: SoakRun) -> dict[str, Any]:
 
 def curves(run: SoakRun) -> dict[str, Any]:
     """Memory and command intervals over time, for plots and for JSON; seconds from the first command."""
-    arrived, record = np.array(run.heard.arrived_s), run.process
+    arrived, record, deadlines, stops = run.arrived, run.process, run.deadlines, run.stops
     begin = arrived[0]
-    deadlines = judge_deadlines(arrived, run.period_s, run.stalls)
-    interval_ms, at = np.diff(arrived) * 1e3, arrived[1:] - begin
-    edges = np.linspace(0, at[-1], min(BINS, max(1, int(at[-1]))) + 1)
-    place = np.clip(np.searchsorted(edges, at, side="right") - 1, 0, len(edges) - 2)
+    interval_ms, end_s = np.diff(arrived) * 1e3, arrived[1:] - begin
+    edges = np.linspace(0, end_s[-1], min(BINS, max(1, int(end_s[-1]))) + 1)
+    place = np.clip(np.searchsorted(edges, end_s, side="right") - 1, 0, len(edges) - 2)
     filled = np.unique(place)
     parts = [interval_ms[place == i] for i in filled]
     gap = deadlines.gaps
@@ -141,32 +154,23 @@ def curves(run: SoakRun) -> dict[str, Any]:
             "interval_ms": _rounded(interval_ms[gap]),
             "machine_stalled": deadlines.by_stall.tolist(),
         },
-        "stops": stops_over_time(run, begin),
+        "stops": {
+            "time_s": _rounded(stops.starts - begin),
+            "length_s": _rounded(stops.ends - stops.starts),
+            "machine_stalled": stops.by_stall.tolist(),
+            "sensor_late": stops.by_sensor.tolist(),
+        },
     }
 
 
-def stops_over_time(run: SoakRun, begin: float) -> dict[str, Any]:
-    """When the arm was stopped, for how long, and whose fault it was."""
-    heard = run.heard
-    stops: Stops = judge_stops(
-        np.array(heard.arrived_s), np.array(heard.safe, bool), STOP_REACH_S, run.stalls, run.late
-    )
+def _deadlines(deadlines: Deadlines) -> dict[str, Any]:
     return {
-        "time_s": _rounded(stops.starts - begin),
-        "length_s": _rounded(stops.ends - stops.starts),
-        "machine_stalled": stops.by_stall.tolist(),
-        "sensor_late": stops.by_sensor.tolist(),
-    }
-
-
-def _deadlines(one: Deadlines) -> dict[str, Any]:
-    return {
-        "share_percent": round(100 * one.share, 4),
-        "share_percent_without_machine_stalls": round(100 * one.share_without_stalls, 4),
-        "all": one.met + one.missed,
-        "missed": one.missed,
-        "missed_while_machine_stalled": one.missed_by_stall,
-        "late_commands": len(one.gaps),
+        "share_percent": round(100 * deadlines.share, 4),
+        "share_percent_without_machine_stalls": round(100 * deadlines.share_without_stalls, 4),
+        "all": deadlines.met + deadlines.missed,
+        "missed": deadlines.missed,
+        "missed_while_machine_stalled": deadlines.missed_by_stall,
+        "late_commands": len(deadlines.gaps),
     }
 
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import json
 import math
 import os
-import shlex
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,18 +15,19 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TwistStamped
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from std_msgs.msg import String
 
+from ...configuration.files import write_json
 from ...messages.decode import stamp_ns
-from ...policy.engine.machine import machine
+from ...policy.engine.machine import command_line, machine
 from ...pruning.base import check_keep_ratio
 from ...pruning.methods import check_method
-from ..child_process import ChildFailedError, ChildNode, end_all
+from ...reports.terminal import ProgressBar, table
+from ..child_process import ChildFailedError, ChildNode
 from ..graph import Graph
 from ..synthetic_robot import CLOUD_HZ, EXTRINSICS, HEIGHT, WIDTH
-from .deadlines import Stalls
+from .deadlines import Stalls, recorded_stalls
 from .memory import ProcessRecord
 from .page import draw_page
 from .report import Heard, SoakRun, curves, figures
@@ -93,7 +89,7 @@ class SoakOptions:
 
 
 class _Listener:
-    """Remembers what the policy node says, and when."""
+    """Remembers the policy node's commands, calls and diagnostics, and when they came, in little memory."""
 
     def __init__(self, graph: Graph) -> None:
         self.heard = Heard()
@@ -125,94 +121,64 @@ def run_soak(options: SoakOptions, console: Console | None = None) -> int:
     console = console or Console()
     folder = options.json.parent
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with Graph("listener", None) as graph, _children(options, graph, folder) as children:
-            run = _listen(options, graph, children, console)
-        run.stalls, run.late = Stalls.read(folder / "stalls.txt"), Stalls.read(folder / "late.txt")
-        numbers = figures(run)
-    except (ChildFailedError, TimeoutError) as error:
-        print(f"mvla soak: error: {error}", file=sys.stderr)
-        return 1
+    stalls, late = folder / "stalls.txt", folder / "late.txt"
+    with Graph("listener") as graph, recorded_stalls(stalls):
+        node = graph.start("policy node", "node.executable", folder / "executable.log", options.node_parameters())
+        robot = {"streams": "clouds", "late_file": str(late)}
+        graph.start("robot", "rigs.synthetic_robot", folder / "synthetic_robot.log", robot)
+        run = _listen(options, graph, node, console)
+    run.stalls, run.late = Stalls.read(stalls), Stalls.read(late)
+    numbers = figures(run)
     settings = {
         "policy": options.policy, "method": options.method, "keep_ratio": options.keep_ratio, "device": options.device,
         "image": f"{WIDTH}x{HEIGHT} rgb8 30 Hz", "cloud": f"{WIDTH * HEIGHT} points {CLOUD_HZ:g} Hz",
         "sync_tolerance_ms": SYNC_TOLERANCE_MS,
     }  # fmt: skip
     report = {
-        "command": shlex.join(["mvla", *sys.argv[1:]]),
+        "command": command_line(),
         "machine": {**machine(), "load_average": round(os.getloadavg()[1], 2)},
         "settings": settings,
         "figures": numbers,
         "curves": curves(run),
     }
-    options.json.write_text(json.dumps(report, indent=1) + "\n")
+    write_json(options.json, report)
     options.page.write_text(draw_page(report), encoding="utf-8")
     console.print(_table(numbers))
     console.print(f"wrote {options.json} and {options.page} (open it in a browser)")
     return 0
 
 
-@contextlib.contextmanager
-def _children(options: SoakOptions, graph: Graph, folder: Path) -> Iterator[list[ChildNode]]:
-    """Policy node and robot, in this order, with the stall recorder beside them; all are ended on the way out."""
-    children: list[ChildNode] = []
-    command = [sys.executable, "-m", "mvla_pruned_ros.rigs.soak.stall_recorder", str(folder / "stalls.txt")]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True) as recorder:
-        try:
-            for name, module, parameters in (
-                ("policy node", "node.executable", options.node_parameters()),
-                ("robot", "rigs.synthetic_robot", {"streams": "clouds", "late_file": str(folder / "late.txt")}),
-            ):
-                log = folder / f"{module.split('.')[-1]}.log"
-                children.append(ChildNode(name, f"mvla_pruned_ros.{module}", log, parameters, {}, graph.environment))
-            yield children
-        finally:
-            end_all(children)
-            recorder.terminate()
-
-
-def _listen(options: SoakOptions, graph: Graph, children: list[ChildNode], console: Console) -> SoakRun:
+def _listen(options: SoakOptions, graph: Graph, node: ChildNode, console: Console) -> SoakRun:
     listener = _Listener(graph)
-
-    def listen(until: Callable[[float], bool], look: Callable[[float], None] = lambda now: None) -> None:
-        looked = 0.0
-        while not until(now := time.monotonic()):
-            graph.spin_once(0.05)
-            if now - looked >= SAMPLE_S:
-                looked = now
-                for child in children:
-                    child.check()
-                look(now)
-
     with console.status("starting policy node and robot ..."):
-        begin = time.monotonic()
-        listen(lambda now: bool(listener.heard.policy_ms) or now - begin > READY_TIMEOUT_S)
-        if not listener.heard.policy_ms:
-            raise TimeoutError(f"no policy call in {READY_TIMEOUT_S:g} s; the policy node said:\n{children[0].tail()}")
-        settled = time.monotonic() + SETTLE_S
-        listen(lambda now: now > settled)
+        if not graph.spin_until(lambda: listener.heard.policy_ms, READY_TIMEOUT_S):
+            raise ChildFailedError(f"no policy call in {READY_TIMEOUT_S:g} s; the policy node said:\n{node.tail()}")
+        graph.spin_for(SETTLE_S)
     heard = listener.heard = Heard()
     gc.collect()
     gc.freeze()  # this process must not stand still on its own account
-    record = ProcessRecord(children[0].process.pid)
-    seconds, begin, steal = 60 * options.minutes, time.monotonic(), _processor_times()
-    columns = (TextColumn("soak"), BarColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
-    with Progress(*columns, console=console, transient=True, auto_refresh=False) as progress:
-        bar = progress.add_task("", total=seconds, note="")
+    record = ProcessRecord(node.process.pid)
+    seconds, begin, before = 60 * options.minutes, time.monotonic(), _processor_times()
+    sampled = 0.0
+    with ProgressBar("soak", seconds, counted=False, console=console, transient=True, auto_refresh=False) as bar:
 
-        def look(now: float) -> None:
-            record.sample(now)
-            note = f"{len(heard.arrived_s)} commands, {len(heard.policy_ms)} calls, {record.rss_mb[-1]:.0f} MB"
-            progress.update(bar, completed=now - begin, note=note, refresh=True)
+        def over() -> bool:
+            nonlocal sampled
+            now = time.monotonic()
+            if now - sampled >= SAMPLE_S:
+                sampled = now
+                record.sample(now)
+                note = f"{len(heard.arrived_s)} commands, {len(heard.policy_ms)} calls, {record.rss_mb[-1]:.0f} MB"
+                bar.show(now - begin, note=note)
+            return now - begin > seconds
 
-        listen(lambda now: now - begin > seconds, look)
+        graph.spin_until(over, math.inf)
     after = _processor_times()
     stolen = None
-    if steal and after and after[1] > steal[1]:
-        stolen = round(100 * (after[0] - steal[0]) / (after[1] - steal[1]), 2)
-    nothing = Stalls.none()
+    if before and after and after[1] > before[1]:
+        stolen = round(100 * (after[0] - before[0]) / (after[1] - before[1]), 2)
     warm_up_s = min(LONGEST_MEMORY_WARM_UP_S, 0.2 * seconds)
-    return SoakRun(1 / options.command_rate_hz, warm_up_s, heard, record, nothing, nothing, stolen)
+    return SoakRun(1 / options.command_rate_hz, warm_up_s, heard, record, steal_percent=stolen)
 
 
 def _processor_times() -> tuple[int, int] | None:
@@ -227,9 +193,6 @@ def _processor_times() -> tuple[int, int] | None:
 def _table(numbers: dict[str, Any]) -> Table:
     deadlines, stops, node = numbers["deadlines"], numbers["stops"], numbers["node"]
     interval, rss = numbers["interval_ms"], node["rss_mb"]
-    table = Table(title=f"{numbers['seconds'] / 60:.1f} minutes, {numbers['commands']} commands", title_justify="left")
-    table.add_column("")
-    table.add_column("", justify="right")
     rows = {
         f"deadlines met ({numbers['deadline_ms']:g} ms)": f"{deadlines['share_percent']:.3f} %",
         "  without those missed while the machine stood still":
@@ -251,6 +214,4 @@ def _table(numbers: dict[str, Any]) -> Table:
             f"{numbers['machine_stalls']['count']}, {(numbers['machine_stalls']['ms'] or {'max': 0})['max']:.0f} ms",
         **{name: str(count) for name, count in numbers["counters"].items() if name.startswith("dropped")},
     }  # fmt: skip
-    for name, value in rows.items():
-        table.add_row(name, value)
-    return table
+    return table(f"{numbers['seconds'] / 60:.1f} minutes, {numbers['commands']} commands", ("", ""), rows.items())

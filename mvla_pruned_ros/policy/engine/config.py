@@ -1,0 +1,86 @@
+"""What the configurations of all architectures have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ...configuration.files import write_json
+from ...configuration.reader import read_config
+from ...types import ActionSpace
+
+Config = TypeVar("Config", bound="PolicyConfig")
+
+
+class PolicyConfig:
+    """Sizes of a network, its inputs and its actions; of subclasses, which are dataclasses, see the fields."""
+
+    image_size: int
+    workspace_lower: tuple[float, float, float]
+    workspace_upper: tuple[float, float, float]
+    voxel_size: float
+    min_points: int
+    width: int
+    depth: int
+    heads: int
+    mlp_width: int
+    chunk_size: int
+    step_s: float
+    action_dim: int
+    proprio_dim: int
+    ddim_steps: int
+    evidence_layers: tuple[int, ...]
+
+    @property
+    def action_space(self) -> ActionSpace:
+        """What the values of an action mean, see ``commands``."""
+        raise NotImplementedError
+
+    @property
+    def token_pixels(self) -> int:
+        """Pixels along one edge of an image token."""
+        raise NotImplementedError
+
+    @property
+    def num_groups(self) -> int:
+        """Point tokens."""
+        raise NotImplementedError
+
+    @property
+    def grid(self) -> int:
+        """Image tokens along one edge of the image."""
+        return self.image_size // self.token_pixels
+
+    @property
+    def num_patches(self) -> int:
+        """Image tokens of one view."""
+        return self.grid**2
+
+    @property
+    def num_visual(self) -> int:
+        """Visual tokens of an unpruned call with one view."""
+        return self.num_patches + self.num_groups
+
+    def check_backbone(self) -> None:
+        """Raises ValueError where heads do not divide the width evenly, or evidence is read in layers there are not."""
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}")
+        if not all(0 <= layer < self.depth for layer in self.evidence_layers) or not self.evidence_layers:
+            raise ValueError(f"evidence_layers {self.evidence_layers} must name layers of a depth of {self.depth}")
+
+    def check_workspace(self) -> None:
+        """Raises ValueError unless ``workspace_lower`` lies below ``workspace_upper`` on each of three axes."""
+        lower, upper = self.workspace_lower, self.workspace_upper
+        if not (len(lower) == len(upper) == 3 and all(a < b for a, b in zip(lower, upper))):
+            raise ValueError(f"workspace_lower {lower} must lie below workspace_upper {upper} on each of three axes")
+
+    def save(self, path: Path) -> None:
+        """Write the configuration as JSON."""
+        as_dataclass: Any = self
+        write_json(path, dataclasses.asdict(as_dataclass))
+
+    @classmethod
+    def load(cls: type[Config], path: Path) -> Config:
+        """Read a configuration; raises ValueError as ``read_config`` does."""
+        return read_config(cls, path)
