@@ -266,11 +266,10 @@ def test_bag_and_live_node_see_the_same(tmp_path: Path, frames: list[Any], varia
     pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
     from rclpy.serialization import deserialize_message
 
-    from mvla_pruned_ros.node.ros_messages import message_class, use_installed_readers
+    from mvla_pruned_ros.node.ros_messages import installed_readers, message_class
     from mvla_pruned_ros.observation.builder import observation_of
     from mvla_pruned_ros.observation.synchronizer import Synchronizer
 
-    use_installed_readers()
     make, seen, types = bag_encoder(), frames[0], get_typestore(STORE)
     stamp = seen.stamp_ns
     messages = {
@@ -303,7 +302,8 @@ def test_bag_and_live_node_see_the_same(tmp_path: Path, frames: list[Any], varia
         store.put(role, live[role], stamp, 500_000_000)
     matched = store.wait(60_000_000, 1.0)
     assert matched is not None
-    expected = observation_of(matched.stamp_ns, matched.messages, live["instruction"].data, setup.frames())
+    words, readers = live["instruction"].data, installed_readers()[0]
+    expected = observation_of(matched.stamp_ns, matched.messages, words, setup.frames(), readers=readers)
     assert_equal(frame.observation, expected)
     assert len(expected.points) > 1000
     if "jpeg" not in variant:

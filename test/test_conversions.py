@@ -2,8 +2,10 @@
 
 import importlib.util
 import io
+import os
 import sys
 from array import array
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -329,19 +331,83 @@ def test_stand_in_equals_sensor_msgs_py() -> None:
         )
 
 
-def test_installed_packages_only_get_messages_they_read_rightly(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_installed_packages_only_get_messages_they_read_rightly() -> None:
     """Releases of cv_bridge and sensor_msgs_py ignore row padding and byte order."""
     seen: list[object] = []
 
     def reader(message: object, **_: object) -> np.ndarray:
         seen.append(message)
-        return layouts.imgmsg_to_cv2(message, "rgb8")  # type: ignore[arg-type]
+        return layouts.imgmsg_to_cv2(message, "rgb8")
 
-    monkeypatch.setattr(decode, "_installed_imgmsg_to_cv2", reader)
+    readers = decode.Readers(imgmsg_to_cv2=reader)
     plain, padded = image(RGB, "bgr8"), image(RGB, "bgr8", padding=4)
     for message in (plain, padded):
-        np.testing.assert_array_equal(decode.image_to_rgb(message), RGB[..., ::-1])
+        np.testing.assert_array_equal(decode.image_to_rgb(message, readers), RGB[..., ::-1])
     assert seen == [plain]
+
+
+def test_own_readers_take_over_what_installed_ones_fail_on() -> None:
+    def fails(*_: object, **__: object) -> np.ndarray:
+        raise AssertionError("made to fail")
+
+    readers = decode.Readers(fails, fails)
+    np.testing.assert_array_equal(decode.image_to_rgb(image(RGB, "bgr8"), readers), RGB[..., ::-1])
+    expected = points_of(cloud(POINTS, names="xyz"))
+    got = cloud_to_points(cloud(POINTS, names="xyz"), Frames(BASE, CAMERA, {}), readers)
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("kind", ["count 0", "one name twice"])
+def test_cloud_with_fields_that_sensor_msgs_py_fails_on_is_read(kind: str) -> None:
+    """Whoever is installed: its own checks end in an AssertionError on such fields."""
+    from mvla_pruned_ros.node.ros_messages import installed_readers
+
+    message = ENCODER.cloud("xyzi", np.column_stack([POINTS, np.zeros(len(POINTS))]), 0, BASE)
+    if kind == "count 0":
+        message.fields[3].count = 0
+    else:
+        message.fields[3].name = "x"
+        message.fields[3].offset = 0
+    got = cloud_to_points(message, Frames(BASE, CAMERA, {}), installed_readers()[0])
+    np.testing.assert_allclose(got, points_of(cloud(POINTS, names="xyz")), atol=1e-7)
+
+
+def test_cv_bridge_that_ends_the_process_is_left_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one does that was built against numpy 1 and meets numpy 2: at the first picture, without an exception."""
+    from mvla_pruned_ros.node.ros_messages import installed_readers
+
+    package = tmp_path / "cv_bridge"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "import os\nclass CvBridge:\n    def imgmsg_to_cv2(self, *a, **k):\n        os.abort()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    for name in [name for name in sys.modules if name.split(".")[0] == "cv_bridge"]:
+        monkeypatch.delitem(sys.modules, name)
+    installed_readers.cache_clear()
+    readers, problems = installed_readers()
+    installed_readers.cache_clear()
+    assert readers.imgmsg_to_cv2 is layouts.imgmsg_to_cv2
+    assert any("cv_bridge is installed but cannot be used" in problem and "SIGABRT" in problem for problem in problems)
+
+
+def test_picture_that_was_compressed_in_the_order_of_rgb_is_put_right() -> None:
+    """image_transport itself compresses bgr; its subscribers exchange red and blue of what says otherwise."""
+    red = np.zeros((16, 16, 3), np.uint8)
+    red[..., 0] = 255
+    file = io.BytesIO()
+    Picture.fromarray(red[..., ::-1]).save(file, "PNG")
+    exchanged = CompressedImage(format="rgb8; png compressed rgb8", data=array("B", file.getvalue()))
+    np.testing.assert_array_equal(decode.compressed_to_rgb(exchanged), red)
+    plain = CompressedImage(format="rgb8; png compressed bgr8", data=exchanged.data)
+    np.testing.assert_array_equal(decode.compressed_to_rgb(plain), red[..., ::-1])
+
+
+def test_readers_that_were_found_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with capsys.disabled():
+        found = [name for name in ("cv_bridge", "sensor_msgs_py") if installed(name)]
+        print(f"\nreaders beside our own: {', '.join(found) or 'none installed'}")
 
 
 @pytest.mark.skipif(sys.byteorder != "little", reason="written for little-endian computers")

@@ -130,3 +130,15 @@ def test_duplicates_and_late_messages_are_dropped_and_counted(store: Synchronize
     for stamp in (1000, 1000, 950):
         put(store, "depth", stamp)
     assert store.drops == {"depth: duplicate": 1, "depth: out of order": 1}
+
+
+def test_stream_whose_stamps_are_refused_is_told_from_one_that_is_silent() -> None:
+    now = 100 * 10**9
+    store = Synchronizer({"image": "/image", "ee_pose": "/arm/pose", "gripper": "/hand"}, clock=lambda: 1.0)
+    message = SimpleNamespace(header=SimpleNamespace(stamp=SimpleNamespace(sec=100, nanosec=0)))
+    assert store.put("image", message, now, 10**9)
+    message.header.stamp.sec = 137
+    assert not store.put("ee_pose", message, now, 10**9)
+    words = store.silence(0.5)
+    assert "/arm/pose (messages come, but are refused: stamp in the future, 37" in words
+    assert words.endswith("/hand") and "/image" not in words

@@ -1,27 +1,25 @@
 """Messages to arrays. A message that does not make sense is refused, and the error says what was wrong.
 
 No message class is named here: anything with the fields of the ROS message will do, be it from the wire or from a bag,
-and both give the same observation. Where cv_bridge and sensor_msgs_py are installed, the node brings them in
-(``use_installed``). Some of their releases ignore row padding and byte order, so messages with either go through
-``layouts``, as all do without them.
+and both give the same observation. ``Readers`` take the bytes of plain messages apart: those of ``layouts``, or those of
+cv_bridge and sensor_msgs_py, which the node hands in where they are installed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image as Picture
 
-from . import layouts as message_bytes
+from . import layouts
 from .compressed_depth import compressed_depth_values
 from .layouts import FLOAT32, FLOAT64, LAYOUTS, POINT_TYPES, ConversionError
-
-_installed_imgmsg_to_cv2: Callable[..., np.ndarray] | None = None
-_installed_read_points: Callable[..., np.ndarray] | None = None
 
 COLOUR_ENCODINGS = ("rgb8", "bgr8", "rgba8", "bgra8", "mono8")
 DEPTH_ENCODINGS = ("32FC1", "16UC1")
@@ -30,12 +28,21 @@ FARTHEST_M = np.float32(1e6)  # finite numbers beyond it are no readings, and wo
 GRIPPER_SLACK = 0.1  # how far beyond 0..1 an opening may lie by calibration
 
 
-def use_installed(
-    imgmsg_to_cv2: Callable[..., np.ndarray] | None, read_points: Callable[..., np.ndarray] | None
-) -> None:
-    """Read plain messages with these from now on; None: with ``message_bytes``. The results are the same."""
-    global _installed_imgmsg_to_cv2, _installed_read_points
-    _installed_imgmsg_to_cv2, _installed_read_points = imgmsg_to_cv2, read_points
+@dataclass(frozen=True)
+class Readers:
+    """Functions that read plain messages; all give the same.
+
+    Attributes:
+        imgmsg_to_cv2: as cv_bridge's. read_points: as that of sensor_msgs_py.point_cloud2. Releases of both ignore row
+            padding and byte order, and fail on fields without elements or with one name: such messages, and those that
+            they fail on, are read by ``layouts``.
+    """
+
+    imgmsg_to_cv2: Callable[..., np.ndarray] = layouts.imgmsg_to_cv2
+    read_points: Callable[..., np.ndarray] = layouts.read_points
+
+
+OWN_READERS = Readers()
 
 
 def stamp_ns(header: Any) -> int:
@@ -43,16 +50,16 @@ def stamp_ns(header: Any) -> int:
     return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
 
 
-def image_to_rgb(message: Any) -> np.ndarray:
+def image_to_rgb(message: Any, readers: Readers = OWN_READERS) -> np.ndarray:
     """(H, W, 3) uint8 RGB; may share memory with the message.
 
     Raises:
         ConversionError: encoding other than ``COLOUR_ENCODINGS``, or size, step and length do not agree.
     """
-    return _unpack_image(message, COLOUR_ENCODINGS, "rgb8", "colour image")
+    return _unpack_image(message, COLOUR_ENCODINGS, "rgb8", "colour image", readers)
 
 
-def depth_to_metres(message: Any) -> np.ndarray:
+def depth_to_metres(message: Any, readers: Readers = OWN_READERS) -> np.ndarray:
     """(H, W) float32 metres along the optical axis, 0 where there is no reading.
 
     Args:
@@ -68,7 +75,7 @@ def depth_to_metres(message: Any) -> np.ndarray:
         with np.errstate(divide="ignore", over="ignore"):
             depth = np.float32(a) / np.where(values > 0, values - np.float32(b), np.float32(np.nan))
     else:
-        depth = _unpack_image(message, DEPTH_ENCODINGS, "passthrough", "depth image")
+        depth = _unpack_image(message, DEPTH_ENCODINGS, "passthrough", "depth image", readers)
         if message.encoding == "16UC1":
             return depth.astype(np.float32) * MILLIMETRE
     return np.where((depth > 0) & (depth < FARTHEST_M), depth, np.float32(0))  # false for NaN
@@ -87,7 +94,10 @@ def compressed_to_rgb(message: Any) -> np.ndarray:
         with Picture.open(io.BytesIO(bytes(message.data)), formats=("JPEG", "PNG")) as picture:
             if picture.mode not in ("RGB", "RGBA", "L", "LA", "P"):
                 raise ConversionError(f"compressed image has pixels of mode {picture.mode}, 8 bits a channel expected")
-            return np.asarray(picture.convert("RGB"))
+            pixels = np.asarray(picture.convert("RGB"))
+            # image_transport compresses what is in order of blue, green, red; what says that it was compressed in the
+            # order of red, green, blue has the two exchanged in the file, and is shown so by every viewer of ROS.
+            return pixels[..., ::-1] if "compressed rgb" in name else pixels
     except ConversionError:
         raise
     except (OSError, ValueError, SyntaxError, Picture.DecompressionBombError) as error:
@@ -96,7 +106,7 @@ def compressed_to_rgb(message: Any) -> np.ndarray:
         ) from error
 
 
-def cloud_planes(message: Any) -> np.ndarray:
+def cloud_planes(message: Any, readers: Readers = OWN_READERS) -> np.ndarray:
     """(3, N) float32 x, y, z of the finite points, in the cloud's own frame, metres.
 
     The rows of an organised cloud come one after the other. A point at the origin is no reading: that is how drivers
@@ -105,7 +115,7 @@ def cloud_planes(message: Any) -> np.ndarray:
     Raises:
         ConversionError: fields x, y, z missing or not floats, or size, steps and length disagree.
     """
-    planes = _unpack_cloud(message)
+    planes = _unpack_cloud(message, readers)
     valid = np.ones(planes.shape[1], bool)
     for plane in planes:
         valid &= np.abs(plane) < FARTHEST_M  # false for NaN
@@ -149,7 +159,7 @@ def gripper_opening(message: Any) -> float:
     return opening
 
 
-def _unpack_image(message: Any, encodings: tuple[str, ...], desired: str, what: str) -> np.ndarray:
+def _unpack_image(message: Any, encodings: tuple[str, ...], desired: str, what: str, readers: Readers) -> np.ndarray:
     if message.encoding not in encodings:
         raise ConversionError(f"{what} has encoding {message.encoding!r}: {', '.join(encodings)} can be used")
     kind, channels, _ = LAYOUTS[message.encoding]
@@ -164,12 +174,13 @@ def _unpack_image(message: Any, encodings: tuple[str, ...], desired: str, what: 
             f"{message.step * message.height}"
         )
     plain = message.step == row and bool(message.is_bigendian) == (sys.byteorder == "big")
-    if _installed_imgmsg_to_cv2 is not None and plain:
-        return np.ascontiguousarray(_installed_imgmsg_to_cv2(message, desired_encoding=desired))
-    return message_bytes.imgmsg_to_cv2(message, desired)
+    if plain:
+        with contextlib.suppress(Exception):  # ours reads whatever got here
+            return np.ascontiguousarray(readers.imgmsg_to_cv2(message, desired_encoding=desired))
+    return layouts.imgmsg_to_cv2(message, desired)
 
 
-def _unpack_cloud(message: Any) -> np.ndarray:
+def _unpack_cloud(message: Any, readers: Readers) -> np.ndarray:
     """(height * width, 3) float32, as they are."""
     fields: dict[str, Any] = {field.name: field for field in message.fields}
     missing = [name for name in "xyz" if name not in fields]
@@ -192,6 +203,12 @@ def _unpack_cloud(message: Any) -> np.ndarray:
         return np.empty((3, 0), np.float32)
     packed = sum(np.dtype(POINT_TYPES.get(f.datatype, "V99")).itemsize * max(1, f.count) for f in message.fields)
     plain = row == width * step and packed == step and not message.is_bigendian and sys.byteorder == "little"
-    read = _installed_read_points if _installed_read_points is not None and plain else message_bytes.read_points
-    points = read(message, field_names=["x", "y", "z"])
+    plain = plain and len(fields) == len(message.fields) and all(field.count for field in message.fields)
+    if plain:
+        with contextlib.suppress(Exception):  # ours reads whatever got here
+            return _stacked(readers.read_points(message, field_names=["x", "y", "z"]))
+    return _stacked(layouts.read_points(message, ["x", "y", "z"]))
+
+
+def _stacked(points: np.ndarray) -> np.ndarray:
     return np.stack([points[name] for name in "xyz"], dtype=np.float32, casting="same_kind")

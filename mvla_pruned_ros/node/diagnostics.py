@@ -98,7 +98,8 @@ class View:
         return found if worker is None else found + self._lateness(worker, bool(found))
 
     def _silence(self, silent: list[str]) -> str:
-        text = f"no data for more than {self._max_age_s:g} s on {', '.join(silent)}: the arm is stopped"
+        silence = self.store.silence(self._max_age_s)
+        text = f"no data for more than {self._max_age_s:g} s on {silence}: the arm is stopped"
         if self.store.topics["image"] in silent and self.image_publishers and self.store.frames_received == 0:
             text += f"; {self.image_publishers} publisher of images is matched but no frame arrives: {PROFILE_REMEDY}"
         return text
@@ -119,9 +120,10 @@ class View:
         if worker.busy_s() > max(max_age_s, slow_ms / 1e3):
             found.append((ERROR, f"a policy call has not returned for {worker.busy_s():.1f} s: the arm is stopped"))
         elif not known and not found and worker.idle_s() > max_age_s:
+            tolerance_ns = round(self.settings["sync_tolerance_ms"] * 1e6)
+            reason = self.store.unmatched_reason(tolerance_ns) or "see the counts of what was dropped"
             found.append((ERROR, f"no image found its partners for more than {max_age_s:g} s: the arm is stopped; "
-                          "stamps of the streams differ by more than sync_tolerance_ms, see the counts of what was "
-                          "dropped"))  # fmt: skip
+                          f"{reason}"))  # fmt: skip
         elif not known and not found and worker.last is not None and self.commander.stopped_s() > max_age_s:
             chunk = worker.last.inference.chunk
             found.append((ERROR, f"actions come too late: a chunk lasts {len(chunk.actions) * chunk.step_s * 1e3:.0f} "

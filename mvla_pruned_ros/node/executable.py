@@ -31,11 +31,9 @@ def run(args: Sequence[str] | None = None, kind: Callable[[], PolicyNode] | None
     prepare_environment()
     from .malloc import keep_freed_memory
     from .policy_node import PolicyNode
-    from .ros_messages import use_installed_readers
     from .start import StartError, on_ending_signals, start_node
 
     keep_freed_memory()
-    use_installed_readers()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     stopping, failed, node = threading.Event(), threading.Event(), None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from ..policy.source import PolicySource
 from ..pruning.methods import make_pruner
 from ..types import ActionSpace
 from .parameters import Settings, joint_names_of
+from .ros_messages import installed_readers
 
 
 @dataclass(frozen=True)
@@ -49,16 +51,20 @@ class Loaded:
         )
 
 
-def load(settings: Settings, tf_lookup: Callable[[], Lookup]) -> Loaded:
+def load(settings: Settings, tf_lookup: Callable[[], Lookup], warn: Callable[[str], Any]) -> Loaded:
     """Load, check and warm up.
 
     Args:
-        tf_lookup: begins to listen to tf; called only if that is asked for.
+        tf_lookup: begins to listen to tf; called only if that is asked for. warn: told what works, but not as well as
+            it could.
 
     Raises:
         ValueError: a parameter, the policy folder or the policy does not fit; says what to do.
     """
-    builder = ObservationBuilder(frames_of(settings, tf_lookup))
+    readers, problems = installed_readers()
+    for problem in problems:
+        warn(problem)
+    builder = ObservationBuilder(frames_of(settings, tf_lookup), readers)
     if settings["torch_threads"]:
         set_threads(settings["torch_threads"])
     source, form = PolicySource.of(settings["policy"]), None

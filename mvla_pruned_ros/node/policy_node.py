@@ -169,7 +169,7 @@ class PolicyNode(LifecycleNode):
     def _setup(self) -> None:
         """Make all that ``_teardown`` lets go of."""
         settings = self._settings()
-        loaded = load(settings, self._listen_to_tf)
+        loaded = load(settings, self._listen_to_tf, self.get_logger().warning)
         self._calls.configured(settings, loaded)
         self._loaded = loaded
         self._check_what_was_said_meanwhile(settings, loaded.policy)

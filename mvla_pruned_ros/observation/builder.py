@@ -11,6 +11,8 @@ import numpy as np
 from ..geometry.clouds import depth_to_points
 from ..messages.calibration import camera_model
 from ..messages.decode import (
+    OWN_READERS,
+    Readers,
     cloud_planes,
     compressed_to_rgb,
     depth_to_metres,
@@ -33,8 +35,9 @@ class ObservationBuilder:
     policy.
     """
 
-    def __init__(self, frames: Frames) -> None:
-        self._frames = frames
+    def __init__(self, frames: Frames, readers: Readers = OWN_READERS) -> None:
+        """Args: readers: of raw images and clouds."""
+        self._frames, self._readers = frames, readers
         self._clouds: list[Any] = []
         self._points = np.empty((0, 3), np.float32)
 
@@ -43,49 +46,50 @@ class ObservationBuilder:
         messages = matched.messages
         clouds = {name: message for name, message in messages.items() if is_cloud(name)}
         if len(clouds) != len(self._clouds) or not all(map(is_, clouds.values(), self._clouds)):
-            self._points = points_of(messages, self._frames)
+            self._points = points_of(messages, self._frames, self._readers)
             # What becomes of a depth image depends on its camera info too, and it is as new as the colour image.
             self._clouds = list(clouds.values()) if all(name.startswith("points") for name in clouds) else []
-        return observation_of(matched.stamp_ns, messages, instruction, self._frames, self._points)
+        return observation_of(matched.stamp_ns, messages, instruction, self._frames, self._points, self._readers)
 
 
 def observation_of(
-    stamp: int, messages: Mapping[str, Any], instruction: str, frames: Frames, points: np.ndarray | None = None
-) -> Observation:
+    stamp: int, messages: Mapping[str, Any], instruction: str, frames: Frames, points: np.ndarray | None = None,
+    readers: Readers = OWN_READERS,
+) -> Observation:  # fmt: skip
     """Messages that belong to one image as an observation, with the points of all clouds.
 
     Args:
         stamp: of the image, nanoseconds. messages: ``image`` (raw or compressed), ``camera_info``, ``ee_pose``,
             ``gripper``, and clouds: ``depth`` or ``points``, and ``depth_1``, ``points_2``, ... of more cameras. Depth
             that is not registered to the colour image has its own camera info, ``depth_camera_info``.
-        points: what ``points_of`` made of these messages, where that was done before.
+        points: what ``points_of`` made of these messages, where that was done before. readers: of raw messages.
 
     Raises:
         ConversionError: a message that cannot be used, or in a frame of which nothing is known.
         TransformError: where the camera or a cloud was at its stamp is not known.
     """
-    compressed = hasattr(messages["image"], "format")
-    image = (compressed_to_rgb if compressed else image_to_rgb)(messages["image"])
-    _check_frames(messages["image"], messages["camera_info"], frames)
+    message = messages["image"]
+    image = compressed_to_rgb(message) if hasattr(message, "format") else image_to_rgb(message, readers)
+    _check_frames(message, messages["camera_info"], frames)
     pose = frames.pose(frames.camera, stamp, "colour image")
     camera = camera_model(messages["camera_info"], image.shape[1], image.shape[0], pose)
-    points = points_of(messages, frames) if points is None else points
+    points = points_of(messages, frames, readers) if points is None else points
     position = pose_to_position(messages["ee_pose"], frames.base)
     proprio = np.append(position, np.float32(gripper_opening(messages["gripper"])))
     return Observation(stamp, image, points, camera, proprio, instruction)
 
 
-def points_of(messages: Mapping[str, Any], frames: Frames) -> np.ndarray:
+def points_of(messages: Mapping[str, Any], frames: Frames, readers: Readers = OWN_READERS) -> np.ndarray:
     """(N, 3) float32 points of all clouds of some messages, base frame, metres; see ``observation_of``."""
-    clouds = [_cloud_points(name, messages, frames) for name in messages if is_cloud(name)]
+    clouds = [_cloud_points(name, messages, frames, readers) for name in messages if is_cloud(name)]
     return clouds[0] if len(clouds) == 1 else np.concatenate(clouds)
 
 
-def _cloud_points(name: str, messages: Mapping[str, Any], frames: Frames) -> np.ndarray:
+def _cloud_points(name: str, messages: Mapping[str, Any], frames: Frames, readers: Readers) -> np.ndarray:
     """(N, 3) float32 of one stream, base frame."""
     message = messages[name]
     if name.startswith("points"):
-        return cloud_to_points(message, frames)
+        return cloud_to_points(message, frames, readers)
     frame, info = message.header.frame_id, messages.get(name + INFO)
     if info is None:
         if frame != frames.camera:
@@ -96,7 +100,7 @@ def _cloud_points(name: str, messages: Mapping[str, Any], frames: Frames) -> np.
         info = messages["camera_info"]
     else:
         _check_info(message, info, "depth image")
-    depth = depth_to_metres(message)
+    depth = depth_to_metres(message, readers)
     height, width = depth.shape
     pose = frames.pose(frame, stamp_ns(message.header), "depth image")
     return depth_to_points(depth, camera_model(info, width, height, pose))
@@ -123,7 +127,7 @@ def _check_info(image: Any, info: Any, what: str) -> None:
         )
 
 
-def cloud_to_points(message: Any, frames: Frames) -> np.ndarray:
+def cloud_to_points(message: Any, frames: Frames, readers: Readers = OWN_READERS) -> np.ndarray:
     """(N, 3) float32 finite points in the base frame, metres; rows of an organised cloud one after the other.
 
     Moved plane by plane, each axis contiguous in memory: a third of the time of a matrix product, which moreover has
@@ -135,7 +139,7 @@ def cloud_to_points(message: Any, frames: Frames) -> np.ndarray:
     frame, pose = message.header.frame_id, None
     if frame != frames.base:
         pose = frames.pose(frame, stamp_ns(message.header), "point cloud")
-    planes = cloud_planes(message)
+    planes = cloud_planes(message, readers)
     if pose is None:
         return planes.T
     x, y, z = planes

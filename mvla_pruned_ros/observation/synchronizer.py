@@ -7,6 +7,7 @@ for dictionary work only.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -31,6 +32,7 @@ class _Stream:
     last_stamp_ns: int = 0
     arrivals: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=KEPT_ARRIVALS))  # stamp, time
     heard_at: float | None = None  # steady clock
+    refused: tuple[str, int, float] | None = None  # cause, stamp minus the node's time, steady clock
 
     def period_ns(self) -> int | None:
         """Median time between the newest stamps; None before the second message."""
@@ -132,6 +134,7 @@ class Synchronizer:
                 stream.arrivals.append((stamp, self._clock()))
             cause = self._refusal(name, stream, stamp, now_ns, max_age_ns)
             if cause:
+                stream.refused = cause, stamp - now_ns, self._clock()
                 self.drops[f"{name}: {cause}"] += 1
                 return False
             stream.heard_at = self._clock()
@@ -276,11 +279,26 @@ class Synchronizer:
 
     def silent(self, max_age_s: float) -> list[str]:
         """Topics of streams not heard for longer than ``max_age_s``, or never. Unstamped ones: only if never."""
-        late = []
-        for name, age in self.ages_s().items():
-            if age is None or (age > max_age_s and name not in self._unstamped):
-                late.append(self.topics[name])
-        return late
+        return [self.topics[name] for name in self._silent(max_age_s)]
+
+    def silence(self, max_age_s: float) -> str:
+        """The same in words, and of messages that come and are refused for their stamps, how far off these are."""
+        words = []
+        with self._lock:
+            refused = {name: stream.refused for name, stream in self._streams.items()}
+        for name in self._silent(max_age_s):
+            words.append(self.topics[name])
+            cause, offset_ns, at = refused[name] or ("", 0, -math.inf)
+            if self._clock() - at <= max_age_s:
+                apart = f"{_seconds(abs(offset_ns))} {'ahead of' if offset_ns > 0 else 'behind'} this computer's clock"
+                words[-1] += f" (messages come, but are refused: {cause}, {apart})"
+        return ", ".join(words)
+
+    def _silent(self, max_age_s: float) -> list[str]:
+        return [
+            name for name, age in self.ages_s().items()
+            if age is None or (age > max_age_s and name not in self._unstamped)
+        ]  # fmt: skip
 
     def interrupt(self) -> None:
         """End a ``wait`` under way."""
