@@ -1,7 +1,7 @@
 """Messages to arrays. A message that does not make sense is refused, and the error says what was wrong.
 
 No message class is named here: anything with the fields of the ROS message will do, be it from the wire or from a bag,
-and both give the same observation. ``Readers`` take the bytes of plain messages apart: our own (``layouts``), or those of
+and both give the same observation. ``Readers`` take the bytes of plain messages apart: our own (``layouts``), or
 cv_bridge and sensor_msgs_py, which the node hands in where they are installed.
 """
 
