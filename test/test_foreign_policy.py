@@ -98,6 +98,8 @@ BROKEN = {
     "grid_policy:build": "has no function 'build'; it has .*GridPolicy.*make",
     "grid_policy:GRID": "has no function 'GRID'",
     "raises:make": r"make\('cpu', 'auto'\) failed: RuntimeError: weights are gone",
+    "exits:make": r"exits failed: SystemExit: 2",
+    "exits_later:make": r"make\('cpu', 'auto'\) failed: SystemExit: 2",
     "raises:nothing": "a NoneType lacks chunk_size, action_dim",
     "lacks:no_example": "a NoExample lacks example; see",
     "lacks:abstract": "failed: TypeError: Can't instantiate abstract class Abstract.*act",
@@ -115,6 +117,9 @@ def test_what_does_not_fit_is_named(name: str, module: Callable[[str, str], None
     module("syntax", "def make(:\n")
     module("raises", "def make(device, precision):\n    raise RuntimeError('weights are gone')\n"
            "def nothing(device, precision): pass\n")  # fmt: skip
+    module("exits", "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('weights')\n"
+           "parser.parse_args([])\ndef make(device, precision): pass\n")  # fmt: skip
+    module("exits_later", "import sys\ndef make(device, precision):\n    sys.exit(2)\n")
     module("lacks", "import dataclasses\n"
            "from types import SimpleNamespace\n"
            "import numpy as np\n"

@@ -20,7 +20,7 @@ from geometry_msgs.msg import PoseStamped
 from live_graph import BEST_EFFORT, SUCCESS, LiveGraph, graph, ros, wait_for  # noqa: F401
 from rclpy.executors import SingleThreadedExecutor
 from std_msgs.msg import String
-from std_srvs.srv import SetBool
+from std_srvs.srv import SetBool, Trigger
 
 from mvla_pruned_ros.node import policy_node
 from mvla_pruned_ros.node.ros_messages import ENCODER
@@ -266,3 +266,86 @@ def test_camera_info_sent_once_before_the_start_is_heard_and_outlives_a_reset(
     robot.twists.clear()
     assert robot.drive(lambda: robot.moving, without=("camera_info",))
     assert robot.drive(lambda: robot.status.level == DiagnosticStatus.OK, without=("camera_info",)), robot.status
+
+
+@pytest.mark.parametrize(("step_ms", "jumps"), [(-900, True), (-1900, True), (-50, False), (900, False), (5000, True)])
+def test_system_clock_that_was_set_is_told_with_the_right_cause(
+    graph: LiveGraph, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], step_ms: int, jumps: bool
+) -> None:
+    node = graph.active()
+    robot, generation = graph.robot, node._chunks.generation
+    assert robot.drive(lambda: robot.moving)
+    watch = node._clock_watch
+    assert wait_for(lambda: watch._offset_ns is not None)
+    generation = node._chunks.generation
+    node._watchdog.stop()  # type: ignore[union-attr]
+    watch.check_clock_step()
+    watch._offset_ns -= step_ms * 10**6  # as if the clock had been set since the last look
+    capfd.readouterr()
+    watch.check_clock_step()
+    said = capfd.readouterr().err
+    assert (node._chunks.generation > generation) == jumps
+    if jumps:
+        assert f"set {'ahead' if step_ms > 0 else 'back'} by {abs(step_ms)} ms" in said
+
+
+def test_limit_of_clock_jumps_is_live(graph: LiveGraph) -> None:
+    from rclpy.parameter import Parameter
+
+    node = graph.active(use_sim_time=True)
+    robot = graph.robot
+    robot.time_ns = 10 * 10**9
+    assert robot.drive(lambda: robot.moving)
+    generation = node._chunks.generation
+    assert node.set_parameters([Parameter("max_clock_jump_ms", value=300.0)])[0].successful
+    robot.time_ns += 10**9  # below the limit at start, beyond that of now
+    assert robot.drive(lambda: node._chunks.generation > generation)
+
+
+def test_status_carries_the_namespace_of_the_node(graph: LiveGraph) -> None:
+    from diagnostic_msgs.msg import DiagnosticArray
+
+    names: set[str] = set()
+    graph.robot.create_subscription(DiagnosticArray, "/diagnostics", lambda m: names.add(m.status[0].name), 10)
+    spinning(graph, ["--ros-args", "-r", "__ns:=/left"])
+    assert wait_for(lambda: names)
+    assert names == {"left/policy: inference"}
+
+
+def test_best_effort_publisher_of_instructions_is_named(graph: LiveGraph) -> None:
+    from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+    graph.robot.create_publisher(
+        String, "/policy/instruction", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    )
+    graph.active()
+    robot = graph.robot
+    assert robot.drive(lambda: robot.status and "incompatible QoS on /policy/instruction" in robot.status.message)
+
+
+@pytest.mark.parametrize("name", ["attention", "norm"])
+def test_evidence_that_is_not_finite_refuses_the_call(
+    graph: LiveGraph, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    from dataclasses import replace
+
+    from mvla_pruned_ros.policy.mvla.policy import MVLAPolicy
+
+    node = graph.active(method="tri_stage")
+    robot, act = graph.robot, MVLAPolicy.act
+    assert robot.drive(lambda: robot.moving)
+
+    def spoiled(*arguments: Any) -> Any:
+        output = act(*arguments)
+        values = np.array(getattr(output.evidence, name))
+        values[0] = np.nan
+        return replace(output, evidence=replace(output.evidence, **{name: values}))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MVLAPolicy, "act", spoiled)
+        assert robot.drive(lambda: f"evidence that is not finite ({name})" in robot.status.message)
+        robot.drive(lambda: not robot.moving)
+        assert not robot.moving
+    future = robot.reset.call_async(Trigger.Request())
+    assert wait_for(future.done)
+    assert robot.drive(lambda: robot.moving) and node._worker is not None

@@ -269,3 +269,19 @@ def test_an_episode_without_success_ends_with_its_budget(driver: Driver) -> None
     driver.reset()
     driver.wait(lambda: driver.status["state"] == "waiting" and driver.status["step"] == 8)
     assert driver.status["success"] is False
+
+
+def test_first_episode_waits_for_the_first_command(tmp_path: Path) -> None:
+    """The policy takes longer to load than the robot, and time must not pass until it is there."""
+    with Graph("driver", 1 + int(os.environ["ROS_DOMAIN_ID"]) % 100) as graph:
+        parameters = {"task": "push", "wait_for_command": True, "image_size": 64}
+        child = ChildNode("simulator", MODULE, tmp_path / "log", parameters, {}, graph.environment)
+        try:
+            driver = Driver(graph)
+            driver.wait(lambda: driver.status and driver.status["command_publishers"], 60.0)
+            driver.wait(lambda: len(driver.clock_ns) > 5)
+            assert driver.status["state"] == "waiting" and set(driver.clock_ns) == {1_000_000_000}
+            driver.command((0.0, 0.0, 0.0))
+            driver.wait(lambda: driver.status["state"] == "running" and driver.clock_ns[-1] > 1_000_000_000)
+        finally:
+            end_all([child])

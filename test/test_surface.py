@@ -101,7 +101,8 @@ def test_parameters_topics_and_services(setup: str) -> None:
     from rclpy.parameter import Parameter
 
     # A name of its own: the graph remembers the topics of the node before for a while.
-    kind, own = setup.split(",")[0], f"surface_{len(setup)}_{setup[-1]}"
+    kind = setup.split(",")[0]
+    own = f"surface_{[*SETUPS, kind].index(setup)}"
     context, arguments = rclpy.Context(), ["--ros-args", "-r", f"__node:={own}"]
     rclpy.init(context=context)
     try:

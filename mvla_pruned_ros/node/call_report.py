@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from typing import Any
 
@@ -22,7 +23,7 @@ from ..pruning.base import Pruner
 from ..pruning.tri_stage.pruner import TriStagePruner
 from ..reports.overlay import KEPT_FIELDS, draw_overlay, kept_points
 from .command_publisher import REPORT_QOS
-from .diagnostics import call_json
+from .diagnostics import call_values
 from .loading import Loaded
 from .parameters import Settings
 from .ros_messages import ENCODER
@@ -101,3 +102,14 @@ def record_of(result: Result, settings: Settings, topics: dict[str, str], about:
 
 def _tri_stage(pruner: Pruner) -> dict[str, Any] | None:
     return dataclasses.asdict(pruner.config) if isinstance(pruner, TriStagePruner) else None
+
+
+def call_json(result: Result, age_ms: float, frames_received: int) -> str:
+    """One line of ``~/pruning``. age_ms: node-clock age of the observation when its chunk was in place."""
+    values = {
+        "stamp_ns": result.inference.chunk.stamp_ns,
+        "age_ms": age_ms,
+        "frames_received": frames_received,
+        **call_values(result),
+    }
+    return json.dumps({k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()})

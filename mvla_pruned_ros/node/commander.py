@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
+from std_msgs.msg import Empty
 
 from ..control.action_spaces import CommandForm
 from ..control.chunk_buffer import ChunkBuffer
@@ -26,7 +27,7 @@ from .command_publisher import CommandOutput, Decision
 from .command_timer import CommandTimer
 from .motion_gate import MotionGate
 from .parameters import Settings
-from .qos_checks import rivals
+from .qos_checks import CLAIM, rivals
 from .robot_state import RobotStateReader
 from .worker import Worker
 
@@ -88,6 +89,7 @@ class Commander:
             self._stopped, self._parked, self.active = True, False, True
             self._held, self.refused = None, None
             self._splicer.rest()
+            self._claim = self._node.create_publisher(Empty, f"~/{CLAIM}", 1)
             clock = self._node.get_clock()
             self._timer = CommandTimer(clock, lambda: self._settings()["command_rate_hz"], self._tick, self._failed)
 
@@ -100,6 +102,7 @@ class Commander:
             self._chunks.flush()
             self._safe_command("deactivated")
             self._worker = None
+            self._node.destroy_publisher(self._claim)
         if self._timer is not None:
             self._timer.cancel()
         return True

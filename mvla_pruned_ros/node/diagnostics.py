@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from dataclasses import dataclass
@@ -174,14 +173,3 @@ def call_values(result: Result) -> dict[str, Any]:
         "waited_ms": result.waited_ms,
         **{f"kept_{reason}": count for reason, count in stats.by_reason.items() if reason != "dropped"},
     }
-
-
-def call_json(result: Result, age_ms: float, frames_received: int) -> str:
-    """One line of ``~/pruning``. age_ms: node-clock age of the observation when its chunk was in place."""
-    values = {
-        "stamp_ns": result.inference.chunk.stamp_ns,
-        "age_ms": age_ms,
-        "frames_received": frames_received,
-        **call_values(result),
-    }
-    return json.dumps({k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()})

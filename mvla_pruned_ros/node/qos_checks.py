@@ -9,6 +9,8 @@ from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, qos_check_compatible
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
+CLAIM = "command/claim"  # below a policy node's name: nothing is sent there, its publisher says that the node is active
+
 
 def link_problems(node: Node, inputs: Sequence[str], outputs: Sequence[Any]) -> list[str]:
     """One line for each problem; none when all is well.
@@ -38,16 +40,15 @@ def link_problems(node: Node, inputs: Sequence[str], outputs: Sequence[Any]) -> 
 
 
 def rivals(node: Node, command_topic: str) -> list[str]:
-    """Other policy nodes on this node's command topic, by their full names; one of the same name is among them.
+    """Other active policy nodes on this node's command topic, by their full names; this node's own name among them
+    where another has it, too.
 
-    What else may publish there, as a joystick does, is no policy node: it has no ``~/command/sent``.
+    An active policy node has a publisher of ``CLAIM``; what else may publish commands, as a joystick does, has none.
     """
     own = node.get_fully_qualified_name()
     ends = node.get_publishers_info_by_topic(command_topic)
-    names = [f"{end.node_namespace.rstrip('/')}/{end.node_name}" for end in ends]
-    if own in names:
-        names.remove(own)
-    return [name for name in names if name == own or node.count_publishers(f"{name}/command/sent")]
+    names = {f"{end.node_namespace.rstrip('/')}/{end.node_name}" for end in ends}
+    return sorted(name for name in names if node.count_publishers(f"{name}/{CLAIM}") > (name == own))
 
 
 def _of(node: Node, ends: Sequence[TopicEndpointInfo]) -> list[TopicEndpointInfo]:
