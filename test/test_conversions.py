@@ -352,9 +352,9 @@ def test_own_readers_take_over_what_installed_ones_fail_on() -> None:
 
     readers = decode.Readers(fails, fails)
     np.testing.assert_array_equal(decode.image_to_rgb(image(RGB, "bgr8"), readers), RGB[..., ::-1])
-    expected = points_of(cloud(POINTS, names="xyz"))
-    got = cloud_to_points(cloud(POINTS, names="xyz"), Frames(BASE, CAMERA, {}), readers)
-    np.testing.assert_array_equal(got, expected)
+    plain = ENCODER.cloud("xyz", POINTS, 0, BASE)
+    got = cloud_to_points(plain, Frames(BASE, CAMERA, {}), readers)
+    np.testing.assert_array_equal(got, points_of(plain))
 
 
 @pytest.mark.parametrize("kind", ["count 0", "one name twice"])

@@ -82,5 +82,6 @@ def test_without_the_profile_diagnostics_name_the_remedy(folder: Path, tiny_poli
     run = Run(folder, tiny_policy_folder, profile=False)
     if run.share > 0.9:
         pytest.skip(f"this middleware delivers {100 * run.share:.0f} % of the images without a profile")
-    assert any("FASTDDS_DEFAULT_PROFILES_FILE" in message for message in run.messages), run.messages
+    told = [message for message in run.messages if "FASTDDS_DEFAULT_PROFILES_FILE" in message]
+    assert any("images arrived in the last" in message for message in told) or run.frames == 0, run.messages
     assert any("node/fastdds.xml" in message for message in run.messages)
