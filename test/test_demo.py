@@ -44,7 +44,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["--tasks", "juggle"], "unknown task 'juggle': choose from button-press-topdown"),
         (["--keep", "1.5"], "keep ratio 1.5 is outside (0, 1]"),
         (["--method", "magic"], "unknown method 'magic': choose from none, random, uniform"),
-        (["--episodes", "0"], "episodes must be at least 1"),
+        (["--episodes", "0"], "argument --episodes: must be at least 1"),
         (["--policy", "/nowhere"], "no policy '/nowhere'"),
     ],
 )

@@ -7,6 +7,7 @@ import importlib
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from ..node.malloc import keep_freed_memory  # before torch: the import of ``node`` sets OMP_WAIT_POLICY
 from ..rigs.child_process import ChildFailedError
@@ -52,10 +53,15 @@ class UsageError(Exception):
     """What the user asked for cannot be done; the message is all that is shown."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """Answers a mistake in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: error: {message}")
+
+
 def _parser(commands: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="mvla", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _Parser(prog="mvla", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="{" + ",".join(COMMANDS) + "}")
     for name in commands:
         module = importlib.import_module(f".{name}", __package__)
@@ -72,7 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     # Only the module of the command given is imported: evaluating needs no rclpy, and help comes at once.
     given = arguments[0] if arguments and arguments[0] in COMMANDS else None
-    args = _parser((given,) if given else COMMANDS).parse_args(arguments)
+    try:
+        args = _parser((given,) if given else COMMANDS).parse_args(arguments)
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        return 2
     # As an exception, so that the nodes that were started are ended on the way out.
     keep_freed_memory()
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -90,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.name and error.name.startswith("mvla_pruned_ros"):
             raise
         print(f"mvla {args.command}: error: {error}; see the installation notes in README.md", file=sys.stderr)
-    except (ValueError, OSError, UsageError) as error:
+    except (ValueError, OSError) as error:
         print(f"mvla {args.command}: error: {error}", file=sys.stderr)
     return 2
 
