@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.metadata
 import signal
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ..node.malloc import keep_freed_memory  # before torch: the import of ``node`` sets OMP_WAIT_POLICY
 from ..rigs.child_process import ChildFailedError
@@ -59,9 +60,16 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{self.prog}: error: {message}")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        for word in args or ():
+            if word.startswith("--") and word.endswith("=--"):  # of which argparse before Python 3.13 makes a list
+                self.error(f"argument {word[:-3]}: expected a value, got '--'")
+        return super().parse_known_args(args, namespace)
+
 
 def _parser(commands: Sequence[str]) -> argparse.ArgumentParser:
     parser = _Parser(prog="mvla", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"mvla {_version()}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="{" + ",".join(COMMANDS) + "}")
     for name in commands:
         module = importlib.import_module(f".{name}", __package__)
@@ -71,6 +79,13 @@ def _parser(commands: Sequence[str]) -> argparse.ArgumentParser:
         )  # fmt: skip
         module.add_arguments(subparser)
     return parser
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("mvla_pruned_ros")
+    except importlib.metadata.PackageNotFoundError:
+        return "of a folder that is not installed"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
