@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import pickle
 import shutil
 import signal
+import sqlite3
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -142,3 +144,79 @@ def test_whatever_is_given_is_answered_in_few_lines(
 ) -> None:
     wrong = findings(command, way, capsys)
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.fixture(scope="module")
+def damaged(folder: Path) -> Path:
+    """Bags, policy folders and runs of upstream that are none."""
+    random, mcap = np.random.default_rng(1).bytes(4096), next((folder / "BAG").glob("*.mcap")).read_bytes()
+    for name, content in {
+        "cut.mcap": mcap[: len(mcap) // 2], "head.mcap": mcap[:9], "random.mcap": mcap[:8] + random,
+        "ros1.bag": b"#ROSBAG V2.0\n" + random, "random.db3": b"SQLite format 3\0" + random, "list.mcap.zstd": random,
+    }.items():  # fmt: skip
+        (folder / name).write_bytes(content)
+    sqlite3.connect(folder / "no_tables.db3").close()
+    for name, content in {
+        "none": b"",
+        "nonsense": random,
+        "words": b"a: [",
+        "list": b"- 1\n",
+        "other": b"a: 1\n",
+    }.items():
+        shutil.copytree(folder / "BAG", folder / f"bag_{name}")
+        (folder / f"bag_{name}" / "metadata.yaml").write_bytes(content)
+    for name, file, content in (
+        ("nonsense", "config.json", random), ("empty", "config.json", b""), ("list", "config.json", b"[]"),
+        ("types", "config.json", b'{"width": "wide", "step_s": 0.1}'), ("zero", "config.json", b'{"heads": 0}'),
+        ("huge", "config.json", b'{"width": 1e400, "step_s": 0.1}'), ("cut", "model.safetensors", random),
+        ("words", "tokenizer.json", b"{}"), ("scale", "normalization.json", b'{"q01": "x"}'),
+        ("pruning", "pruning.json", b'{"tri_stage": 3}'), ("architecture", "config.json", b'{"architecture": [1]}'),
+    ):  # fmt: skip
+        shutil.copytree(folder / "POLICY", folder / f"policy_{name}")
+        (folder / f"policy_{name}" / file).write_bytes(content)
+    shutil.copytree(folder / "POLICY", folder / "policy_pickled")
+    (folder / "policy_pickled" / "model.safetensors").write_bytes(pickle.dumps(print))
+    shutil.copytree(folder / "POLICY", folder / "policy_weightless")
+    (folder / "policy_weightless" / "model.safetensors").unlink()
+    for name, content in (("random", random), ("pickled", pickle.dumps(print)), ("none", b"")):
+        (folder / f"run_{name}" / "checkpoints").mkdir(parents=True)
+        (folder / f"run_{name}" / "config.json").write_text("{}")
+        (folder / f"run_{name}" / "checkpoints" / "step-1.pt").write_bytes(content)
+    return folder
+
+
+BAG_READERS = ["replay BAD", "replay BAD --follow", "replay BAD --live", "analyze BAD", "train --out out --bag BAD"]
+POLICY_READERS = [
+    "replay BAG POSE --policy BAD", "analyze --task push --policy BAD", "bench --policy BAD", "convert BAD new",
+    "evaluate --policy BAD", "calibrate --policy BAD", "splices --policy BAD",
+]  # fmt: skip
+ROW_READERS = ["tables BAD", "bench --read BAD --plot plot.html", "bench --json BAD", "evaluate --json BAD"]
+
+
+@pytest.mark.parametrize("command", BAG_READERS + POLICY_READERS + ROW_READERS)
+def test_whatever_lies_in_a_file_is_answered_in_few_lines(
+    command: str, stubs: None, damaged: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if command in BAG_READERS:
+        given = [*damaged.glob("*.mcap*"), *damaged.glob("*.db3"), *damaged.glob("*.bag"), *damaged.glob("bag_*")]
+    elif command in POLICY_READERS:
+        given = [*damaged.glob("policy_*"), *damaged.glob("run_*")]
+        monkeypatch.undo()  # a damaged one is not loaded, and what follows is not begun
+        monkeypatch.chdir(damaged)
+        for target in ("success.sweep.run_sweep", "calibration.sweep.CalibrationSweep.record", "latency.bench.measure",
+                       "splices.measure.spliced_episode"):  # fmt: skip
+            monkeypatch.setattr(f"mvla_pruned_ros.evaluation.{target}", start)
+        for target in ("analysis.sources.simulated_calls", "replay.run.replay"):
+            monkeypatch.setattr(f"mvla_pruned_ros.{target}", start)
+    else:
+        given = [path for path in damaged.iterdir() if path.is_file()]
+    pose = ["--extrinsics", *map(str, numbers_of(camera_at().base_from_camera))]
+    wrong = []
+    for path in given:
+        words = [
+            part for word in command.replace("BAD", path.name).split() for part in (pose if word == "POSE" else [word])
+        ]
+        shutil.rmtree(damaged / "new", ignore_errors=True)
+        if found := outcome(words, capsys):
+            wrong.append(f"mvla {' '.join(words)}: {found}")
+    assert given and not wrong, "\n".join(wrong)

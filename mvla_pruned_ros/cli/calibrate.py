@@ -72,9 +72,11 @@ def run(args: argparse.Namespace) -> int:
 
     from ..configuration.files import write_json
     from ..models import policy_folder
+    from ..policy.source import load_config
 
     _check(args)
     console, folder = Console(), policy_folder(args.policy)
+    load_config(folder)  # what is wrong with it is told before processes are started
     with _recorded(args, args.tasks, folder, console) as sweep:
         before = sweep.relative_errors("tri_stage", TriStageConfig())
         console.print(f"defaults: {_mean(before):.4f} of the action error of random pruning")

@@ -96,11 +96,13 @@ def run(args: argparse.Namespace) -> int:
     from ..models import policy_folder
     from ..policy.engine.device import resolve_device
     from ..policy.engine.machine import machine
+    from ..policy.source import load_config
     from ..reports.terminal import table
 
     _check(args)
     folder, device = policy_folder(args.policy), str(resolve_device(args.device))
     own = TriStageConfig.of_policy(folder)
+    load_config(folder)  # what is wrong with it is told before processes are started
     settings = _settings(args, folder, device, own)
     if args.json and args.json.is_file():
         read_rows(args.json)  # a file that cannot be added to is better found now than hours later
