@@ -6,6 +6,7 @@ import argparse
 import importlib
 import json
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -84,6 +85,45 @@ def test_modes_are_told(tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=stat.S_IRUSR | stat.S_IXUSR)
     with pytest.raises(argparse.ArgumentTypeError, match="Permission denied"):
         options.output_file(str(tmp_path / "locked" / "x.json"))
+
+
+def test_folder_in_the_place_of_the_episodes_is_found_before_the_sweep(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rows.episodes.jsonl").mkdir()
+    assert main(["evaluate", "--tasks", "push", "--json", str(tmp_path / "rows.json")]) == 2
+    assert "rows.episodes.jsonl, where finished episodes go, is no file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("evaluate --seed -5", "argument --seed: must be at least 0, got -5"),
+        ("evaluate --workers 100000", "argument --workers: must be at most 4096, got 100000"),
+        ("demo --episodes 1.5", "argument --episodes: must be a whole number, got '1.5'"),
+        ("demo --policy=", "argument --policy: no policy ''"),
+        ("bench --policy smal", "did you mean 'small'?"),
+        ("bench --preset bas", "argument --preset: unknown preset 'bas': did you mean 'base'?"),
+        ("train --out x --preset smal", "unknown preset 'smal': did you mean 'small"),
+        ("replay bag --method tristage", "argument --method: unknown method 'tristage': did you mean 'tri_stage'?"),
+        ("splices --tasks pusj", "argument --tasks: unknown task 'pusj': did you mean 'push'?"),
+        ("soak --minutes nan", "argument --minutes: must be a number in [0.1, 100000], got 'nan'"),
+        ("record --out x --domain-id 102", "argument --domain-id: must be at most 101, got 102"),
+        ("calibrate --out=--", "argument --out: expected a value, got '--'"),
+    ],
+)
+def test_mistake_is_told_with_the_argument_and_what_would_do(
+    words: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words.split()) == 2
+    error = capsys.readouterr().err
+    assert says in error and error.count("\n") == 1
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0 and re.fullmatch(r"mvla \d+\.\d+\.\d+", capsys.readouterr().out.strip())
 
 
 def test_result_file_of_another_kind_is_found_before_the_measurement(
