@@ -155,4 +155,4 @@ def test_command_measures_writes_and_plots(tmp_path: Path, capsys: pytest.Captur
     assert main(["bench", "--read", str(out), "--plot", str(page)]) == 0 and page.stat().st_size > 10**6
     capsys.readouterr()
     assert main(["bench", "--rounds", "3"]) == 2
-    assert "--rounds must be at least 15" in capsys.readouterr().err
+    assert "--rounds: must be at least 15" in capsys.readouterr().err

@@ -86,12 +86,19 @@ def test_missing_file_is_named(folder: Path, name: str) -> None:
         (name, content)
         for name in ("config.json", WEIGHTS, "normalization.json", "tokenizer.json")
         for content in (b"", b"{}", b"[1, 2]", b"\x80\x04\xff not text", b"null")
-        if (name, content) != ("config.json", b"{}")  # that is the default configuration
     ],
 )
 def test_file_of_another_kind_is_refused_by_name(folder: Path, name: str, content: bytes) -> None:
     (folder / name).write_bytes(content)
     with pytest.raises(CheckpointError, match=name):
+        MVLAPolicy.load(folder)
+
+
+def test_configuration_without_the_period_of_actions_is_refused(folder: Path) -> None:
+    entries = json.loads((folder / "config.json").read_text())
+    del entries["step_s"]
+    (folder / "config.json").write_text(json.dumps(entries))
+    with pytest.raises(CheckpointError, match=r"config\.json has no entry step_s: add the seconds"):
         MVLAPolicy.load(folder)
 
 

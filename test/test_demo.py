@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +45,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["--tasks", "juggle"], "unknown task 'juggle': choose from button-press-topdown"),
         (["--keep", "1.5"], "keep ratio 1.5 is outside (0, 1]"),
         (["--method", "magic"], "unknown method 'magic': choose from none, random, uniform"),
-        (["--episodes", "0"], "episodes must be at least 1"),
+        (["--episodes", "0"], "argument --episodes: must be at least 1"),
         (["--policy", "/nowhere"], "no policy '/nowhere'"),
     ],
 )
@@ -94,3 +95,25 @@ def test_a_node_that_fails_ends_the_demo_with_what_it_said(tmp_path: Path, capsy
     assert demo(tmp_path / "out", policy) == 1
     error = capsys.readouterr().err
     assert "policy node ended with exit code" in error and "config.json" in error
+
+
+@pytest.mark.parametrize("command", ["record --out OUT/bag", "replay --live OUT/sensors --out OUT"])
+def test_a_node_that_cannot_start_gives_its_own_line(
+    command: str, tiny_policy_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
+    from bags import write_bag
+    from conftest import make_observation
+
+    from mvla_pruned_ros.rigs.demo import live_replay
+
+    monkeypatch.setattr(live_replay, "REQUIRED", live_replay.REQUIRED[1:])  # without the clock
+    write_bag(tmp_path / "sensors", ["push the puck to the goal", make_observation()])
+    policy = shutil.copytree(tiny_policy_folder, tmp_path / "policy")
+    (policy / "config.json").write_text('{"step_s": "fast"}')
+    words = [*command.replace("OUT", str(tmp_path)).split(), "--policy", str(policy), "--device", "cpu"]
+    assert main([*words, "--domain-id", os.environ["ROS_DOMAIN_ID"]]) == 1
+    error = capsys.readouterr().err
+    assert "cannot configure" in error and "config.json: step_s is 'fast', must be a number" in error
+    assert "Traceback" not in error and error.count("\n") <= 3

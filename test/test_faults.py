@@ -94,7 +94,7 @@ def test_faults_are_chosen_by_part_of_their_name_and_those_that_end_the_node_com
     ("arguments", "reason"),
     [
         (["--only", "earthquake"], "no fault 'earthquake'"),
-        (["--stop-trials", "0"], "stop trials must be at least 1, got 0"),
+        (["--stop-trials", "0"], "--stop-trials: must be at least 1, got 0"),
         (["--fuzz", "3"], "fuzz needs at least 8 messages"),
     ],
 )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
+import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -35,6 +38,40 @@ def test_rows_on_ray_are_those_of_this_machines_processes() -> None:
     on_ray = rows("local")
     assert [len(r["success_by_seed"]) for r in on_ray] == [2, 2, 2]
     assert on_ray == rows(None)
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("127.0.0.1:{free}", "no Ray cluster at '127.0.0.1:{free}'"),
+        ("ray://localhost:{free}", "no Ray cluster at 'ray://localhost:{free}'"),
+        ("nobody.invalid:6379", "no Ray cluster at 'nobody.invalid:6379'"),
+        ("auto", "no Ray cluster at 'auto' (none was started here)"),
+        ("nonsense", "'nonsense' is no address of a Ray cluster: give host:port, auto or local"),
+        ("host:99999999", "is no address"),
+        ("", "argument --ray: is empty"),
+    ],
+)
+def test_without_a_cluster_it_ends_soon_and_says_so(
+    address: str, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ray, pools = ModuleType("ray"), ModuleType("ray.util.multiprocessing")
+
+    def no_cluster(ray_address: str, **_: object) -> None:
+        assert ray_address == "auto", "Ray was asked for a cluster that is not there, which takes minutes"
+        raise ConnectionError("none was started here")
+
+    monkeypatch.setattr(ray, "shutdown", lambda: None, raising=False)
+    monkeypatch.setattr(pools, "Pool", no_cluster, raising=False)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray.util.multiprocessing", pools)
+    with socket.socket() as bound:  # and does not listen
+        bound.bind(("127.0.0.1", 0))
+        free, began = bound.getsockname()[1], time.monotonic()
+        assert main(["evaluate", "--tasks", "push", "--episodes", "1", "--ray", address.format(free=free)]) == 2
+    assert time.monotonic() - began < 30
+    error = capsys.readouterr().err
+    assert says.format(free=free) in error and error.count("\n") == 1
 
 
 def test_without_ray_the_error_says_what_to_install(

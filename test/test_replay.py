@@ -139,7 +139,7 @@ def test_annotated_bag_has_what_stays(replayed: list[Path]) -> None:
         (["--keep", "0"], "keep ratio"),
         (["--method", "random", "--set", "window=2"], "--set is for method tri_stage"),
         (["--rate", "2"], "--rate 2.0 is for --live"),
-        (["--frames", "0"], "--frames must be at least 1"),
+        (["--frames", "0"], "--frames: must be at least 1"),
         (["--remap", "image:=/eye"], "no topic for image (/eye)"),
     ],
 )

@@ -185,7 +185,10 @@ def test_a_short_run_over_the_real_graph(tmp_path: Path, capsys: pytest.CaptureF
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--minutes", "0"], "--minutes must be at least 0.1"), (["--command-rate", "0"], "--command-rate must lie in")],
+    [
+        (["--minutes", "0"], "--minutes: must be a number in [0.1, "),
+        (["--command-rate", "0"], "--command-rate: must be a number in [1, 1000] Hz"),
+    ],
 )
 def test_impossible_arguments_are_named(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

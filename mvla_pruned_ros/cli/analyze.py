@@ -12,7 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..sim.tasks import TASKS, task_named
+from ..sim.tasks import TASKS
+from . import options
 from .bag_options import add_bag_arguments, bag_setup, print_unused
 from .options import add_out_argument
 
@@ -37,13 +38,20 @@ holds all numbers. Topics may have any names (--remap); reading bags needs no RO
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand."""
     parser.add_argument("bag", nargs="?", type=Path, metavar="BAG", help="folder of a rosbag2")
-    parser.add_argument("--task", metavar="TASK", help=f"instead of a bag: a simulated episode of {', '.join(TASKS)}")
-    parser.add_argument("--seed", type=int, metavar="N", help="of the simulated episode (default 0)")
-    parser.add_argument("--policy", default="small", help="a folder, a shipped one, or package.module:factory")
+    parser.add_argument(
+        "--task", type=options.task, metavar="TASK",
+        help=f"instead of a bag: a simulated episode of {', '.join(TASKS)}",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=options.seed, metavar="N", help="of the simulated episode (default 0)")
+    parser.add_argument(
+        "--policy", type=options.policy, default="small", help="a folder, a shipped one, or package.module:factory"
+    )
     parser.add_argument(
         "--device", default="auto", help="cpu, cuda, cuda:N, or auto for cuda if there is one (default auto)"
     )
-    parser.add_argument("--calls", type=int, metavar="N", help="stop after N policy calls (default: all there are)")
+    parser.add_argument(
+        "--calls", type=options.count, metavar="N", help="stop after N policy calls (default: all there are)"
+    )
     add_out_argument(parser, "out/analysis")
     add_bag_arguments(parser)
 
@@ -93,18 +101,10 @@ def _check(args: argparse.Namespace) -> None:
     if (args.bag is None) == (args.task is None):
         given = "neither" if args.bag is None else f"both {args.bag} and --task {args.task}"
         raise ValueError(f"give either a bag or --task, got {given}")
-    if args.task is not None:
-        task_named(args.task)
-    elif args.seed is not None:
+    if args.task is None and args.seed is not None:
         raise ValueError(
             f"--seed {args.seed} is for a simulated episode, but the bag {args.bag} was given: leave the seed out"
         )
-    if args.seed is not None and args.seed < 0:
-        raise ValueError(f"--seed must not be negative, got {args.seed}")
-    if args.calls is not None and args.calls < 1:
-        raise ValueError(f"--calls must be at least 1, got {args.calls}")
-    if args.out.exists() and not args.out.is_dir():
-        raise ValueError(f"--out {args.out} is a file: give a folder")
 
 
 def _bag(args: argparse.Namespace, bag: Any, policy: Policy) -> tuple[str, BagFrames, Iterator[Call]]:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .options import number
+
 if TYPE_CHECKING:
     from ..bags.setup import BagSetup
 
@@ -58,7 +60,7 @@ def add_bag_arguments(parser: argparse.ArgumentParser) -> None:
         help="optical frame of the image and what is registered to it (default: camera_color_optical_frame)",
     )  # fmt: skip
     group.add_argument(
-        "--sync-tolerance-ms", type=float, metavar="MS",
+        "--sync-tolerance-ms", type=number(0, 1000), metavar="MS",
         help="largest difference of stamps between an image and what belongs to it (default: 60, as in the node)",
     )  # fmt: skip
     group.add_argument("--instruction", metavar="WORDS", help="what was done, in place of the bag's topic")

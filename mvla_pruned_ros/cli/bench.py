@@ -13,11 +13,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..configuration.reader import check_names
 from ..policy.engine.machine import command_line
 from ..policy.mla.presets import MLA_PRESETS
 from ..policy.mvla.presets import PRESETS
-from ..pruning.base import check_keep_ratio
-from ..pruning.methods import METHODS, check_method
+from ..pruning.methods import METHODS
+from . import options
 
 SUMMARY = "latency of policy calls, pruned or not"
 EPILOG = """examples:
@@ -34,41 +35,64 @@ EPILOG = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand."""
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--preset", default="small", help=f"of {', '.join([*PRESETS, *MLA_PRESETS])} (default small)")
-    what.add_argument("--policy", help="a policy folder, or the name of a shipped one, instead of random weights")
+    what.add_argument(
+        "--preset", type=_preset, default="small", help=f"of {', '.join([*PRESETS, *MLA_PRESETS])} (default small)"
+    )
+    what.add_argument(
+        "--policy", type=options.policy, help="a policy folder or a shipped one, instead of random weights"
+    )
     what.add_argument(
         "--sensor-to-command", action="store_true", help="transport and conversion around the policy call"
     )
     what.add_argument("--read", type=Path, metavar="FILE", help="measure nothing, plot what is in this file")
-    parser.add_argument("--width", type=int, help="of the backbone, instead of the preset's")
-    parser.add_argument("--depth", type=int, help="layers, instead of the preset's")
-    parser.add_argument("--image-size", type=int, help="pixels, instead of the preset's; fewer image tokens")
-    parser.add_argument("--groups", type=int, help="point tokens, instead of the preset's")
+    parser.add_argument("--width", type=options.whole(1, 65536), help="of the backbone, instead of the preset's")
+    parser.add_argument("--depth", type=options.whole(1, 1024), help="layers, instead of the preset's")
+    parser.add_argument(
+        "--image-size", type=options.whole(1, 4096), help="pixels, instead of the preset's; fewer image tokens"
+    )
+    parser.add_argument("--groups", type=options.whole(1, 65536), help="point tokens, instead of the preset's")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default cpu)")
     parser.add_argument("--precision", default="auto", help="fp32, bf16, fp16 or auto (bf16 on a GPU; default auto)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of the policy (default 1)")
-    parser.add_argument("--method", nargs="+", default=["tri_stage"], help=f"of: {', '.join(METHODS)}")
-    parser.add_argument("--keep", type=float, nargs="+", default=[0.5, 0.35, 0.25], help="keep ratios")
-    parser.add_argument("--rounds", type=int, default=22, help="timed calls per variant, at least 15 (default 22)")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of --sensor-to-command (default 20)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="join the rows to those of this file")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="write plots, a page that needs no network")
+    parser.add_argument("--threads", type=options.processes, default=1, help="CPU threads of the policy (default 1)")
+    parser.add_argument(
+        "--method", type=options.method, nargs="+", default=["tri_stage"], help=f"of: {', '.join(METHODS)}"
+    )
+    parser.add_argument("--keep", type=options.ratio, nargs="+", default=[0.5, 0.35, 0.25], help="keep ratios")
+    parser.add_argument(  # fewer give no median that can be trusted
+        "--rounds",
+        type=options.whole(15, options.MOST),
+        default=22,
+        help="timed calls per variant, at least 15 (default 22)",
+    )
+    parser.add_argument(
+        "--seconds", type=options.number(1, 86400), default=20.0, help="of --sensor-to-command (default 20)"
+    )
+    parser.add_argument("--json", type=options.output_file, metavar="FILE", help="join the rows to those of this file")
+    parser.add_argument(
+        "--plot", type=options.output_file, metavar="FILE", help="write plots, a page that needs no network"
+    )
+
+
+@options.argument
+def _preset(text: str) -> str:
+    check_names([text], (*PRESETS, *MLA_PRESETS), "preset")
+    return text
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print the table, write the rows."""
+    from ..evaluation.latency.results_file import add_rows, read_rows
+
+    if args.json:
+        read_rows(args.json)  # a file that cannot be added to is better found now
     if args.sensor_to_command:
         return _sensor_to_command(args)
     if args.read is not None:
-        from ..evaluation.latency.results_file import read_rows
-
         if args.plot is None:
             raise ValueError("--read needs --plot: where the plots go")
         return _plot(read_rows(args.read)["rows"], args.plot)
     rows = _measure(args)
     if args.json:
-        from ..evaluation.latency.results_file import add_rows
-
         add_rows(args.json, rows, command_line())
         print(f"rows written to {args.json}")
     return _plot(rows, args.plot) if args.plot else 0
@@ -82,17 +106,8 @@ def _measure(args: argparse.Namespace) -> list[dict[str, Any]]:
     from ..evaluation.latency.subject import Subject, resized
     from ..models import policy_folder
     from ..policy.engine.device import set_threads
-    from ..policy.mvla.presets import preset
     from ..reports.terminal import ProgressBar
 
-    for method in args.method:
-        check_method(method)
-    for keep in args.keep:
-        check_keep_ratio(keep)
-    if args.rounds < 15:
-        raise ValueError(f"--rounds must be at least 15 for a median that can be trusted, got {args.rounds}")
-    if args.threads < 1:
-        raise ValueError(f"--threads must be at least 1, got {args.threads}")
     sizes = (args.width, args.depth, args.image_size, args.groups)
     set_threads(args.threads)
     if args.policy is not None:
@@ -102,7 +117,7 @@ def _measure(args: argparse.Namespace) -> list[dict[str, Any]]:
             )
         subject = Subject.trained(policy_folder(args.policy), args.device, args.precision)
     else:
-        config = MLA_PRESETS.get(args.preset) or preset(args.preset)
+        config = (PRESETS | MLA_PRESETS)[args.preset]
         subject = Subject.random(args.preset, resized(config, *sizes), args.device, args.precision)
     device = subject.policy.device
     todo = variants(args.method, args.keep, subject.denoises, device.type == "cuda")

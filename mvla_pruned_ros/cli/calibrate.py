@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..pruning.base import check_keep_ratio
 from ..pruning.tri_stage.config import CALIBRATION_FILE, TriStageConfig
-from ..sim.tasks import CALIBRATION_TASKS, TASKS, task_named
+from ..sim.tasks import CALIBRATION_TASKS, TASKS
+from . import options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,24 +36,32 @@ schedule computed once from the recordings, which looks at no live evidence.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand."""
-    parser.add_argument("--policy", default="small", help="policy folder or the name of a shipped one (default small)")
     parser.add_argument(
-        "--tasks", nargs="+", default=list(CALIBRATION_TASKS), metavar="TASK", help=f"of: {', '.join(TASKS)}"
-    )
-    parser.add_argument("--episodes", type=int, default=5, help="recorded per task (default 5)")
-    parser.add_argument(
-        "--seed", type=int, default=500_000, help="first seed; evaluation uses 0 and up (default 500000)"
+        "--policy", type=options.policy, default="small", help="policy folder or a shipped one (default small)"
     )
     parser.add_argument(
-        "--keep", type=float, nargs="+", default=[0.35, 0.2], help="keep ratios to fit at (default 0.35 0.2)"
-    )
-    parser.add_argument("--rounds", type=int, default=2, help="at most so many rounds over all parameters (default 2)")
+        "--tasks", type=options.task, nargs="+", default=list(CALIBRATION_TASKS), metavar="TASK",
+        help=f"of: {', '.join(TASKS)}",
+    )  # fmt: skip
+    parser.add_argument("--episodes", type=options.count, default=5, help="recorded per task (default 5)")
     parser.add_argument(
-        "--held-out", nargs="+", default=[], metavar="TASK", help="tasks to judge the outcome on, not fitted to"
+        "--seed", type=options.seed, default=500_000, help="first seed; evaluation uses 0 and up (default 500000)"
     )
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     parser.add_argument(
-        "--out", type=Path, default=Path("out") / CALIBRATION_FILE, metavar="FILE",
+        "--keep", type=options.ratio, nargs="+", default=[0.35, 0.2], help="keep ratios to fit at (default 0.35 0.2)"
+    )
+    parser.add_argument(
+        "--rounds", type=options.count, default=2, help="at most so many rounds over all parameters (default 2)"
+    )
+    parser.add_argument(
+        "--held-out", type=options.task, nargs="+", default=[], metavar="TASK",
+        help="tasks to judge the outcome on, not fitted to",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workers", type=options.processes, default=os.cpu_count() or 1, help="processes (default: all cores)"
+    )
+    parser.add_argument(
+        "--out", type=options.output_file, default=f"out/{CALIBRATION_FILE}", metavar="FILE",
         help=f"default out/{CALIBRATION_FILE}; the file of that name in a policy folder is the one that is used",
     )  # fmt: skip
 
@@ -64,9 +72,11 @@ def run(args: argparse.Namespace) -> int:
 
     from ..configuration.files import write_json
     from ..models import policy_folder
+    from ..policy.source import load_config
 
     _check(args)
     console, folder = Console(), policy_folder(args.policy)
+    load_config(folder)  # what is wrong with it is told before processes are started
     with _recorded(args, args.tasks, folder, console) as sweep:
         before = sweep.relative_errors("tri_stage", TriStageConfig())
         console.print(f"defaults: {_mean(before):.4f} of the action error of random pruning")
@@ -107,16 +117,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    for task in [*args.tasks, *args.held_out]:
-        task_named(task)
     if both := set(args.tasks) & set(args.held_out):
         raise ValueError(f"{', '.join(sorted(both))}: a task that is fitted to cannot be held out")
-    for keep in args.keep:
-        if check_keep_ratio(keep) == 1:
-            raise ValueError("--keep 1 prunes nothing, so there is nothing to fit: give ratios below 1")
-    for name in ("episodes", "rounds", "workers"):
-        if getattr(args, name) < 1:
-            raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
+    if 1 in args.keep:
+        raise ValueError("--keep 1 prunes nothing, so there is nothing to fit: give ratios below 1")
 
 
 @contextlib.contextmanager

@@ -21,6 +21,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import options
+
 if TYPE_CHECKING:
     from ..policy.engine.config import PolicyConfig
 
@@ -45,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source", type=Path, metavar="RUN", help="run folder, a .pt file in its checkpoints/, or a policy folder"
     )
-    parser.add_argument("out", type=Path, metavar="OUT", help="policy folder to write; must not exist")
+    parser.add_argument("out", type=options.new_folder, metavar="OUT", help="policy folder to write; must not exist")
     parser.add_argument("--dataset", metavar="NAME", help="whose statistics to use, when the file has several")
     parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="folder of tokenizer.json (default: RUN)")
     parser.add_argument("--sizes", type=Path, metavar="FILE", help="sizes that differ from upstream's 7 B, as JSON")
@@ -54,7 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("bfloat16", "float16", "float32"),
         help="of the weights (default: bfloat16; of a policy folder float16, which rounds eight times finer)",
     )
-    parser.add_argument("--shard-mb", type=float, default=1024, metavar="MB", help="of a file (default: %(default)g)")
+    parser.add_argument(
+        "--shard-mb", type=options.number(1, 1e6), default=1024.0, metavar="MB", help="of a file (default: %(default)g)"
+    )
     parser.add_argument(
         "--blank-before-proprio",
         action="store_true",
@@ -71,8 +75,6 @@ def run(args: argparse.Namespace) -> int:
     from ..policy.mvla.repack import is_policy_folder, repack
     from ..reports.terminal import ProgressBar
 
-    if not args.shard_mb >= 1:
-        raise ValueError(f"--shard-mb must be at least 1, got {args.shard_mb}")
     trained = is_policy_folder(args.source)
     for name in ("dataset", "tokenizer", "sizes", "blank_before_proprio"):
         if trained and getattr(args, name):

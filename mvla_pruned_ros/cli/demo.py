@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .options import add_demo_arguments, add_out_argument, add_policy_arguments
+from .options import add_demo_arguments, add_out_argument, add_policy_arguments, count
 
 SUMMARY = "simulated robot and policy node over DDS: report and GIF"
 DESCRIPTION = "Run the policy node against the simulated robot, show what happens, write a report and a GIF."
@@ -25,7 +25,7 @@ exit code: 0 when all ran, whether the robot succeeded or not; 1 when a node fai
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand."""
-    parser.add_argument("--episodes", type=int, default=3, help="episodes of each task (default: %(default)s)")
+    parser.add_argument("--episodes", type=count, default=3, help="episodes of each task (default: %(default)s)")
     add_policy_arguments(parser)
     add_demo_arguments(parser)
     add_out_argument(parser, "out/demo")

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..configuration.reader import with_words
-from ..pruning.base import check_keep_ratio
-from ..pruning.methods import METHODS, check_method
+from ..pruning.methods import METHODS
 from ..pruning.tri_stage.config import TriStageConfig
-from ..sim.tasks import TASKS, task_named
+from ..sim.tasks import TASKS
+from . import options
 from .options import add_set_argument
 
 if TYPE_CHECKING:
@@ -43,17 +43,27 @@ EPILOG = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand."""
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), metavar="TASK", help=f"of: {', '.join(TASKS)}")
-    parser.add_argument("--episodes", type=int, default=20, help="per task and setting (default 20)")
-    parser.add_argument("--seed", type=int, default=0, help="first seed; training used 1000000 and up (default 0)")
-    parser.add_argument("--keep", type=float, nargs="+", default=[1.0], help="keep ratios in (0, 1] (default 1.0)")
     parser.add_argument(
-        "--method", nargs="+", default=["tri_stage"], help=f"of: {', '.join(METHODS)} (default tri_stage)"
+        "--tasks", type=options.task, nargs="+", default=list(TASKS), metavar="TASK", help=f"of: {', '.join(TASKS)}"
+    )
+    parser.add_argument("--episodes", type=options.count, default=20, help="per task and setting (default 20)")
+    parser.add_argument(
+        "--seed", type=options.seed, default=0, help="first seed; training used 1000000 and up (default 0)"
     )
     parser.add_argument(
-        "--delay", type=int, default=0, help="steps of 12.5 ms from an observation to its actions (default 0)"
+        "--keep", type=options.ratio, nargs="+", default=[1.0], help="keep ratios in (0, 1] (default 1.0)"
     )
-    parser.add_argument("--policy", default="small", help="policy folder or the name of a shipped one (default small)")
+    parser.add_argument(
+        "--method", type=options.method, nargs="+", default=["tri_stage"],
+        help=f"of: {', '.join(METHODS)} (default tri_stage)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--delay", type=options.whole(0, 10_000), default=0,
+        help="steps of 12.5 ms from an observation to its actions (default 0)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--policy", type=options.policy, default="small", help="policy folder or a shipped one (default small)"
+    )
     parser.add_argument(
         "--device",
         default="cpu",
@@ -65,12 +75,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="give each task the instruction of its partner; counts whose goal is reached",
     )
     add_set_argument(parser)
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     parser.add_argument(
-        "--ray", metavar="ADDRESS",
+        "--workers", type=options.processes, default=os.cpu_count() or 1, help="processes (default: all cores)"
+    )
+    parser.add_argument(
+        "--ray", type=options.word, metavar="ADDRESS",
         help="run on a Ray cluster (host:port, auto or local) instead of this machine's cores; needs the extra `ray`",
     )  # fmt: skip
-    parser.add_argument("--json", type=Path, metavar="FILE", help="add the rows to this file")
+    parser.add_argument("--json", type=options.output_file, metavar="FILE", help="add the rows to this file")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -84,11 +96,13 @@ def run(args: argparse.Namespace) -> int:
     from ..models import policy_folder
     from ..policy.engine.device import resolve_device
     from ..policy.engine.machine import machine
+    from ..policy.source import load_config
     from ..reports.terminal import table
 
     _check(args)
     folder, device = policy_folder(args.policy), str(resolve_device(args.device))
     own = TriStageConfig.of_policy(folder)
+    load_config(folder)  # what is wrong with it is told before processes are started
     settings = _settings(args, folder, device, own)
     if args.json and args.json.is_file():
         read_rows(args.json)  # a file that cannot be added to is better found now than hours later
@@ -113,14 +127,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    for task in args.tasks:
-        task_named(task)
-    for keep in args.keep:
-        check_keep_ratio(keep)
-    for method in args.method:
-        check_method(method)
-    if args.episodes < 1 or args.workers < 1:
-        raise ValueError(f"--episodes and --workers must be at least 1, got {args.episodes} and {args.workers}")
     if args.set and "tri_stage" not in args.method:
         raise ValueError(f"--set is for method tri_stage; {' and '.join(args.method)} would not read it")
 

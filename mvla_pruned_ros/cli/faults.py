@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from . import options
 
 SUMMARY = "fault injection: what the policy node does when things go wrong"
 DESCRIPTION = "Put faults before a live policy node and tell what it does."
@@ -32,12 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--only", nargs="+", default=[], metavar="NAME", help="faults whose name holds one of these")
     what.add_argument("--list", action="store_true", help="the faults; runs nothing")
-    what.add_argument("--stop-trials", type=int, metavar="N", help="stop after sensor loss, N times")
-    what.add_argument("--fuzz", type=int, metavar="N", help="N malformed messages over all inputs")
-    parser.add_argument("--policy", default="small", help="folder, or a shipped policy (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of moments and malformed messages (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was observed")
-    parser.add_argument("--domain-id", type=int, metavar="ID", help="ROS domain (default: one of this run's own)")
+    what.add_argument("--stop-trials", type=options.count, metavar="N", help="stop after sensor loss, N times")
+    what.add_argument("--fuzz", type=options.count, metavar="N", help="N malformed messages over all inputs")
+    parser.add_argument(
+        "--policy", type=options.policy, default="small", help="folder, or a shipped policy (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=options.seed, default=0, help="of moments and malformed messages (default: %(default)s)"
+    )
+    parser.add_argument("--json", type=options.output_file, metavar="FILE", help="write what was observed")
+    parser.add_argument(
+        "--domain-id", type=options.domain, metavar="ID", help="ROS domain (default: one of this run's own)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.metadata
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from ..node.malloc import keep_freed_memory  # before torch: the import of ``node`` sets OMP_WAIT_POLICY
 from ..rigs.child_process import ChildFailedError
@@ -52,10 +54,22 @@ class UsageError(Exception):
     """What the user asked for cannot be done; the message is all that is shown."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """Answers a mistake in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: error: {message}")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        for word in args or ():
+            if word.startswith("--") and word.endswith("=--"):  # of which argparse before Python 3.13 makes a list
+                self.error(f"argument {word[:-3]}: expected a value, got '--'")
+        return super().parse_known_args(args, namespace)
+
+
 def _parser(commands: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="mvla", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _Parser(prog="mvla", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"mvla {_version()}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="{" + ",".join(COMMANDS) + "}")
     for name in commands:
         module = importlib.import_module(f".{name}", __package__)
@@ -67,12 +81,23 @@ def _parser(commands: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
+def _version() -> str:
+    try:
+        return importlib.metadata.version("mvla_pruned_ros")
+    except importlib.metadata.PackageNotFoundError:
+        return "of a folder that is not installed"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``mvla``; returns its exit code: 0 done, 1 ran but failed, 2 asked for something impossible."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     # Only the module of the command given is imported: evaluating needs no rclpy, and help comes at once.
     given = arguments[0] if arguments and arguments[0] in COMMANDS else None
-    args = _parser((given,) if given else COMMANDS).parse_args(arguments)
+    try:
+        args = _parser((given,) if given else COMMANDS).parse_args(arguments)
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        return 2
     # As an exception, so that the nodes that were started are ended on the way out.
     keep_freed_memory()
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -90,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.name and error.name.startswith("mvla_pruned_ros"):
             raise
         print(f"mvla {args.command}: error: {error}; see the installation notes in README.md", file=sys.stderr)
-    except (ValueError, OSError, UsageError) as error:
+    except (ValueError, OSError) as error:
         print(f"mvla {args.command}: error: {error}", file=sys.stderr)
     return 2
 

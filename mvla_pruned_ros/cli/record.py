@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from . import options
 from .options import add_demo_arguments, add_policy_arguments
 
 SUMMARY = "record the demo's topics as a rosbag2"
@@ -29,10 +29,12 @@ not solved are left out.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand."""
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the bag; must not exist yet")
-    parser.add_argument("--seconds", type=float, help="wall time to record (default: 20)")
+    parser.add_argument(
+        "--out", type=options.new_folder, required=True, metavar="DIR", help="the bag; must not exist yet"
+    )
+    parser.add_argument("--seconds", type=options.number(0.1, 86400), help="wall time to record (default: 20)")
     parser.add_argument("--expert", action="store_true", help="record demonstrations of the scripted experts, no ROS")
-    parser.add_argument("--episodes", type=int, metavar="N", help="with --expert: of each task (default: 10)")
+    parser.add_argument("--episodes", type=options.count, metavar="N", help="with --expert: of each task (default: 10)")
     parser.add_argument(
         "--noisy", action="store_true",
         help="with --expert: push the arm about in episodes of odd seed, as for the shipped policy; the commands that "
@@ -62,16 +64,12 @@ def _record_experts(args: argparse.Namespace) -> int:
 
     from ..bags.setup import BagSetup
     from ..reports.terminal import ProgressBar
-    from ..sim.tasks import DEMO_TASKS, task_named
+    from ..sim.tasks import DEMO_TASKS
     from ..training.expert import record_bag
 
     tasks, episodes = args.tasks or DEMO_TASKS, 10 if args.episodes is None else args.episodes
     if args.seconds is not None:
         raise ValueError(f"--seconds {args.seconds:g} does not go with --expert: give --episodes")
-    if episodes < 1 or args.seed < 0:
-        raise ValueError(f"--episodes must be at least 1 and --seed not negative, got {episodes} and {args.seed}")
-    for task in tasks:
-        task_named(task)
     scenes = [(task, seed) for task in tasks for seed in range(args.seed, args.seed + episodes)]
     console, failed = Console(), []
     with ProgressBar("episodes", len(scenes), console=console) as bar:

@@ -19,9 +19,9 @@ import shutil
 from pathlib import Path
 
 from ..configuration.reader import with_words
-from ..pruning.methods import check_method
+from . import options
 from .bag_options import add_bag_arguments, bag_setup, print_unused
-from .options import add_policy_arguments, add_set_argument
+from .options import add_out_argument, add_policy_arguments, add_set_argument
 
 SUMMARY = "a bag through the policy, pruned beside unpruned"
 EPILOG = """\
@@ -50,19 +50,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bag", type=Path, metavar="BAG", help="folder of a rosbag2")
     add_policy_arguments(parser)
     add_set_argument(parser)
-    parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames (default: all there are)")
-    parser.add_argument("--no-annotated", action="store_true", help="do not write the bag for Foxglove")
     parser.add_argument(
-        "--out", type=Path, default=Path("out/replay"), metavar="DIR", help="for what is written (default: %(default)s)"
+        "--frames", type=options.count, metavar="N", help="stop after N frames (default: all there are)"
     )
+    parser.add_argument("--no-annotated", action="store_true", help="do not write the bag for Foxglove")
+    add_out_argument(parser, "out/replay")
     add_bag_arguments(parser)
     parser.add_argument(
         "--follow", action="store_true", help="make the recorded calls of the policy node again and compare"
     )
     live = parser.add_argument_group("into a policy node")
     live.add_argument("--live", action="store_true", help="play the bag into a policy node over DDS (needs ROS)")
-    live.add_argument("--rate", type=float, help="speed of playing (default: 1)")
-    live.add_argument("--domain-id", type=int, metavar="N", help="ROS_DOMAIN_ID (default: one of this run's own)")
+    live.add_argument("--rate", type=options.number(0.01, 1000), help="speed of playing (default: 1)")
+    live.add_argument(
+        "--domain-id", type=options.domain, metavar="N", help="ROS_DOMAIN_ID (default: one of this run's own)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -84,23 +86,18 @@ def run(args: argparse.Namespace) -> int:
 
 def _offline(args: argparse.Namespace) -> int:
     """Pruned beside unpruned, frame by frame, without ROS."""
-    check_method(args.method)
     if args.set and args.method != "tri_stage":
         raise ValueError(f"--set is for method tri_stage; {args.method} would not read it")
-    if args.frames is not None and args.frames < 1:
-        raise ValueError(f"--frames must be at least 1, got {args.frames}")
     from rich.console import Console
 
     from ..bags.reader import Bag
     from ..policy.fingerprint import policy_fingerprint
     from ..policy.source import PolicySource
-    from ..pruning.base import check_keep_ratio
     from ..pruning.methods import make_pruner
     from ..replay.run import replay
     from ..reports.terminal import ProgressBar
 
     name, console = args.policy or "small", Console()
-    check_keep_ratio(args.keep)
     source, setup = PolicySource.of(name), bag_setup(args)
     pruner = make_pruner(args.method, args.keep, with_words(source.pruning(), args.set, "pruning parameter"))
     about = {

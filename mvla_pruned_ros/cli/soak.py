@@ -12,9 +12,8 @@ are reported apart: then the machine stood still, whatever the node does. Both s
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from .options import add_policy_arguments
+from .options import add_policy_arguments, number, output_file
 
 SUMMARY = "the policy node for hours: memory, deadlines, stops"
 EPILOG = """\
@@ -32,13 +31,14 @@ exit code: 0 when it ran to the end, 1 when a node failed, 2 for impossible argu
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand."""
-    parser.add_argument("--minutes", type=float, default=30.0, help="how long (default: %(default)s)")
+    parser.add_argument("--minutes", type=number(0.1, 100_000), default=30.0, help="how long (default: %(default)s)")
     parser.add_argument(
-        "--json", type=Path, default=Path("out/soak/soak.json"), metavar="FILE", help="report (default: %(default)s)"
+        "--json", type=output_file, default="out/soak/soak.json", metavar="FILE", help="report (default: %(default)s)"
     )
     parser.add_argument(
-        "--command-rate", type=float, default=80.0, metavar="HZ", help="command_rate_hz (default: %(default)s)"
-    )
+        "--command-rate", type=number(1, 1000, "Hz"), default=80.0, metavar="HZ",
+        help="command_rate_hz (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument(
         "--instruction", default="push the puck to the goal", metavar="WORDS", help="what to do (default: %(default)s)"
     )

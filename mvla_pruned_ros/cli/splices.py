@@ -11,7 +11,8 @@ import argparse
 from itertools import product
 from typing import Any
 
-from ..sim.tasks import TASKS, task_named
+from ..sim.tasks import TASKS
+from . import options
 from .options import add_out_argument, add_policy_arguments
 
 SUMMARY = "jumps of the command where action chunks meet: numbers and plot"
@@ -26,13 +27,17 @@ DIR/splices.json holds one row for each episode, DIR/splices.svg the commands of
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand."""
     parser.add_argument(
-        "--tasks", nargs="+", default=["button-press-topdown", "push"], metavar="TASK",
+        "--tasks", type=options.task, nargs="+", default=["button-press-topdown", "push"], metavar="TASK",
         help=f"of {', '.join(TASKS)} (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--episodes", type=int, default=5, metavar="N", help="of each task (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the first episode, then + 1 (default: %(default)s)")
     parser.add_argument(
-        "--delay", type=int, nargs="+", default=[4], metavar="STEPS",
+        "--episodes", type=options.count, default=5, metavar="N", help="of each task (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=options.seed, default=0, help="of the first episode, then + 1 (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--delay", type=options.whole(0, 10_000), nargs="+", default=[4], metavar="STEPS",
         help="steps of 12.5 ms between an observation and its chunk's arrival (default: %(default)s)",
     )  # fmt: skip
     add_out_argument(parser, "out/splices")
@@ -41,10 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Drive the episodes, print the table, write rows and plot."""
-    for task in args.tasks:
-        task_named(task)
-    if args.episodes < 1 or args.seed < 0:
-        raise ValueError(f"--episodes {args.episodes} must be at least 1 and --seed {args.seed} not negative")
     from rich.console import Console
     from rich.progress import track
 

@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import options
 from .bag_options import BAG_OPTIONS, add_bag_arguments, bag_setup, print_unused
 
 if TYPE_CHECKING:
@@ -45,35 +46,43 @@ EPILOG = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand."""
     parser.add_argument("--preset", default="small", help="recipe (default small)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for data, checkpoints and the policy")
     parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="demonstrations, recorded where missing (default: OUT/demonstrations)"
+        "--out", type=options.output_folder, required=True, help="folder for data, checkpoints and the policy"
     )
+    parser.add_argument(
+        "--data", type=options.output_folder, metavar="DIR",
+        help="demonstrations, recorded where missing (default: OUT/demonstrations)",
+    )  # fmt: skip
     parser.add_argument("--bag", nargs="+", type=Path, metavar="BAG", help="learn from these bags instead")
     parser.add_argument(
         "--workspace", nargs=6, type=float, metavar=("X0", "Y0", "Z0", "X1", "Y1", "Z1"),
         help="with --bag: corners of the box of points the policy sees, base frame, metres (default: the simulator's)",
     )  # fmt: skip
     parser.add_argument(
-        "--step-s", type=float, metavar="S", help="with --bag: seconds between two actions (default: 0.0125)"
-    )
+        "--step-s", type=options.number(0.001, 10), metavar="S",
+        help="with --bag: seconds between two actions (default: 0.0125)",
+    )  # fmt: skip
     parser.add_argument(
-        "--most-hz", type=float, default=0.0, metavar="HZ", help="with --bag: frames per second taken (default: all)"
-    )
+        "--most-hz", type=options.number(0, 1000), default=0.0, metavar="HZ",
+        help="with --bag: frames per second taken (default: all)",
+    )  # fmt: skip
     add_bag_arguments(parser)
-    parser.add_argument("--steps", type=int, help="instead of the recipe's")
+    parser.add_argument("--steps", type=options.whole(1, 10**9), help="instead of the recipe's")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
     parser.add_argument("--precision", choices=("bf16", "fp32"), help="instead of the recipe's")
     parser.add_argument(
         "--no-compile", action="store_true", help="do without torch.compile (which needs a C++ compiler on CPU)"
     )
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that record episodes")
+    parser.add_argument(
+        "--workers", type=options.processes, default=os.cpu_count() or 1, help="processes that record episodes"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Record what is missing, train, leave the policy in ``--out``."""
     from rich.console import Console
 
+    from ..configuration.reader import check_names
     from ..models import policy_folder
     from ..policy.engine.device import resolve_device
     from ..training.demonstrations import Demonstrations
@@ -81,10 +90,7 @@ def run(args: argparse.Namespace) -> int:
     from ..training.ranks import Ranks
     from ..training.recipes import RECIPES
 
-    if args.preset not in RECIPES:
-        raise ValueError(f"unknown preset {args.preset!r}: choose from {', '.join(RECIPES)}")
-    if args.steps is not None and args.steps < 1 or args.workers < 1:
-        raise ValueError(f"--steps and --workers must be at least 1, got {args.steps} and {args.workers}")
+    check_names([args.preset], RECIPES, "preset")
     recipe, device = RECIPES[args.preset], resolve_device(args.device)
     ranks = Ranks.join(device)
     console = Console(quiet=ranks.local != 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 SHIPPED = tuple(sorted(path.parent.name for path in Path(__file__).parent.glob("*/config.json")))
@@ -17,5 +18,7 @@ def policy_folder(name_or_path: str) -> Path:
         return Path(__file__).parent / name_or_path
     path = Path(name_or_path).expanduser()
     if not name_or_path or not path.is_dir():
-        raise ValueError(f"no policy {name_or_path!r}: give a folder or one of the shipped: {', '.join(SHIPPED)}")
+        near = difflib.get_close_matches(name_or_path, SHIPPED, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"no policy {name_or_path!r}: {hint}give a folder or one of the shipped: {', '.join(SHIPPED)}")
     return path

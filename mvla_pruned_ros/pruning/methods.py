@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..configuration.reader import check_names
 from .tri_stage.config import TriStageConfig
 
 if TYPE_CHECKING:
@@ -16,10 +17,9 @@ def check_method(name: str) -> str:
     """The name, if it is one of ``METHODS``.
 
     Raises:
-        ValueError: it is not; the message lists them.
+        ValueError: it is not; the message names the nearest, or lists them.
     """
-    if name not in METHODS:
-        raise ValueError(f"unknown method {name!r}: choose from {', '.join(METHODS)}")
+    check_names([name], METHODS, "method")
     return name
 
 

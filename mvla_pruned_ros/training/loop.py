@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import math
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -204,7 +205,7 @@ class _Run:
         rows = [["step", "loss", "seconds"]]
         if self._step and log.is_file():
             with log.open(newline="") as file:
-                rows += [row for row in csv.reader(file) if row and row[0].isdigit() and int(row[0]) <= self._step]
+                rows += [row for row in csv.reader(file) if _is_row(row) and int(row[0]) <= self._step]
         with log.open("w", newline="") as file:
             csv.writer(file).writerows(rows)
 
@@ -223,7 +224,18 @@ class _Run:
             with written_whole(self._checkpoint) as partial:
                 torch.save(state, partial)
         except RuntimeError as error:  # torch's own writer raises no OSError
-            raise OSError(f"{self._checkpoint} cannot be written, the last one stays: {error}") from error
+            raise OSError(
+                f"{self._checkpoint} cannot be written, the last one stays: {error}; free some space, then run "
+                "the same command again to go on"
+            ) from error
         save_policy(self._folder, self._average, self._tokenizer, self._normalization)
         write_json(self._folder / "train.json", self._settings)
         write_learning_curve(self._folder)
+
+
+def _is_row(cells: list[str]) -> bool:
+    """Whether a line of the log is whole: the last one may be torn."""
+    try:
+        return len(cells) == 3 and cells[0].isdigit() and all(math.isfinite(float(cell)) for cell in cells)
+    except ValueError:
+        return False

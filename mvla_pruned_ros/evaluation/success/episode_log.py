@@ -32,8 +32,10 @@ class EpisodeLog(AbstractContextManager["EpisodeLog"]):
             path: need not exist; its folder is made when the first episode is added.
 
         Raises:
-            ValueError: a whole line is not an episode; names file and line.
+            ValueError: no file, or a whole line is not an episode; names file and line.
         """
+        if path.exists() and not path.is_file():
+            raise ValueError(f"{path}, where finished episodes go, is no file: remove it, or give another --json")
         self.path = path
         self._file: BinaryIO | None = None
         self._episodes: dict[str, Episode] = {}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from typing import Any
 
 # Before the children import torch and numpy: two processes of many threads each are slower than two of one.
@@ -20,28 +22,34 @@ class WorkerDiedError(OSError):
 
 
 class WorkerPool:
-    """Spawned processes. Use as a context manager.
+    """Spawned processes. Use as a context manager. Ctrl-C is the parent's, which ends them.
 
     ``multiprocessing.Pool`` waits for ever for a process that was killed; this one raises.
     """
 
     def __init__(self, workers: int) -> None:
-        self._executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start)
+        self._executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), use_one_thread)
 
     def imap(self, function: Callable[[Any], Any], jobs: Iterable[Any], chunksize: int = 1) -> Iterator[Any]:
         """Results in the order of the jobs. chunksize: jobs that one process takes together."""
-        with _environment(), _deaths_named():
-            results = self._executor.map(function, jobs, chunksize=chunksize)
-        with _deaths_named():
+        rest = iter(jobs)
+        chunks = iter(lambda: list(islice(rest, chunksize)), [])
+        # Not the executor's own map, which cancels when it is interrupted what the executor then fails to end.
+        for future in self._submitted(functools.partial(_each, function), chunks):
+            with _deaths_named():
+                results = future.result()
             yield from results
 
     def imap_unordered(self, function: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Any]:
         """Results as they come."""
+        for future in as_completed(self._submitted(function, jobs)):
+            with _deaths_named():
+                result = future.result()
+            yield result
+
+    def _submitted(self, function: Callable[[Any], Any], jobs: Iterable[Any]) -> list[Future[Any]]:
         with _environment(), _deaths_named():
-            futures = [self._executor.submit(function, job) for job in jobs]
-        with _deaths_named():
-            for future in as_completed(futures):
-                yield future.result()
+            return [self._executor.submit(function, job) for job in jobs]
 
     def end(self) -> None:
         """End the processes, whatever they are at."""
@@ -63,19 +71,20 @@ def use_one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _start() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
-    use_one_thread()
+def _each(function: Callable[[Any], Any], jobs: list[Any]) -> list[Any]:
+    return [function(job) for job in jobs]
 
 
 @contextlib.contextmanager
 def _environment() -> Iterator[None]:
-    """The environment of the processes, which are started by the first jobs."""
+    """What the processes inherit, which are started by the first jobs: the environment, and to be deaf to Ctrl-C."""
     saved = {k: os.environ.get(k) for k in _ENVIRONMENT}
     os.environ.update(_ENVIRONMENT)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for k, v in saved.items():
             os.environ.pop(k, None) if v is None else os.environ.__setitem__(k, v)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ...configuration.files import write_json
-from ...configuration.reader import read_config
+from ...configuration.reader import read_config, read_json
 from ...types import ActionSpace
 
 Config = TypeVar("Config", bound="PolicyConfig")
@@ -82,5 +82,9 @@ class PolicyConfig:
 
     @classmethod
     def load(cls: type[Config], path: Path) -> Config:
-        """Read a configuration; raises ValueError as ``read_config`` does."""
-        return read_config(cls, path)
+        """Read a configuration; raises ValueError as ``read_config`` does, and without ``step_s``."""
+        entries = read_json(path)
+        config = read_config(cls, path, entries)
+        if "step_s" not in entries:  # actions at another pace than they were learned at look like a bad policy
+            raise ValueError(f"{path} has no entry step_s: add the seconds between two actions")
+        return config

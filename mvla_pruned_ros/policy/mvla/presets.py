@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...configuration.reader import check_names
 from .config import MVLAConfig
 
 PRESETS: dict[str, MVLAConfig] = {
@@ -21,8 +22,7 @@ def preset(name: str) -> MVLAConfig:
     """The configuration called ``name``.
 
     Raises:
-        ValueError: there is none; the message lists those there are.
+        ValueError: there is none; the message names the nearest, or lists those there are.
     """
-    if name not in PRESETS:
-        raise ValueError(f"unknown preset {name!r}: choose from {', '.join(PRESETS)}")
+    check_names([name], PRESETS, "preset")
     return PRESETS[name]
