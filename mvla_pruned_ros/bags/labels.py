@@ -52,6 +52,53 @@ class _Track:
             del self.stamps[:keep], self.values[:keep]
 
 
+class _Episode:
+    """Signals of one episode, and its frames that wait for what was commanded after them."""
+
+    def __init__(self, roles: set[str], chunk_size: int, step_s: float) -> None:
+        self._of_twist, self._of_command = "twist" in roles, "gripper_command" in roles
+        self._moves = "twist" if self._of_twist else "ee_pose"
+        self._grips = "gripper_command" if self._of_command else "gripper"
+        self._step_s, self._step_ns = step_s, round(step_s * 1e9)
+        self._steps = np.arange(chunk_size) * self._step_ns
+        self._tracks = {self._moves: _Track(), self._grips: _Track()}
+        self._waiting: list[BagFrame] = []
+        self._now = 0  # stamp of the newest frame
+
+    def add(self, event: BagFrame | BagSignal) -> None:
+        if isinstance(event, BagFrame):
+            self._waiting.append(event)
+            self._now = event.observation.stamp_ns
+        elif event.role in self._tracks:
+            self._tracks[event.role].add(event)
+
+    def release(self, everything: bool) -> Iterator[tuple[BagFrame, np.ndarray | None]]:
+        """Frames whose actions are known, or will not be known any more; everything: nothing more will come."""
+        while self._waiting:
+            end = self._waiting[0].observation.stamp_ns + int(self._steps[-1]) + self._step_ns * (not self._of_twist)
+            # Newer, not as new: a command of the gripper may still follow with the stamp of the twist.
+            moves, grips = self._tracks[self._moves], self._tracks[self._grips]
+            known = moves.newest > end and grips.newest >= end - HOLD_NS
+            if not everything and not known and self._now <= end + BEHIND_NS:
+                return
+            frame = self._waiting.pop(0)
+            yield frame, self._actions(frame)
+        for track in self._tracks.values():
+            track.trim((self._waiting[0].observation.stamp_ns if self._waiting else self._now) - BEHIND_NS)
+
+    def _actions(self, frame: BagFrame) -> np.ndarray | None:
+        times = frame.observation.stamp_ns + self._steps
+        motion, grip = self._tracks[self._moves], self._tracks[self._grips].held(times, float("inf"))
+        if self._of_twist:
+            velocity = motion.held(times, HOLD_NS) if motion.newest >= times[-1] else None
+        else:
+            positions = motion.between(np.append(times, times[-1] + self._step_ns))
+            velocity = None if positions is None else np.diff(positions, axis=0) / self._step_s
+        if velocity is None or grip is None:
+            return None
+        return np.concatenate([velocity, grip if self._of_command else 1 - 2 * grip], 1).astype(np.float32)
+
+
 def labelled(
     events: Iterable[BagFrame | BagSignal], roles: Iterable[str], chunk_size: int, step_s: float
 ) -> Iterator[tuple[BagFrame, np.ndarray | None]]:
@@ -67,48 +114,12 @@ def labelled(
     Returns:
         In order, frame and (chunk_size, 4) float32 as in ``ActionChunk``, None where the recording does not say.
     """
-    roles = set(roles)
-    moves = "twist" if "twist" in roles else "ee_pose"
-    grips = "gripper_command" if "gripper_command" in roles else "gripper"
-    step_ns = round(step_s * 1e9)
-    steps = np.arange(chunk_size) * step_ns
-    tracks = {moves: _Track(), grips: _Track()}
-    waiting: list[BagFrame] = []
-    episode, now = 0, 0
-
-    def actions(frame: BagFrame) -> np.ndarray | None:
-        times = frame.observation.stamp_ns + steps
-        motion, grip = tracks[moves], tracks[grips].held(times, float("inf"))
-        if moves == "twist":
-            velocity = motion.held(times, HOLD_NS) if motion.newest >= times[-1] else None
-        else:
-            positions = motion.between(np.append(times, times[-1] + step_ns))
-            velocity = None if positions is None else np.diff(positions, axis=0) / step_s
-        if velocity is None or grip is None:
-            return None
-        return np.concatenate([velocity, grip if grips == "gripper_command" else 1 - 2 * grip], 1).astype(np.float32)
-
-    def release(everything: bool) -> Iterator[tuple[BagFrame, np.ndarray | None]]:
-        while waiting:
-            end = waiting[0].observation.stamp_ns + int(steps[-1]) + step_ns * (moves == "ee_pose")
-            # Newer, not as new: a command of the gripper may still follow with the stamp of the twist.
-            known = tracks[moves].newest > end and tracks[grips].newest >= end - HOLD_NS
-            if not everything and not known and now <= end + BEHIND_NS:
-                return
-            frame = waiting.pop(0)
-            yield frame, actions(frame)
-        oldest = waiting[0].observation.stamp_ns if waiting else now
-        for track in tracks.values():
-            track.trim(oldest - BEHIND_NS)
-
+    roles, number = set(roles), 0
+    episode = _Episode(roles, chunk_size, step_s)
     for event in events:
-        if event.episode != episode:
-            yield from release(everything=True)
-            tracks, episode, now = {moves: _Track(), grips: _Track()}, event.episode, 0
-        if isinstance(event, BagFrame):
-            waiting.append(event)
-            now = event.observation.stamp_ns
-        elif event.role in tracks:
-            tracks[event.role].add(event)
-        yield from release(everything=False)
-    yield from release(everything=True)
+        if event.episode != number:
+            yield from episode.release(everything=True)
+            episode, number = _Episode(roles, chunk_size, step_s), event.episode
+        episode.add(event)
+        yield from episode.release(everything=False)
+    yield from episode.release(everything=True)
