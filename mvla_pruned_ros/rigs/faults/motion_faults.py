@@ -13,12 +13,11 @@ from std_msgs.msg import String
 
 from ...node.ros_messages import ENCODER
 from ..child_process import ChildNode
-from .matrix import PERIOD_S, Report, fault, goes_on, rests, says, stopped_after, stops
+from .matrix import AGE_S, BUSY_S, PERIOD_S, Report, fault, goes_on, rests, says, stopped_after
 from .session import INSTRUCTION, READY_S, Session
 
-ENABLE = "motion refused or allowed, before and after activation"
+ENABLE = "motion refused or allowed, before and after activation; another policy node on the command topic"
 WORDS = "instruction refused, or empty"
-RIVAL = "another policy node on the command topic"
 POSE = "pose interface: the pose dies, or its orientation changes signs"
 STILL_S = 0.7  # long enough for a chunk
 
@@ -80,11 +79,11 @@ def _(session: Session, report: Report) -> None:
 
 @fault("instruction emptied in motion", WORDS, "the arm stops at the next command, not at the chunk's end; WARN")
 def _(session: Session, report: Report) -> None:
+    asked = time.monotonic()
     session.set({"instruction": ""})
-    answered = time.monotonic()
     session.drive(lambda: rests(session), 2.0)
-    after_s = stopped_after(session, report, answered, "the answer")
-    report.must(after_s < 2 * PERIOD_S + 0.1, "stopped at the next command")
+    after_s = stopped_after(session, report, asked, "it was asked for")
+    report.must(after_s < 2 * PERIOD_S + 0.25, "stopped at the next command")
     says(session, report, "no instruction", "WARN")
     session.set({"instruction": INSTRUCTION})
 
@@ -116,7 +115,7 @@ class _Rival:
         self._node.destroy_subscription(self._subscription)
 
 
-@fault("second policy node", RIVAL, "the later one does not begin to move the arm; ERROR names it until one has ended")
+@fault("second policy node", ENABLE, "the later one does not begin to move the arm; ERROR names it until one has ended")
 def _(session: Session, report: Report) -> None:
     rival = _Rival(session)
     try:
@@ -142,9 +141,11 @@ def _(session: Session, report: Report) -> None:
     "ee_pose silent, pose commanded", POSE, "nothing is sent that is older than the limit, nor at deactivation", "pose"
 )
 def _(session: Session, report: Report) -> None:
-    peer, without = session.peer, ("ee_pose",)
-    stops(session, report, without=without)
+    peer, without, last = session.peer, ("ee_pose",), session.peer.sent_at
     says(session, report, f"/{session.name}/ee_pose", "ERROR", without=without)
+    after_s = peer.commands[-1].received_s - last
+    report.saw(f"last target {after_s * 1e3:.0f} ms after the last good frame")
+    report.must(after_s < AGE_S + 2 * PERIOD_S + BUSY_S, "no target beyond the age limit")
     session.drive_for(0.3, without=without)
     peer.commands.clear()
     session.drive_for(0.5, without=without)
