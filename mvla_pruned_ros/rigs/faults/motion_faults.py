@@ -127,7 +127,8 @@ def _(session: Session, report: Report) -> None:
         session.drive_for(STILL_S)
         own = sum(command.moves for command in session.peer.commands)
         report.saw(f"{moved} of {len(rival.sent)} commands of the second move, {own} of the first still do")
-        report.saw(f"the second: {rival.sent[-1]['reason'] if rival.sent else rival.child.tail(3)}")
+        reasons = dict.fromkeys(str(one["reason"]) for one in rival.sent)
+        report.saw(f"the second, in turn: {'; '.join(reasons) if reasons else rival.child.tail(3)}")
         report.must(rival.sent and not moved, "the second does not move the arm")
         report.must(own > 5, "the first goes on")
     finally:
