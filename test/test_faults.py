@@ -18,7 +18,7 @@ pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as whe
 from mvla_pruned_ros.cli.main import main
 from mvla_pruned_ros.pruning.types import Evidence
 from mvla_pruned_ros.rigs.faults.faulty_policy_node import corrupted, corrupted_evidence
-from mvla_pruned_ros.rigs.faults.fuzz import run_fuzz
+from mvla_pruned_ros.rigs.faults.fuzz import FuzzRun, run_fuzz
 from mvla_pruned_ros.rigs.faults.malformed import STREAMS
 from mvla_pruned_ros.rigs.faults.matrix import FAULTS
 from mvla_pruned_ros.rigs.faults.run import Row, chosen, run_matrix
@@ -130,6 +130,17 @@ def test_exit_code_and_file_tell_of_a_fault_that_was_not_survived(
     assert written[0].keys() >= {"fault", "expected", "observed", "passed"}
     monkeypatch.setattr(tool, "run_matrix", lambda *_: rows[:1])
     assert tool.matrix("small", [], None, None) == 0
+
+
+def test_file_of_malformed_messages_has_the_counts_by_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mvla_pruned_ros.rigs.faults import tool
+
+    run = FuzzRun(recoveries=1, recovered=1)
+    run.counted.update(malformed=3)
+    monkeypatch.setattr(tool, "run_fuzz", lambda *_: run)
+    assert tool.fuzz("small", 8, 1, None, tmp_path / "fuzz.json") == 0
+    written = json.loads((tmp_path / "fuzz.json").read_text())
+    assert written["counted"] == {"malformed": 3} and written["passed"] and written["seed"] == 1
 
 
 @pytest.mark.parametrize(
