@@ -20,6 +20,8 @@ from .session import INSTRUCTION, READY_S, Session
 ENABLE = "motion refused or allowed, before and after activation; another policy node on the command topic"
 WORDS = "instruction refused, or empty"
 POSE = "pose interface: the pose dies, or its orientation changes signs"
+START_S = 5.0  # from a process to its node
+END_S = 20.0  # for a node to end on a busy computer
 STILL_S = 0.7  # long enough for a chunk
 
 
@@ -110,8 +112,11 @@ class _Rival:
     def _heard(self, message: String) -> None:
         self.sent.append(json.loads(message.data))
 
-    def end(self) -> None:
-        """End it and hear no more of it."""
+    def end(self, session: Session, report: Report) -> None:
+        """End it, while frames go on, and hear no more of it; killed, it would stay in the graph for 20 s."""
+        self.child.interrupt()
+        session.drive(lambda: self.child.process.poll() is not None, END_S)
+        report.must(self.child.process.poll() == 0, "the second ends when it is told to")
         self.child.end()
         self._node.destroy_subscription(self._subscription)
 
@@ -120,6 +125,8 @@ class _Rival:
     "second policy node", ENABLE, "the later one stays still, or stops as soon as it hears of the other; ERROR names it"
 )
 def _(session: Session, report: Report) -> None:
+    # The first is new no more: of two that are, neither moves the arm.
+    session.drive_for(session.started_at + START_S + DISCOVERY_S - time.monotonic())
     rival = _Rival(session)
     try:
         session.drive(lambda: len(rival.sent) > 20 or rival.child.process.poll() is not None, READY_S)
@@ -137,7 +144,7 @@ def _(session: Session, report: Report) -> None:
         report.must(len(rival.sent) > count and not moved, "the second does not move the arm")
         report.must(own > 5, "the first goes on")
     finally:
-        rival.end()
+        rival.end(session, report)
 
 
 # --- pose targets

@@ -61,7 +61,7 @@ class Session:
     """One policy node and its ``Peer``.
 
     Attributes:
-        graph, child, peer: see their classes. setup: of ``SETUPS``. name: of the node.
+        graph, child, peer: see their classes. setup: of ``SETUPS``. name: of the node. started_at: steady seconds.
         policy_folder: where the node of setup ``lifecycle`` reads its policy; a copy, to be corrupted.
     """
 
@@ -80,7 +80,7 @@ class Session:
         streams = ("camera_info", "ee_pose", "gripper", *pictures)
         interface = parameters.get("command_interface", "twist")
         self.peer = Peer(graph, self.name, streams, setup == "simulated time", interface)
-        module, self._parameters = module or NODE, parameters
+        module, self._parameters, self.started_at = module or NODE, parameters, time.monotonic()
         remaps = {"__node": self.name}
         self.child = ChildNode(f"policy node ({setup})", module, self._log, parameters, remaps, graph.environment)
 
