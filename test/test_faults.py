@@ -16,15 +16,16 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
 
 from mvla_pruned_ros.cli.main import main
-from mvla_pruned_ros.rigs.faults.faulty_policy_node import corrupted
-from mvla_pruned_ros.rigs.faults.fuzz import run_fuzz
+from mvla_pruned_ros.pruning.types import Evidence
+from mvla_pruned_ros.rigs.faults.faulty_policy_node import corrupted, corrupted_evidence
+from mvla_pruned_ros.rigs.faults.fuzz import FuzzRun, run_fuzz
 from mvla_pruned_ros.rigs.faults.malformed import STREAMS
 from mvla_pruned_ros.rigs.faults.matrix import FAULTS
 from mvla_pruned_ros.rigs.faults.run import Row, chosen, run_matrix
 from mvla_pruned_ros.rigs.faults.stop_trials import LIMIT_MS, StopRun, StopTrial, summary
 
 DOMAIN = 1 + (int(os.environ["ROS_DOMAIN_ID"]) + 2) % 100
-MATRIX_ROWS = 15  # of the fault table, without tf
+MATRIX_ROWS = 22  # of the fault table, without tf
 IN_SUITE = (
     "image silent", "all streams silent", "camera info silent", "points silent",
     "duplicate stamps", "out-of-order stamps", "skewed stamps", "one stream 0.4 s late",
@@ -37,7 +38,11 @@ IN_SUITE = (
     "parameter in mid-inference", "sensor drivers restart", "command listener restarts",
     "two publishers on one topic", "QoS of a command listener does not match", "QoS of a sensor does not match",
     "checkpoint missing", "pickled code for weights", "configuration of another size", "checkpoint mended",
-    "deactivation in mid-inference", "SIGINT in mid-inference", "SIGTERM in mid-inference",
+    "deactivation in mid-inference", "SIGINT in mid-inference", "SIGTERM in mid-inference", "SIGHUP in mid-inference",
+    "camera info sent once, then ~/reset", "pose by a clock 9.3 s behind", "lens distortion",
+    "joints of an arm for the gripper", "half of the images in another encoding", "whole number for a ratio",
+    "feature norm NaN", "motion refused while inactive", "instruction emptied in motion", "orientation changes signs",
+    "parameter file for another node",
 )  # fmt: skip
 
 
@@ -127,6 +132,17 @@ def test_exit_code_and_file_tell_of_a_fault_that_was_not_survived(
     assert tool.matrix("small", [], None, None) == 0
 
 
+def test_file_of_malformed_messages_has_the_counts_by_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mvla_pruned_ros.rigs.faults import tool
+
+    run = FuzzRun(recoveries=1, recovered=1)
+    run.counted.update(malformed=3)
+    monkeypatch.setattr(tool, "run_fuzz", lambda *_: run)
+    assert tool.fuzz("small", 8, 1, None, tmp_path / "fuzz.json") == 0
+    written = json.loads((tmp_path / "fuzz.json").read_text())
+    assert written["counted"] == {"malformed": 3} and written["passed"] and written["seed"] == 1
+
+
 @pytest.mark.parametrize(
     ("kind", "shape", "finite"),
     [("nan", (4, 3), False), ("infinite", (4, 3), False), ("wide", (4, 4), True), ("flat", (12,), True),
@@ -138,3 +154,10 @@ def test_faulty_policy_spoils_actions_as_it_says(kind: str, shape: tuple[int, ..
     assert bad.shape == shape and np.isfinite(bad).all() == finite
     assert np.array_equal(actions, np.ones((4, 3)))  # the policy's own are left alone
     assert corrupted(actions, "long", 3).shape == (12, 3) and corrupted(actions, "fast").max() == 1000
+
+
+@pytest.mark.parametrize(("which", "names"), [(None, []), (0, ["norm"]), (1, ["attention"])])
+def test_faulty_policy_spoils_evidence_as_it_says(which: float | None, names: list[str]) -> None:
+    evidence = Evidence(np.ones(4, np.float32), np.full(4, 0.1, np.float32))
+    assert corrupted_evidence(evidence, which).not_finite() == names
+    assert not evidence.not_finite()

@@ -68,3 +68,22 @@ def test_malformed_message_is_refused_or_makes_a_finite_observation(stream: str,
 
     one()
     assert seen["refused"] > 0 and seen["used"] > 0, seen  # else nothing is tested
+
+
+def test_what_is_spoilt_includes_what_drivers_send() -> None:
+    """Joint names and cloud fields that do not hold together, lenses, binning, clocks that are not in step."""
+    random = Random(1)
+    joints = [malformed(random, "gripper", GOOD["gripper"]) for _ in range(200)]
+    assert any(not j.name for j in joints) and any(len(set(j.name)) < len(j.name) for j in joints)
+    assert any(len(j.name) != len(j.position) for j in joints)
+    assert any(len(name) > 1000 for j in joints for name in j.name)
+    assert not all(name.isascii() for j in joints for name in j.name)
+    clouds = [[(f.name, f.count) for f in malformed(random, "points", GOOD["points"]).fields] for _ in range(200)]
+    assert any(count == 0 for fields in clouds for _, count in fields)
+    assert any(len({name for name, _ in fields}) < len(fields) == 4 for fields in clouds)
+    infos = [malformed(random, "camera_info", GOOD["camera_info"]) for _ in range(200)]
+    assert len({i.distortion_model for i in infos}) > 4 and len({i.binning_x for i in infos}) > 4
+    for stream in STREAMS:
+        if stream != "instruction":
+            headers = [malformed(random, stream, GOOD[stream]).header for _ in range(200)]
+            assert len({h.stamp.sec for h in headers}) > 5 and len({h.frame_id for h in headers}) > 5

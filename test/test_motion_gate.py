@@ -109,6 +109,23 @@ def test_the_later_of_two_nodes_on_a_topic_does_not_begin_to_move_the_arm(graph:
     assert statuses["policy: inference"].level == statuses["second: inference"].level == DiagnosticStatus.ERROR
 
 
+@pytest.mark.parametrize("new", [True, False])
+def test_rival_that_is_heard_of_late_stops_the_node_that_is_new(
+    graph: LiveGraph, monkeypatch: pytest.MonkeyPatch, new: bool
+) -> None:
+    """Discovery may take longer than loading: then the later one moves already when it hears of the earlier."""
+    from mvla_pruned_ros.node import commander
+
+    monkeypatch.setattr(commander, "DISCOVERY_S", 60.0 if new else 0.0)
+    graph.active()
+    robot = graph.robot
+    assert robot.drive(lambda: robot.moving)
+    monkeypatch.setattr(commander, "rivals", lambda *_: ["/earlier"])
+    assert robot.drive(lambda: "/earlier" in robot.status.message)
+    robot.drive(lambda: False, timeout_s=0.5)
+    assert robot.moving != new
+
+
 def test_publisher_that_is_no_policy_node_is_no_rival(graph: LiveGraph) -> None:
     from geometry_msgs.msg import TwistStamped
 

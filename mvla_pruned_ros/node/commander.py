@@ -32,6 +32,7 @@ from .robot_state import RobotStateReader
 from .worker import Worker
 
 CLOCK_STOPPED_S = 0.5  # steady time without a tick of the command timer, beyond the periods that it may take
+DISCOVERY_S = 10.0  # after its start a node may not have heard of all others yet: DDS announces them every 3 s
 RIVALS_PERIOD_S = 0.2  # between two looks for other policy nodes on the command topic; a look takes a millisecond
 
 
@@ -74,6 +75,7 @@ class Commander:
         self._timer: CommandTimer | None = None
         self._rivals: list[str] = []  # other policy nodes on the command topic
         self._rivals_at = -math.inf  # steady seconds when they were looked for
+        self._made_at = time.monotonic()
 
     @property
     def publishers(self) -> list[Any]:
@@ -136,7 +138,10 @@ class Commander:
         return found
 
     def rivals(self) -> list[str]:
-        """Other policy nodes on the command topic: beside one of them this node does not begin to move the arm."""
+        """Other policy nodes on the command topic: beside one of them this node does not begin to move the arm.
+
+        One that is heard of late, soon after the start, ends the motion that has begun.
+        """
         if time.monotonic() - self._rivals_at > RIVALS_PERIOD_S:
             self._rivals = rivals(self._node, self._output.publishers[0].topic_name)
             self._rivals_at = time.monotonic()
@@ -183,7 +188,8 @@ class Commander:
         if not settings["instruction"]:
             self._safe_command("no instruction")
             return
-        if self._stopped and self.rivals():
+        new = time.monotonic() - self._made_at < DISCOVERY_S  # who hears of another now may well be the later one
+        if (self._stopped or new) and self.rivals():
             self._safe_command(f"another policy node, {self._rivals[0]}, sends commands to the same topic")
             return
         chunk, worker = self._chunks.chunk, self._worker

@@ -43,6 +43,7 @@ class ChildNode:
         parameters: Mapping[str, Any],
         remaps: Mapping[str, str],
         environment: Mapping[str, str],
+        parameter_files: Sequence[Path] = (),
     ) -> None:
         """Args: name: for messages. module: what to run. log: file for stdout and stderr.
 
@@ -55,6 +56,8 @@ class ChildNode:
         command = [sys.executable, "-m", module, "--ros-args", *parameter_arguments(parameters)]
         for source, target in remaps.items():
             command += ["-r", f"{source}:={target}"]
+        for file in parameter_files:
+            command += ["--params-file", str(file)]
         with log.open("wb") as output:
             # A session of its own: Ctrl-C reaches the parent alone, which then ends its children in order.
             self.process = subprocess.Popen(

@@ -22,6 +22,7 @@ from rclpy.parameter import Parameter
 
 from ...node import diagnostics, executable, policy_node
 from ...policy.base import PolicyOutput
+from ...pruning.types import Evidence
 
 DIAGNOSTICS_PERIOD_S = 0.2  # so that a matrix of faults takes a minute
 FAULTS = {
@@ -37,6 +38,7 @@ FAULTS = {
     "flat": "actions are one vector",
     "none": "the chunk is empty",
     "long": "actions go on, N times as many",
+    "nan_evidence": "the feature norm of a token is NaN with 0, the attention to it with 1",
 }
 
 
@@ -70,7 +72,8 @@ class FaultyPolicy:
         actions = output.actions
         for kind, number in faults.items():
             actions = corrupted(actions, kind, number)
-        return dataclasses.replace(output, actions=actions)
+        evidence = corrupted_evidence(output.evidence, faults.get("nan_evidence"))
+        return dataclasses.replace(output, actions=actions, evidence=evidence)
 
 
 def corrupted(actions: np.ndarray, kind: str, number: float = 0) -> np.ndarray:
@@ -89,6 +92,16 @@ def corrupted(actions: np.ndarray, kind: str, number: float = 0) -> np.ndarray:
     elif kind == "long":
         actions = np.tile(actions, (int(number), 1))
     return actions
+
+
+def corrupted_evidence(evidence: Evidence, which: float | None) -> Evidence:
+    """Evidence with one NaN in it. Args: which: 0: among the norms, 1: in the attention; None: nowhere."""
+    if which is None:
+        return evidence
+    name = ("norm", "attention")[int(which)]
+    values = getattr(evidence, name).copy()
+    values[len(values) // 2] = np.nan
+    return dataclasses.replace(evidence, **{name: values})
 
 
 class FaultyPolicyNode(policy_node.PolicyNode):

@@ -74,7 +74,6 @@ def _fuzz_node(
     session.heal()
     peer = session.peer
     peer.on_command = lambda: setattr(run, "commands", run.commands + 1)
-    words = session.graph.node.create_publisher(String, f"/{session.name}/instruction", 10)
     beyond, before = peer.beyond, peer.dropped()
     due = time.monotonic()
     for number in range(share):
@@ -83,13 +82,13 @@ def _fuzz_node(
         while (left := due - time.monotonic()) > 0:
             session.graph.spin_once(left)
         if stream == "instruction":
-            words.publish(malformed(random, stream, String(data=INSTRUCTION)))
+            peer.instruct(malformed(random, stream, String(data=INSTRUCTION)))
         else:
             peer.send(as_they_are=(stream,), **{stream.replace("/", "_"): _stamped(random, session, stream)})
         run.sent[stream] += 1
         progress(sum(run.sent.values()))
         if number % LOOK_EVERY == LOOK_EVERY - 1 or number == share - 1:
-            words.publish(String(data=INSTRUCTION))
+            peer.instruct(String(data=INSTRUCTION))
             _look(session, run)
             if not run.alive:
                 return

@@ -24,8 +24,21 @@ NUMBERS = (0.0, -0.0, -1.0, 1.0, 5e-324, 1e-30, 1e30, 3.4e38, 1.7e308, -1.7e308,
 WORDS = (
     "", " ", "base", "camera_color_optical_frame", "elsewhere", "rgb8", "16UC1", "32FC1", "64FC1", "yuv422", "mono16",
     "bayer_rggb8", "jpeg", "png", "compressedDepth", "x" * 5000, "\u00e9\u4e2d\U0001f916", "../../etc", "{}", "%s%n",
+    "/base", "base ", "BASE", "left_optical_frame",
 )  # fmt: skip
 SECONDS = (0, -1, 1, -(2**31), 2**31 - 1)
+SHIFTS = (-120, -37, -9, -1, 1, 9, 37, 3600)  # seconds, of a clock that is not in step
+DISTORTIONS = (
+    "",
+    "plumb_bob",
+    "rational_polynomial",
+    "equidistant",
+    "fisheye",
+    "inverse_unified",
+    "PLUMB_BOB",
+    "\u00e9",
+)
+JOINTS = ("", "gripper", "finger_left", "finger_right", "joint1", "x" * 5000, "\u00e9\u4e2d\U0001f916", "%s%n")
 
 
 def malformed(random: Random, stream: str, message: Any) -> Any:
@@ -41,8 +54,15 @@ def malformed(random: Random, stream: str, message: Any) -> Any:
 
 
 def _stamp(random: Random, message: Any) -> None:
-    message.header.stamp.sec = random.choice(SECONDS)
-    message.header.stamp.nanosec = random.choice((0, 1, 999_999_999, 1_000_000_000, 2**32 - 1))
+    """Of another time altogether, of a clock that is not in step, or in whole seconds."""
+    stamp, way = message.header.stamp, random.randint(0, 3)
+    if way == 0:
+        stamp.sec = max(-(2**31), stamp.sec + random.choice(SHIFTS))
+    elif way == 1:
+        stamp.nanosec = 0
+    else:
+        stamp.sec = random.choice(SECONDS)
+        stamp.nanosec = random.choice((0, 1, 999_999_999, 1_000_000_000, 2**32 - 1))
 
 
 def _frame(random: Random, message: Any) -> None:
@@ -89,7 +109,7 @@ def _format(random: Random, message: Any) -> None:
 
 
 def _fields(random: Random, message: Any) -> None:
-    fields, way = message.fields, random.randint(0, 4)
+    fields, way = message.fields, random.randint(0, 6)
     if not fields or way == 0:
         message.fields = [PointField(name=random.choice((*"xyz", "rgb", "")), offset=0, datatype=7, count=1)] * 3
         return
@@ -100,8 +120,14 @@ def _fields(random: Random, message: Any) -> None:
         field.datatype = random.choice((0, 1, 2, 5, 6, 8, 9, 255))
     elif way == 3:
         field.offset = random.choice(SIZES)
-    else:
+    elif way == 4:
         field.count = random.choice(SIZES)
+    elif way == 5:
+        field.count = 0
+    else:  # a name twice: at the same place, or in the place of another
+        twin = copy.copy(random.choice(fields))
+        twin.name = field.name
+        message.fields = [*fields, twin] if random.random() < 0.5 else [f if f is field else twin for f in fields]
 
 
 def _intrinsics(random: Random, message: Any) -> None:
@@ -112,7 +138,11 @@ def _intrinsics(random: Random, message: Any) -> None:
 
 
 def _distortion(random: Random, message: Any) -> None:
-    message.d = [random.choice(NUMBERS) for _ in range(random.choice((0, 1, 5, 14, 100)))]
+    """Coefficients that a lens has, or none; the model may be another."""
+    count = random.choice((0, 1, 4, 5, 8, 12, 14, 100))
+    small = random.random() < 0.5
+    message.d = [random.uniform(-0.5, 0.5) if small else random.choice(NUMBERS) for _ in range(count)]
+    message.distortion_model = random.choice(DISTORTIONS)
 
 
 def _region(random: Random, message: Any) -> None:
@@ -128,6 +158,13 @@ def _positions(random: Random, message: Any) -> None:
     message.position = [random.choice((*NUMBERS, 0.5, 1.05)) for _ in range(random.choice((0, 1, 2, 50)))]
 
 
+def _names(random: Random, message: Any) -> None:
+    """None, several, one twice, more or fewer than there are positions."""
+    message.name = [random.choice(JOINTS) for _ in range(random.choice((0, 1, 1, 2, 9, 200)))]
+    if random.random() < 0.3:
+        message.name = message.name * 2
+
+
 def _words(random: Random, message: Any) -> None:
     good = message.data.split()
     message.data = " ".join(random.choice((*WORDS, *good)) for _ in range(random.choice((0, 1, 3, 8, 300))))
@@ -139,8 +176,15 @@ CHANGES: dict[str, tuple[Callable[[Random, Any], None], ...]] = {
     "depth": (*HEADER, _data, _sizes("width", "height", "step"), _encoding, _byte_order),
     "image/compressed": (*HEADER, _data, _data, _format),
     "points": (*HEADER, _data, _sizes("width", "height", "point_step", "row_step"), _fields, _byte_order),
-    "camera_info": (*HEADER, _sizes("width", "height"), _intrinsics, _distortion, _region),
+    "camera_info": (
+        *HEADER,
+        _sizes("width", "height"),
+        _intrinsics,
+        _distortion,
+        _region,
+        _sizes("binning_x", "binning_y"),
+    ),
     "ee_pose": (*HEADER, _pose),
-    "gripper": (*HEADER, _positions),
+    "gripper": (*HEADER, _positions, _names),
     "instruction": (_words,),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,19 +14,23 @@ from .matrix import Report, fault, goes_on, recovers, says, stops
 from .session import Session
 
 ROW = "wrong encoding, bad step or length, missing fields, big-endian"
+OTHER = "picture not rectified, camera info of another camera, an arm's joints for the gripper"
 NOTICE_S = 3.0  # the node says that all is well once nothing was refused for two seconds
 
 
-def _refused(name: str, stream: str, text: str, spoil: Callable[[Any], None], setup: str = "depth") -> None:
-    """text: in the refusal. spoil: changes a good message."""
+def _refused(
+    name: str, streams: str, text: str, spoil: Callable[[Any], None], setup: str = "depth", row: str = ROW
+) -> None:
+    """streams: one, or several with spaces between them. text: in the refusal. spoil: changes a good message."""
     expected = "refused and counted, one warning that says why, the arm stops; one recovery notice"
 
-    @fault(name, ROW, expected, setup, recovers=False)
+    @fault(name, row, expected, setup, recovers=False)
     def inject(session: Session, report: Report) -> None:
         peer = session.peer
-        bad = peer.altered(stream)
-        spoil(bad)
-        send = {stream.replace("/", "_"): bad}
+        send = {}
+        for stream in streams.split():
+            bad = send[stream.replace("/", "_")] = peer.altered(stream)
+            spoil(bad)
         before, lines = peer.dropped()["malformed"], len(session.log_lines())
         stops(session, report, **send)
         says(session, report, text, "WARN", **send)
@@ -75,7 +80,7 @@ _refused("bad step", "image", "step 7", _set(step=7))
 _refused("bad length", "image", "bytes", _cut)
 _refused("image without size", "image", "size 0 x", _set(width=0))
 _refused("depth in an unknown frame", "depth", "'elsewhere'", _frame)
-_refused("camera info without calibration", "camera_info", "not calibrated", _set(k=[0.0] * 9))
+_refused("camera info without calibration", "camera_info", "not calibrated", _set(k=[0.0] * 9, p=[0.0] * 12))
 _refused("camera info of another shape", "camera_info", "another shape", _set(width=120))
 _refused("NaN in the pose", "ee_pose", "not finite", _nan_pose)
 _refused("pose in an unknown frame", "ee_pose", "'elsewhere'", _frame)
@@ -92,6 +97,27 @@ _refused("cloud in an unknown frame", "points", "'elsewhere'", _frame, "points")
 _refused("broken PNG", "image/compressed", "no readable", _cut, "points")
 _refused("depth where colour is expected", "image/compressed", "which is depth", _set(format="16UC1; compressedDepth"),
          "points")  # fmt: skip
+
+LENS = [0.45, -2.5, 8e-4, -3e-4, 1.45, 0.33, -2.3, 1.38]  # of an Azure Kinect
+ARM = [*(f"joint{number}" for number in range(1, 8)), "finger_left", "finger_right"]
+for name, streams, text, fields in (
+    ("lens distortion", "camera_info", "image_proc", {"distortion_model": "rational_polynomial", "d": LENS}),
+    ("joints of an arm for the gripper", "gripper", ", ".join(ARM), {"name": ARM, "position": [0.2] * len(ARM)}),
+):
+    _refused(name, streams, text, _set(**fields), row=OTHER)
+_refused("camera info of another camera", "camera_info", "two cameras", _frame, row=OTHER)
+_refused("image of another camera", "image", "colour image is in frame 'elsewhere'", _frame, row=OTHER)
+_refused("image and camera info of another camera", "image camera_info", "set camera_frame", _frame, row=OTHER)
+
+
+@fault(
+    "half of the images in another encoding", ROW, "the good ones are used, WARN names the encoding; the arm goes on"
+)
+def _(session: Session, report: Report) -> None:
+    images = itertools.cycle((session.peer.altered("image", encoding="8UC3"), session.peer.altered("image")))
+    send = {"image": lambda: next(images)}
+    says(session, report, "encoding '8UC3'", "WARN", **send)
+    goes_on(session, report, 1.0, **send)
 
 
 @fault("one malformed message", ROW, "refused, one warning and one recovery notice, the arm hardly notices")

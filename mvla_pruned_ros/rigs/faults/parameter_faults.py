@@ -34,6 +34,18 @@ _refused("ratio above 1", "keep_ratio", 1.5)
 _refused("of another type", "keep_ratio", "half")
 
 
+@fault("whole number for a ratio", ROW, "taken: 1 is 1.0, and calls keep all tokens")
+def _(session: Session, report: Report) -> None:
+    peer, result = session.peer, session.set({"keep_ratio": 1})[0]
+    report.saw(f"{'taken' if result.successful else f'refused: {result.reason}'}, {session.get('keep_ratio')}")
+    report.must(result.successful, "taken")
+    peer.calls.clear()
+    session.drive(lambda: len(peer.calls) > 2 and peer.calls[-1]["keep_ratio"] == 1)
+    report.saw(f"calls keep {peer.calls[-1]['keep_ratio']:.2f}" if peer.calls else "no calls")
+    report.must(peer.calls and peer.calls[-1]["keep_ratio"] == 1, "calls keep all tokens")
+    session.set({"keep_ratio": 0.5})
+
+
 @fault(
     "set with one bad value", ROW, "refused whole: the good ones of an atomic set are not taken either", recovers=False
 )

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from geometry_msgs.msg import TwistStamped
+from geometry_msgs.msg import PoseStamped, TwistStamped
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import GetParameters, SetParameters, SetParametersAtomically
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Float64, String
-from std_srvs.srv import Trigger
+from std_srvs.srv import SetBool, Trigger
 
 from ...node.ros_messages import ENCODER
 from .. import qos
@@ -29,6 +29,7 @@ WIDTH, HEIGHT = 160, 120
 FRAME_S = 0.1  # between frames
 LEAST_SERVED = 3  # callbacks between two frames
 MAX_SPEED_M_S = 0.25  # the node's default
+LOOKAHEAD_S = 0.1  # likewise, of pose targets
 CLOCK_NS = 12_500_000  # of simulated time at once
 STATES = ("ee_pose", "gripper")
 TOPICS = (*STATES, "camera_info", "depth", "image", "points", "image/compressed")  # whatever a node may hear
@@ -36,7 +37,12 @@ TOPICS = (*STATES, "camera_info", "depth", "image", "points", "image/compressed"
 
 @dataclass(frozen=True)
 class Command:
-    """A velocity command. Attributes: received_s: steady clock. velocity: m/s, all six components."""
+    """A command.
+
+    Attributes:
+        received_s: steady clock. velocity: m/s, all six components; of a pose target the way to it from the pose that
+            was measured, over the time ahead.
+    """
 
     received_s: float
     velocity: tuple[float, ...]
@@ -52,19 +58,24 @@ class Peer:
 
     Attributes:
         streams: topics that are sent. messages: what is sent on them, see ``synthetic_messages``.
-        commands: newest last. grippers: likewise. calls: messages of ``~/pruning``. status: the last of /diagnostics.
+        commands: newest last. grippers: likewise. turns: quaternions of pose targets, likewise.
+        calls: messages of ``~/pruning``. status: the last of /diagnostics.
         sent_at: steady seconds when the newest frame was sent; its stamp was taken at the same moment.
         on_command: called with each command that is heard.
         beyond: commands that were not finite or beyond the speed limit.
         time_ns: simulated time, None where the node goes by the system's.
     """
 
-    def __init__(self, graph: Graph, name: str, streams: tuple[str, ...], simulated_time: bool = False) -> None:
-        self.graph, self.name, self.streams = graph, name, streams
+    def __init__(
+        self, graph: Graph, name: str, streams: tuple[str, ...], simulated_time: bool = False, interface: str = "twist"
+    ) -> None:
+        """Args: interface: of commands, ``twist`` or ``pose``."""
+        self.graph, self.name, self.streams, self.interface = graph, name, streams, interface
         node = self._node = graph.node
         self.messages = synthetic_messages(TOPICS, WIDTH, HEIGHT)
         self.time_ns: int | None = 5_000_000_000 if simulated_time else None
         self.commands: deque[Command] = deque(maxlen=20_000)
+        self.turns: deque[tuple[float, ...]] = deque(maxlen=20_000)
         self.grippers: deque[float] = deque(maxlen=20_000)
         self.calls: deque[dict[str, Any]] = deque(maxlen=2_000)
         self.clouds: deque[PointCloud2] = deque(maxlen=5)
@@ -77,6 +88,7 @@ class Peer:
         self.out: dict[str, Any] = {}
         self.connect()
         self._clock = node.create_publisher(Clock, "/clock", 10)
+        self._words = node.create_publisher(String, f"/{name}/instruction", 10)
         self.subscribe()
         self._subscriptions = [
             node.create_subscription(kind, topic, take, profile)
@@ -92,11 +104,13 @@ class Peer:
         self.get_parameters = node.create_client(GetParameters, f"/{name}/get_parameters")
         self.change_state = node.create_client(ChangeState, f"/{name}/change_state")
         self.reset = node.create_client(Trigger, f"/{name}/reset")
+        self.enable = node.create_client(SetBool, f"/{name}/enable")
 
     def subscribe(self) -> None:
-        """Hear velocity commands."""
-        topic = f"/{self.name}/command/twist"
-        self._commands_subscription = self._node.create_subscription(TwistStamped, topic, self._commanded, 100)
+        """Hear commands."""
+        topic = f"/{self.name}/command/{self.interface}"
+        kind, take = (PoseStamped, self._targeted) if self.interface == "pose" else (TwistStamped, self._commanded)
+        self._commands_subscription = self._node.create_subscription(kind, topic, take, 100)
 
     def unsubscribe(self) -> None:
         """Hear none until ``subscribe``."""
@@ -117,7 +131,15 @@ class Peer:
 
     def _commanded(self, message: TwistStamped) -> None:
         linear, angular = message.twist.linear, message.twist.angular
-        velocity = (linear.x, linear.y, linear.z, angular.x, angular.y, angular.z)
+        self._moved_by((linear.x, linear.y, linear.z, angular.x, angular.y, angular.z))
+
+    def _targeted(self, message: PoseStamped) -> None:
+        target, measured, turn = message.pose.position, self.messages["ee_pose"].pose.position, message.pose.orientation
+        way = (target.x - measured.x, target.y - measured.y, target.z - measured.z)
+        self.turns.append((turn.x, turn.y, turn.z, turn.w))
+        self._moved_by(tuple(round(distance / LOOKAHEAD_S, 6) for distance in way))
+
+    def _moved_by(self, velocity: tuple[float, ...]) -> None:
         self.commands.append(Command(time.monotonic(), velocity))
         self.on_command()
         self.beyond += not all(abs(v) <= MAX_SPEED_M_S + 1e-6 for v in velocity)
@@ -133,9 +155,12 @@ class Peer:
         self.unsubscribe()
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
-        for client in (self.set_parameters, self.set_atomically, self.get_parameters, self.change_state, self.reset):
+        for client in (
+            self.set_parameters, self.set_atomically, self.get_parameters, self.change_state, self.reset, self.enable
+        ):  # fmt: skip
             self._node.destroy_client(client)
-        self._node.destroy_publisher(self._clock)
+        for publisher in (self._clock, self._words):
+            self._node.destroy_publisher(publisher)
 
     # --- what it has heard --------------------------------------------------------------------------------------
 
@@ -181,7 +206,8 @@ class Peer:
 
         Args:
             without: streams that stay silent. stamp: gives one instead of now. stamps: likewise for single streams.
-            replaced: messages by stream, stamped too unless they are to go as_they_are.
+            replaced: messages by stream, or functions that give one each time; stamped too unless they are to go
+                as_they_are.
         """
         self.sent_at = time.monotonic()
         now = self.now_ns() if stamp is None else stamp()
@@ -190,9 +216,14 @@ class Peer:
             if topic in without:
                 continue
             message = replaced.get(topic.replace("/", "_"), self.messages[topic])
+            message = message() if callable(message) else message
             if topic not in as_they_are:
                 message.header.stamp = ENCODER.time(own.get(topic, now))
             publisher.publish(message)
+
+    def instruct(self, words: String) -> None:
+        """Give an instruction on its topic."""
+        self._words.publish(words)
 
     def tick_clock(self, time_ns: int) -> None:
         """Say what time it is."""

@@ -14,6 +14,7 @@ from .session import Session
 SLOW = "slow inference, first call"
 EXHAUSTED = "chunk exhausted"
 ACTION = "non-finite, wrong-size, out-of-limit action"
+EVIDENCE = "attention or feature norms not finite"
 MEMORY = "GPU out of memory"
 FAILING = "model exception, worker dead, kernel hung"
 CHUNK_S = 0.2  # of the shipped policy
@@ -88,6 +89,12 @@ for name, kind, text in (
     ("empty chunk", "none", "of shape (0, 4)"),
 ):
     _stops_until_reset(name, ACTION, kind, text, "chunk refused whole, the arm stops, bounded retries, then ERROR")
+
+for name, kind, text in (
+    ("feature norm NaN", "nan_evidence 0", "not finite (norm)"),
+    ("attention NaN", "nan_evidence 1", "not finite (attention)"),
+):
+    _stops_until_reset(name, EVIDENCE, kind, text, "call refused, so that no selection goes by it; then ERROR")
 
 
 @fault("action beyond the limits", ACTION, "clamped and counted; what is sent keeps the limit; recovers")

@@ -18,7 +18,7 @@ from .session import SETUPS, Session
 # Each module adds its faults to FAULTS; the order is that of the table.
 # "tf missing or late" is not among them: tf2_ros comes with a ROS installation only, and test_policy_node_sensors.py
 # tests it at the node.
-for kind in ("sensor", "message", "time", "policy", "parameter", "link", "start_and_end"):
+for kind in ("sensor", "message", "time", "policy", "parameter", "motion", "link", "start_and_end"):
     importlib.import_module(f"{__package__}.{kind}_faults")
 
 

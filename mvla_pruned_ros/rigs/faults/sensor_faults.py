@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...node.ros_messages import ENCODER
+from .. import qos
 from ..synthetic_robot import synthetic_messages
 from .matrix import Report, fault, goes_on, says, stopped_after, stops
 from .peer import HEIGHT, TOPICS, WIDTH, Peer
@@ -17,6 +18,7 @@ from .session import Session
 
 SILENT = "sensor silent, or one modality dead"
 STAMPS = "stale, zero, future, duplicate, out-of-order stamps"
+ONCE = "camera info sent once, latched"
 READINGS = "NaN/Inf points, all-invalid depth, empty cloud"
 CAMERA = "resolution or intrinsics change"
 LEAST_DROPPED = 1  # a duplicate is one for half a second only, then it is stale
@@ -45,6 +47,27 @@ _silence(("image/compressed",), "points")
 @fault("camera info silent", SILENT, "the last calibration stays in use, the arm goes on")
 def _(session: Session, report: Report) -> None:
     goes_on(session, report, 1.2, without=("camera_info",))
+
+
+@fault("camera info sent once, then ~/reset", ONCE, "heard although the node was there before, kept over the reset")
+def _(session: Session, report: Report) -> None:
+    peer, node, topic = session.peer, session.graph.node, f"/{session.name}/camera_info"
+    node.destroy_publisher(peer.out.pop("camera_info"))
+    info = peer.altered("camera_info")
+    info.k[4] = info.p[5] = 1.1 * info.k[4]
+    latched = node.create_publisher(type(info), topic, qos.LATCHED)
+    peer.calls.clear()
+    latched.publish(info)
+    try:
+        heard = session.drive(lambda: any(call["image_kept"] == call["image_in"] for call in peer.calls))
+        report.saw("pruning history forgotten for the other intrinsics" if heard else f"{len(peer.calls)} pruned calls")
+        report.must(heard, "heard: a call keeps all tokens")
+        session.reset()
+        goes_on(session, report, 1.0)
+    finally:
+        node.destroy_publisher(latched)
+        peer.disconnect()
+        peer.connect()
 
 
 def _bad_stamps(name: str, cause: str, stamp: Callable[[int, int], int], stops_arm: bool) -> None:
@@ -110,6 +133,30 @@ def _(session: Session, report: Report) -> None:
         if ages:
             report.saw(f"observations {min(ages):.0f} to {max(ages):.0f} ms old")
         report.must(ages and min(ages) > 300, "calls with images of 0.4 s ago")
+
+
+def _another_clock(name: str, behind: Callable[[int], int]) -> None:
+    """behind: the stamp of a pose at a time."""
+
+    @fault(name, STAMPS, "not joined with images of another time: the arm stops, ERROR names the stream; recovers")
+    def inject(session: Session, report: Report) -> None:
+        peer = session.peer
+
+        def stamps() -> dict[str, int]:
+            return {"ee_pose": behind(peer.now_ns())}
+
+        session.set({"sync_tolerance_ms": 1.0})
+        before = peer.dropped()
+        stops(session, report, stamps=stamps)
+        says(session, report, "/ee_pose", "ERROR", stamps=stamps)
+        counted = {cause: number for cause, number in (peer.dropped() - before).items() if "ee_pose" in cause}
+        report.saw(", ".join(f"{number} dropped as {cause!r}" for cause, number in counted.items()))
+        report.must(counted, "counted")
+        session.set({"sync_tolerance_ms": 60.0})
+
+
+_another_clock("pose by a clock 9.3 s behind", lambda now: now - 9_300_000_000)
+_another_clock("pose stamped in whole seconds", lambda now: now // S * S)
 
 
 # --- depth and clouds without readings

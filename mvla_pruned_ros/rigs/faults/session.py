@@ -15,7 +15,7 @@ from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import SetParametersResult
 from rcl_interfaces.srv import GetParameters, SetParameters, SetParametersAtomically
 from rclpy.parameter import Parameter
-from std_srvs.srv import Trigger
+from std_srvs.srv import SetBool, Trigger
 
 from ...models import policy_folder
 from ..child_process import ChildFailedError, ChildNode
@@ -35,8 +35,10 @@ SETUPS: dict[str, dict[str, Any]] = {  # what differs from the node's defaults, 
         "qos_overrides./policy_points/gripper.subscription.reliability": "reliable",
     },
     "simulated time": {"use_sim_time": True},
+    "pose": {"command_interface": "pose"},
     "lifecycle": {"autostart": False},
 }
+NODE = f"{__package__}.faulty_policy_node"
 DEFAULTS: dict[str, Any] = {  # what faults may change, and what it is set back to
     # Chunks of 0.6 s: what stops the arm is the age of what was seen, and not the end of a chunk.
     "fault": "long 3",
@@ -59,7 +61,7 @@ class Session:
     """One policy node and its ``Peer``.
 
     Attributes:
-        graph, child, peer: see their classes. setup: of ``SETUPS``. name: of the node.
+        graph, child, peer: see their classes. setup: of ``SETUPS``. name: of the node. started_at: steady seconds.
         policy_folder: where the node of setup ``lifecycle`` reads its policy; a copy, to be corrupted.
     """
 
@@ -73,13 +75,20 @@ class Session:
             shutil.copytree(policy_folder(policy), self.policy_folder)
             policy = str(self.policy_folder)
         parameters = {**EXTRINSICS, "policy": policy, "device": "cpu", "instruction": INSTRUCTION, **SETUPS[setup]}
-        self._log = folder / f"{self.name}.log"
+        self._folder, self._log = folder, folder / f"{self.name}.log"
         pictures = ("points", "image/compressed") if setup == "points" else ("depth", "image")
         streams = ("camera_info", "ee_pose", "gripper", *pictures)
-        self.peer = Peer(graph, self.name, streams, simulated_time=setup == "simulated time")
-        module = module or f"{__package__}.faulty_policy_node"
+        interface = parameters.get("command_interface", "twist")
+        self.peer = Peer(graph, self.name, streams, setup == "simulated time", interface)
+        module, self._parameters, self.started_at = module or NODE, parameters, time.monotonic()
         remaps = {"__node": self.name}
         self.child = ChildNode(f"policy node ({setup})", module, self._log, parameters, remaps, graph.environment)
+
+    def another(self, name: str, remaps: dict[str, str], parameter_files: tuple[Path, ...] = ()) -> ChildNode:
+        """Start one more node like this one; the caller ends it."""
+        remaps, environment = {"__node": name, **remaps}, self.graph.environment
+        log = self._folder / f"{name}.log"
+        return ChildNode(name, NODE, log, self._parameters, remaps, environment, parameter_files)
 
     # --- waiting ------------------------------------------------------------------------------------------------
 
@@ -132,6 +141,10 @@ class Session:
         """Call the node's ``~/reset``."""
         self.call(self.peer.reset, Trigger.Request())
 
+    def enable(self, value: bool) -> SetBool.Response:
+        """Call the node's ``~/enable``."""
+        return self.call(self.peer.enable, SetBool.Request(data=value))
+
     @contextlib.contextmanager
     def fault(self, text: str) -> Iterator[None]:
         """Make the policy fail, see ``faulty_policy_node.FAULTS``, until the block is left."""
@@ -166,6 +179,8 @@ class Session:
         self.set(DEFAULTS)
         if peer.status.message.startswith("not active") and not self.drive(lambda: peer.level == "OK", 1.0):
             self.transition(Transition.TRANSITION_ACTIVATE)
+        if "not enabled" in peer.status.message:
+            self.enable(True)
         self.reset()
         seen = peer.statuses
         if not self.drive(lambda: self.healthy and peer.statuses > seen + 1, HEALTHY_S):

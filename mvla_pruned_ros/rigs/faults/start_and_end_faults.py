@@ -17,10 +17,11 @@ from safetensors.torch import load_file, save_file
 from ...configuration.files import write_json
 from ...configuration.reader import read_json
 from .matrix import BOUNDED_S, BUSY_S, Report, fault
-from .session import DEFAULTS, NodeFailedError, Session
+from .session import DEFAULTS, READY_S, NodeFailedError, Session
 
 CHECKPOINT = "checkpoint missing, malformed, wrong shapes, pickled code"
-END = "SIGINT, SIGTERM, deactivate in mid-inference"
+START = "parameter file, names or environment that do not hold together"
+END = "SIGINT, SIGTERM, SIGHUP, SIGQUIT, deactivate in mid-inference"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
@@ -92,6 +93,26 @@ def _(session: Session, report: Report) -> None:
     report.must(session.transition(Transition.TRANSITION_CLEANUP, silent=True), "cleaned up")
 
 
+@fault(
+    "parameter file for another node", START, "does not start: one line names the node and what the file has",
+    "lifecycle", recovers=False,
+)  # fmt: skip
+def _(session: Session, report: Report) -> None:
+    file = session.policy_folder.with_name("robot.yaml")
+    file.write_text("policy_node:\n  ros__parameters:\n    max_speed_m_s: 0.05\n")
+    child, start = session.another("left_policy", {}, (file,)), time.monotonic()
+    try:
+        while child.process.poll() is None and time.monotonic() - start < READY_S:
+            session.graph.spin_once(0.02)
+        code, said = child.process.poll(), child.tail()
+    finally:
+        child.end()
+    report.saw(f"exit code {code}: {said}")
+    report.must(code == 1, "exit code 1")
+    report.must("has nothing for /left_policy; it names /policy_node" in said, "node and file are named")
+    report.must("\n" not in said, "one line")
+
+
 # --- ends
 
 
@@ -125,6 +146,9 @@ def _signal(number: signal.Signals, setup: str) -> None:
         ends=True,
     )
     def inject(session: Session, report: Report) -> None:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            report.saw("ignored here, and so by the node, as under nohup")
+            return
         _into_a_call(session)
         peer, process = session.peer, session.child.process
         before, start = len(peer.commands) - 5, time.monotonic()
@@ -159,3 +183,5 @@ def _(session: Session, report: Report) -> None:
 
 _signal(signal.SIGINT, "depth")
 _signal(signal.SIGTERM, "points")
+_signal(signal.SIGHUP, "simulated time")
+_signal(signal.SIGQUIT, "pose")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from .matrix import BUSY_S, Report, fault, recovers, stopped_after
+from .matrix import AGE_S, BUSY_S, PERIOD_S, Report, fault, recovers, stopped_after
 from .session import Session
 
 ROW = "clock jumps back or forward; /clock stops"
@@ -42,6 +42,7 @@ def _jump(name: str, seconds: int) -> None:
 
 _jump("clock jumps back", -3)
 _jump("clock jumps forward", 60)
+_jump("clock is set back by 1 s", -1)
 
 
 @fault("clock stops", ROW, "the watchdog stops the arm by steady time, ERROR says so, recovers unaided", SETUP)
@@ -70,3 +71,22 @@ def _(session: Session, report: Report) -> None:
                 peer.send()
     report.saw(f"{len(peer.calls)} calls in 0.15 s of simulated time; {peer.level}: {peer.status.message}")
     report.must(peer.calls, "calls go on")
+
+
+@fault("one command a second", ROW, "a slow rate is no clock that stands still: the arm goes on")
+def _(session: Session, report: Report) -> None:
+    peer, said = session.peer, set()
+    session.set({"command_rate_hz": 1.0, "max_observation_age_ms": 5000.0})
+    session.drive_for(0.1)
+    peer.commands.clear()
+
+    def some_commands() -> bool:
+        said.add(peer.status.message)
+        return len(peer.commands) >= 3
+
+    session.drive(some_commands, 10.0)
+    session.set({"command_rate_hz": 1 / PERIOD_S, "max_observation_age_ms": AGE_S * 1e3})
+    moving = sum(command.moves for command in list(peer.commands)[:3])
+    report.saw(f"{moving} of 3 commands move; diagnostics said: {', '.join(sorted(said))}")
+    report.must(moving == 3, "all of them move the arm")
+    report.must(not any("clock" in text for text in said), "the clock is not blamed")

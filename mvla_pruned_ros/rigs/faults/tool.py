@@ -89,7 +89,9 @@ def fuzz(policy: str, count: int, seed: int, domain_id: int | None, file: Path |
         f"{run.recoveries} times, after {run.worst_s:.1f} s at most"
         + (f"; {escape(run.failure)}" if run.failure else "")
     )
-    _write(file, {**dataclasses.asdict(run), "passed": run.passed, "policy": policy, "seed": seed})
+    # A Counter, which ``asdict`` of Python 3.11 does not copy as one.
+    result = {**dataclasses.asdict(run), "counted": dict(run.counted), "passed": run.passed}
+    _write(file, {**result, "policy": policy, "seed": seed})
     return 0 if run.passed else 1
 
 
