@@ -69,5 +69,6 @@ def test_interrupted_command_ends_in_one_line(
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-    lines = [line for line in (tmp_path / "err").read_text().splitlines() if "warn" not in line.lower()]  # Meta-World
-    assert lines == [f"mvla {words.split()[0]}: interrupted"]
+    said = (tmp_path / "err").read_text()
+    lines = [line for line in said.splitlines() if "warn" not in line.lower()]  # Meta-World
+    assert lines == [f"mvla {words.split()[0]}: interrupted"], said
