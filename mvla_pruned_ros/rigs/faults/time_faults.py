@@ -9,6 +9,7 @@ from .session import Session
 
 ROW = "clock jumps back or forward; /clock stops"
 STOPPED_S = 0.5  # commander.CLOCK_STOPPED_S: steady time without a tick, beyond one period
+UNDER_WAY_S = 0.5  # how old the image of a call that is told of can be
 SETUP = "simulated time"
 
 
@@ -27,8 +28,8 @@ def _jump(name: str, seconds: int) -> None:
         peer.tick_clock(start)
         peer.calls.clear()
         recovers(session, report)
-        # What is told of a call that was under way when the clock jumped may still arrive.
-        window = (start, start + 60 * 1_000_000_000)
+        # What is told of a call that was under way when the clock jumped may still arrive, stamped before it.
+        window = (start, start + round((abs(seconds) - UNDER_WAY_S) * 1e9))
         session.drive(lambda: any(window[0] <= c["stamp_ns"] < window[1] for c in peer.calls))
         calls = [c for c in peer.calls if window[0] <= c["stamp_ns"] < window[1]]
         if calls:
