@@ -158,6 +158,7 @@ class LiveGraph:
             "device": "cpu",
             "instruction": INSTRUCTION,
             "method": "random",
+            "discovery_wait_ms": 0.0,
             "extrinsics.translation": pose[:3, 3].tolist(),
             "extrinsics.rotation_xyzw": Rotation.from_matrix(pose[:3, :3]).as_quat().tolist(),
         }

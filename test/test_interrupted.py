@@ -61,7 +61,8 @@ def test_interrupted_command_ends_in_one_line(
                 time.sleep(0.02)
             time.sleep(settled_s)
             os.killpg(process.pid, signal.SIGINT)
-            assert process.wait(30) == 130
+            # Python ends itself by the signal where that came inside of exec(), as in dataclasses: 130 to a shell, too.
+            assert process.wait(30) in (130, -signal.SIGINT), (tmp_path / "err").read_text()
             until = time.monotonic() + 5.0
             while left := running(process.pid):
                 assert time.monotonic() < until, left

@@ -109,21 +109,27 @@ def test_the_later_of_two_nodes_on_a_topic_does_not_begin_to_move_the_arm(graph:
     assert statuses["policy: inference"].level == statuses["second: inference"].level == DiagnosticStatus.ERROR
 
 
-@pytest.mark.parametrize("new", [True, False])
-def test_rival_that_is_heard_of_late_stops_the_node_that_is_new(
-    graph: LiveGraph, monkeypatch: pytest.MonkeyPatch, new: bool
-) -> None:
-    """Discovery may take longer than loading: then the later one moves already when it hears of the earlier."""
-    from mvla_pruned_ros.node import commander
+def test_node_that_is_new_looks_for_others_before_it_moves_the_arm(graph: LiveGraph) -> None:
+    """Discovery may take longer than loading: who moves at once may be the second."""
+    start = time.monotonic()
+    graph.active(discovery_wait_ms=4000.0)
+    robot = graph.robot
+    assert robot.drive(lambda: robot.status and "looks for other policy nodes" in robot.status.message)
+    assert robot.drive(lambda: len(robot.twists) > 5) and not any(robot.speeds)
+    assert robot.drive(lambda: robot.moving)
+    assert time.monotonic() - start >= 4.0
 
-    monkeypatch.setattr(commander, "DISCOVERY_S", 60.0 if new else 0.0)
+
+def test_rival_that_comes_later_does_not_stop_the_node_that_moves(
+    graph: LiveGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
     graph.active()
     robot = graph.robot
     assert robot.drive(lambda: robot.moving)
-    monkeypatch.setattr(commander, "rivals", lambda *_: ["/earlier"])
-    assert robot.drive(lambda: "/earlier" in robot.status.message)
+    monkeypatch.setattr("mvla_pruned_ros.node.commander.rivals", lambda *_: ["/later"])
+    assert robot.drive(lambda: "/later" in robot.status.message)
     robot.drive(lambda: False, timeout_s=0.5)
-    assert robot.moving != new
+    assert robot.moving
 
 
 def test_publisher_that_is_no_policy_node_is_no_rival(graph: LiveGraph) -> None:

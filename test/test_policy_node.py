@@ -136,6 +136,18 @@ def test_pruning_is_not_left_out_unless_that_was_allowed(graph: LiveGraph, monke
 # Faults
 
 
+def test_camera_infos_without_their_images_name_the_remedy(graph: LiveGraph) -> None:
+    """Large messages are lost, small ones arrive: what a shared-memory segment that is too small looks like."""
+    graph.active()
+    robot = graph.robot
+    assert robot.drive(lambda: robot.moving)
+    assert robot.drive(
+        lambda: "images arrived in the last 4 s" in robot.status.message and "fastdds.xml" in robot.status.message,
+        without=("image",),
+    )
+    assert robot.status.level == DiagnosticStatus.ERROR and "no data" in robot.status.message
+
+
 def test_silent_camera_stops_the_arm_and_names_the_stream(graph: LiveGraph) -> None:
     graph.active(max_observation_age_ms=300.0)
     robot = graph.robot

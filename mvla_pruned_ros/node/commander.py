@@ -32,7 +32,6 @@ from .robot_state import RobotStateReader
 from .worker import Worker
 
 CLOCK_STOPPED_S = 0.5  # steady time without a tick of the command timer, beyond the periods that it may take
-DISCOVERY_S = 10.0  # after its start a node may not have heard of all others yet: DDS announces them every 3 s
 RIVALS_PERIOD_S = 0.2  # between two looks for other policy nodes on the command topic; a look takes a millisecond
 
 
@@ -110,10 +109,10 @@ class Commander:
         return True
 
     def stopped_s(self) -> float:
-        """For how long commands have been safe ones because no action was due; 0 where motion is not allowed at all."""
+        """For how long commands have been safe since no action was due; 0 or less where motion is not allowed."""
         if not self._stopped or self._parked or self.refused is not None:
             return 0.0
-        return time.monotonic() - self._stopped_at
+        return min(time.monotonic() - self._stopped_at, -self._looks_around_s())
 
     def clock_stopped(self) -> bool:
         """Whether the node's clock stands still, so that the timer does not tick."""
@@ -129,6 +128,9 @@ class Commander:
             found.append((level, f"{objection}: the arm is stopped"))
         elif refused is not None:
             found.append((DiagnosticStatus.ERROR, f"{refused}: the arm is stopped"))
+        if (wait_s := self._looks_around_s()) > 0:
+            text = f"looks for other policy nodes for {wait_s:.1f} s more before it moves the arm"
+            found.append((DiagnosticStatus.WARN, text))
         if self.rivals():
             state = "is not moved by this one" if self._stopped else "is moved by this one, too"
             found.append(
@@ -138,14 +140,15 @@ class Commander:
         return found
 
     def rivals(self) -> list[str]:
-        """Other policy nodes on the command topic: beside one of them this node does not begin to move the arm.
-
-        One that is heard of late, soon after the start, ends the motion that has begun.
-        """
+        """Other policy nodes on the command topic: beside one of them this node does not begin to move the arm."""
         if time.monotonic() - self._rivals_at > RIVALS_PERIOD_S:
             self._rivals = rivals(self._node, self._output.publishers[0].topic_name)
             self._rivals_at = time.monotonic()
         return self._rivals
+
+    def _looks_around_s(self) -> float:
+        """Seconds for which nothing moves yet, since a node that is new may not have heard of all others."""
+        return self._made_at + self._settings()["discovery_wait_ms"] / 1e3 - time.monotonic()
 
     def watch(self) -> None:
         """Stop the arm when nobody lets it move, or when worker, executor or the node's clock is dead."""
@@ -188,9 +191,11 @@ class Commander:
         if not settings["instruction"]:
             self._safe_command("no instruction")
             return
-        new = time.monotonic() - self._made_at < DISCOVERY_S  # who hears of another now may well be the later one
-        if (self._stopped or new) and self.rivals():
+        if self._stopped and self.rivals():
             self._safe_command(f"another policy node, {self._rivals[0]}, sends commands to the same topic")
+            return
+        if self._looks_around_s() > 0:
+            self._safe_command("looks for other policy nodes first")
             return
         chunk, worker = self._chunks.chunk, self._worker
         due = self._chunks.due(now_ns)

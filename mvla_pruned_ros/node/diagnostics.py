@@ -100,8 +100,10 @@ class View:
         silence = self.store.silence(self._max_age_s)
         text = f"no data for more than {self._max_age_s:g} s on {silence}: the arm is stopped"
         if self.store.topics["image"] in silent and self.image_publishers and self.store.frames_received == 0:
-            text += f"; {self.image_publishers} publisher of images is matched but no frame arrives: {PROFILE_REMEDY}"
-        return text
+            lost = f"{self.image_publishers} publisher of images is matched but no frame arrives: {PROFILE_REMEDY}"
+        else:
+            lost = self._lost_images()
+        return f"{text}; {lost}" if lost else text
 
     def _lost_images(self) -> str:
         """What is wrong when images are lost on the way; the small camera infos, sent with them, hardly ever are."""

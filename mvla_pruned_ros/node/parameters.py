@@ -95,6 +95,14 @@ SPECS: dict[str, Field] = {
     "require_enable": Field(
         False, "Nothing moves after activation until ~/enable is called with true.", fixed=True
     ),
+    "discovery_wait_ms": Field(
+        5000.0,
+        "Nothing moves for so long after the node's start: it may take DDS that long to tell of another policy node on "
+        "the command topic, beside which this one does not begin.",
+        0.0,
+        60000.0,
+        fixed=True,
+    ),
     "seed": Field(0, "Seed of random choices of the pruner.", 0, 2**31 - 1, fixed=True),
     "torch_threads": Field(1, "CPU threads of the policy; 0 leaves torch's default.", 0, 256, fixed=True),
     "autostart": Field(True, "Configure and activate at start; false waits for lifecycle calls.", fixed=True),

@@ -61,7 +61,7 @@ class Session:
     """One policy node and its ``Peer``.
 
     Attributes:
-        graph, child, peer: see their classes. setup: of ``SETUPS``. name: of the node. started_at: steady seconds.
+        graph, child, peer: see their classes. setup: of ``SETUPS``. name: of the node.
         policy_folder: where the node of setup ``lifecycle`` reads its policy; a copy, to be corrupted.
     """
 
@@ -74,21 +74,24 @@ class Session:
         if setup == "lifecycle":
             shutil.copytree(policy_folder(policy), self.policy_folder)
             policy = str(self.policy_folder)
-        parameters = {**EXTRINSICS, "policy": policy, "device": "cpu", "instruction": INSTRUCTION, **SETUPS[setup]}
+        parameters = {**EXTRINSICS, "policy": policy, "device": "cpu", "instruction": INSTRUCTION,
+                      "discovery_wait_ms": 0.0, **SETUPS[setup]}  # fmt: skip
         self._folder, self._log = folder, folder / f"{self.name}.log"
         pictures = ("points", "image/compressed") if setup == "points" else ("depth", "image")
         streams = ("camera_info", "ee_pose", "gripper", *pictures)
         interface = parameters.get("command_interface", "twist")
         self.peer = Peer(graph, self.name, streams, setup == "simulated time", interface)
-        module, self._parameters, self.started_at = module or NODE, parameters, time.monotonic()
+        module, self._parameters = module or NODE, parameters
         remaps = {"__node": self.name}
         self.child = ChildNode(f"policy node ({setup})", module, self._log, parameters, remaps, graph.environment)
 
-    def another(self, name: str, remaps: dict[str, str], parameter_files: tuple[Path, ...] = ()) -> ChildNode:
-        """Start one more node like this one; the caller ends it."""
+    def another(
+        self, name: str, remaps: dict[str, str], parameter_files: tuple[Path, ...] = (), **parameters: Any
+    ) -> ChildNode:
+        """Start one more node like this one; the caller ends it. parameters: that differ."""
         remaps, environment = {"__node": name, **remaps}, self.graph.environment
-        log = self._folder / f"{name}.log"
-        return ChildNode(name, NODE, log, self._parameters, remaps, environment, parameter_files)
+        log, parameters = self._folder / f"{name}.log", self._parameters | parameters
+        return ChildNode(name, NODE, log, parameters, remaps, environment, parameter_files)
 
     # --- waiting ------------------------------------------------------------------------------------------------
 
