@@ -31,10 +31,11 @@ _HOMES = {
     "pruning.methods": ("make_pruner",),
     "pruning.tri_stage.config": ("TriStageConfig",),
     "pruning.types": ("Evidence", "Selection", "TokenLayout"),
-    "types": ("ActionChunk", "CameraModel", "Observation"),
+    "types": ("ActionChunk", "ArmState", "CameraModel", "Observation", "View"),
 }
 __all__ = [
     "ActionChunk",
+    "ArmState",
     "CameraModel",
     "Evidence",
     "NotReadyError",
@@ -46,6 +47,7 @@ __all__ = [
     "Selection",
     "TokenLayout",
     "TriStageConfig",
+    "View",
     "load_policy",
     "make_pruner",
 ]
@@ -58,6 +60,6 @@ if TYPE_CHECKING:
     from .pruning.methods import make_pruner
     from .pruning.tri_stage.config import TriStageConfig
     from .pruning.types import Evidence, Selection, TokenLayout
-    from .types import ActionChunk, CameraModel, Observation
+    from .types import ActionChunk, ArmState, CameraModel, Observation, View
 else:
     __getattr__ = _lazily(__name__, _HOMES)

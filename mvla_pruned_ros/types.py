@@ -6,6 +6,7 @@ name says otherwise; camera frames are optical frames of REP-103 (x right, y dow
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -65,38 +66,99 @@ class CameraModel:
 
 
 @dataclass(frozen=True)
+class View:
+    """One colour image.
+
+    Attributes:
+        name: of its stream: ``image``, or ``image_1``, ``image_2``, ... of more cameras.
+        image: (H, W, 3) uint8, RGB, of any size; the policy resamples it.
+        camera: model of the camera that took it, where it stood at the image's stamp.
+    """
+
+    name: str
+    image: np.ndarray
+    camera: CameraModel
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
+            raise ValueError(f"{self.name} must be (H, W, 3) uint8 RGB, got {self.image.shape} {self.image.dtype}")
+        if self.camera.width != self.image.shape[1] or self.camera.height != self.image.shape[0]:
+            raise ValueError(
+                f"camera model of {self.name} is for {self.camera.width} x {self.camera.height} pixels, "
+                f"the image has {self.image.shape[1]} x {self.image.shape[0]}"
+            )
+
+
+@dataclass(frozen=True)
+class ArmState:
+    """What the robot says of itself. None: not known; a policy that takes it is refused.
+
+    Attributes:
+        position: (3,) end effector, metres, base frame. gripper: opening, 0 (closed) to 1 (open).
+        orientation: (4,) unit quaternion x y z w of the end effector in the base frame.
+        joints: (N,) rad, or metres of a sliding joint.
+        last_command: (7,) pose that was last commanded: position in metres, quaternion x y z w.
+    """
+
+    position: np.ndarray
+    gripper: float
+    orientation: np.ndarray | None = None
+    joints: np.ndarray | None = None
+    last_command: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        for name, size in (("position", 3), ("orientation", 4), ("joints", None), ("last_command", 7)):
+            value = getattr(self, name)
+            if value is None and name != "position":
+                continue
+            shape = np.shape(value)
+            if len(shape) != 1 or shape != (size or shape[0],) or not np.isfinite(value).all():
+                raise ValueError(f"{name} must be {size or 'N'} finite numbers, got {value}")
+        if not np.isfinite(self.gripper):
+            raise ValueError(f"gripper must be finite, got {self.gripper}")
+
+
+@dataclass(frozen=True)
 class Observation:
     """What the policy is shown at one instant. This is where the input format is defined.
 
     Attributes:
-        stamp_ns: when the sensors saw it (header time of the image).
-        image: (H, W, 3) uint8, RGB, of any size; the policy resamples it.
-        points: (N, 3) float32, base frame, metres, finite; any number, unordered, need not be cropped. Not to be
-            changed in place: a policy keeps what it made of an array for the next observation that holds the same one.
-        camera: model of the camera that took ``image``.
-        proprio: (P,) float32: end-effector x, y, z in metres, then gripper opening 0 (closed) to 1 (open).
+        stamp_ns: when the sensors saw it (header time of the first view's image).
+        views: one or more colour images, each with its camera, under different names.
+        points: (N, 3) float32, base frame, metres, finite; of all depth sensors, any number, unordered, need not be
+            cropped. Not to be changed in place: a policy keeps what it made of an array for the next observation that
+            holds the same one.
+        state: of the robot at the stamp.
         instruction: what to do, in words.
     """
 
     stamp_ns: int
-    image: np.ndarray
+    views: tuple[View, ...]
     points: np.ndarray
-    camera: CameraModel
-    proprio: np.ndarray
+    state: ArmState
     instruction: str
 
     def __post_init__(self) -> None:
-        if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
-            raise ValueError(f"image must be (H, W, 3) uint8 RGB, got {self.image.shape} {self.image.dtype}")
+        names = [view.name for view in self.views]
+        if not names or len(set(names)) != len(names):
+            raise ValueError(f"an observation has one or more views of different names, got {names}")
         if self.points.ndim != 2 or self.points.shape[1] != 3:
             raise ValueError(f"points must be (N, 3), got {self.points.shape}")
-        if self.proprio.ndim != 1 or not np.isfinite(self.proprio).all():
-            raise ValueError(f"proprio must be a finite vector, got {self.proprio}")
-        if self.camera.width != self.image.shape[1] or self.camera.height != self.image.shape[0]:
+
+    def chosen_views(self, names: Sequence[str]) -> list[View]:
+        """The views of these names, in this order.
+
+        Raises:
+            ValueError: one is missing.
+        """
+        found = {view.name: view for view in self.views}
+        missing = [name for name in names if name not in found]
+        if missing:
             raise ValueError(
-                f"camera model is for {self.camera.width} x {self.camera.height} pixels, "
-                f"image has {self.image.shape[1]} x {self.image.shape[0]}"
+                f"the policy takes the views {', '.join(names)}; the observation has {', '.join(found)}: set the "
+                "parameter extra_images"
             )
+        return [found[name] for name in names]
 
 
 @dataclass(frozen=True)

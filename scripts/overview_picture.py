@@ -95,14 +95,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/overview.png"))
     args = parser.parse_args()
     seen, inference = drive(args.task, args.seed, args.steps, args.keep)
-    image, camera = square_image(seen.image, seen.camera, SIDE)
+    image, camera = square_image(seen.views[0].image, seen.views[0].camera, SIDE)
     selection, layout = inference.selection, inference.layout
     kept_image, kept_points = len(selection.image_kept), len(selection.points_kept)
     panels = [
         (Image.fromarray(image), "2D: camera image", f"{selection.num_image} patches"),
         (draw_cloud(seen), "3D: point cloud", f"{layout.num_points} groups of points"),
         (
-            Image.fromarray(draw_overlay(image, selection, layout, camera, scale=1)),
+            Image.fromarray(draw_overlay([(image, camera)], selection, layout, scale=1)),
             "pruned, before anything is encoded",
             f"{kept_image} patches (bright) and {kept_points} groups (dots:\nred robot, yellow object, green rest)",
         ),

@@ -19,8 +19,8 @@ BASE, CAMERA = "base", "camera_color_optical_frame"
 
 def depth_of(observation: Observation) -> np.ndarray:
     """(H, W) float32 metres of the points the camera sees; NaN elsewhere."""
-    uv, depth = observation.camera.project(observation.points)
-    image = np.full(observation.image.shape[:2], np.nan, np.float32)
+    uv, depth = observation.views[0].camera.project(observation.points)
+    image = np.full(observation.views[0].image.shape[:2], np.nan, np.float32)
     for (u, v), z in zip(uv.astype(int), depth):
         if z > 0 and 0 <= u < image.shape[1] and 0 <= v < image.shape[0]:
             image[v, u] = z
@@ -65,11 +65,11 @@ def write_bag(
                 continue
             stamp = frame.stamp_ns
             parts = {
-                "camera_info": make.camera_info(frame.camera, stamp, CAMERA),
-                "ee_pose": make.pose(frame.proprio[:3], stamp, BASE),
-                "gripper": make.gripper(frame.proprio[3], stamp, BASE),
+                "camera_info": make.camera_info(frame.views[0].camera, stamp, CAMERA),
+                "ee_pose": make.pose(frame.state.position, stamp, BASE),
+                "gripper": make.gripper(frame.state.gripper, stamp, BASE),
                 "depth": make.image(depth_of(frame), "32FC1", stamp, CAMERA),
-                "image": make.image(frame.image, "rgb8", stamp, CAMERA),
+                "image": make.image(frame.views[0].image, "rgb8", stamp, CAMERA),
             }
             for j, (role, message) in enumerate(parts.items()):
                 if (i, role) != lost:

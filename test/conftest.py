@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from mvla_pruned_ros.geometry.poses import look_at
 from mvla_pruned_ros.sim.viewpoint import POSITION, TARGET
-from mvla_pruned_ros.types import CameraModel, Observation
+from mvla_pruned_ros.types import ArmState, CameraModel, Observation, View
 
 OBJECT = np.array([0.10, 0.65, 0.03])
 END_EFFECTOR = np.array([0.0, 0.60, 0.20])
@@ -31,19 +31,21 @@ def camera_at(width: int = 192, height: int = 192, focal: float | None = None) -
     return CameraModel(width, height, focal, focal, width / 2, height / 2, look_at(POSITION, TARGET))
 
 
-def make_observation(seed: int = 0, width: int = 192, height: int = 192, **changes: Any) -> Observation:
+def make_observation(
+    seed: int = 0, width: int = 192, height: int = 192, image: np.ndarray | None = None, **changes: Any
+) -> Observation:
     """A table top, an object on it, a gripper above it; pixels are noise. ``changes`` replace fields."""
     rng = np.random.default_rng(seed)
     table = np.stack([rng.uniform(-0.4, 0.4, 4000), rng.uniform(0.4, 0.9, 4000), np.full(4000, 0.01)], 1)
     cloud = np.concatenate(
         [table, OBJECT + rng.normal(0, 0.015, (500, 3)), END_EFFECTOR + rng.normal(0, 0.02, (500, 3))]
     )
+    pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
     fields: dict[str, Any] = {
         "stamp_ns": 1_000_000_000 + seed,
-        "image": rng.integers(0, 256, (height, width, 3), np.uint8),
+        "views": (View("image", pixels if image is None else image, camera_at(width, height)),),
         "points": cloud.astype(np.float32),
-        "camera": camera_at(width, height),
-        "proprio": np.append(END_EFFECTOR, 1.0).astype(np.float32),
+        "state": ArmState(END_EFFECTOR.astype(np.float32), 1.0),
         "instruction": "push the puck to the goal",
     }
     return Observation(**(fields | changes))

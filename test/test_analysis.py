@@ -38,10 +38,12 @@ CONFIG = TriStageConfig()
 def layout_of(patches: int = 2, points: int = 2, point_patch: list[int] | None = None) -> TokenLayout:
     """Patches in a row 1 m apart, points likewise, behind them; all far from the end effector."""
     return TokenLayout(
-        grid=(1, patches),
+        views=("image",),
+        grids=((1, patches),),
         image_positions=np.stack([np.arange(patches), np.zeros(patches), np.zeros(patches)], 1).astype(np.float32),
         point_positions=np.stack([np.arange(points), np.ones(points), np.zeros(points)], 1).astype(np.float32),
-        point_patch=np.array([-1] * points if point_patch is None else point_patch),
+        point_patches=np.array([[-1] * points if point_patch is None else point_patch]),
+        camera_poses=np.eye(4)[None],
         end_effector=np.array([0, 0, 9], np.float32),
     )
 
@@ -140,7 +142,8 @@ def test_recorded_call_holds_every_token_and_the_picture(calls: list[Call], poli
     assert [call.episode for call in calls] == [0, 0, 0, 1, 1, 1]
     for call in calls:
         assert call.layout.num_visual == policy.config.num_visual == len(call.evidence.norm)
-        assert call.picture.shape == (288, 288, 3) and (call.camera.width, call.camera.height) == (288, 288)
+        (picture,), (camera,) = call.pictures, call.cameras
+        assert picture.shape == (288, 288, 3) and (camera.width, camera.height) == (288, 288)
 
 
 def test_recording_leaves_the_policy_as_it_is(policy: MVLAPolicy, observation: Callable[..., Observation]) -> None:
@@ -245,7 +248,7 @@ def frames(observation: Callable[..., Observation]) -> list[Observation | str]:
 
 def test_frame_with_a_lost_message_is_left_out(tmp_path: Path, frames: list[Any], policy: MVLAPolicy) -> None:
     write_bag(tmp_path / "bag", frames, lost=(3, "depth"))
-    setup = BagSetup(base_from_camera=frames[0].camera.base_from_camera, sync_tolerance_ms=10.0)
+    setup = BagSetup(base_from_camera=frames[0].views[0].camera.base_from_camera, sync_tolerance_ms=10.0)
     with Bag(tmp_path / "bag") as bag:
         calls = list(bag_calls(BagFrames(bag, setup), policy))
     assert [call.stamp_ns for call in calls] == [10**9 + i * 50_000_000 for i in (1, 3, 4)]

@@ -25,7 +25,7 @@ from mvla_pruned_ros.cli.bag_options import add_bag_arguments, bag_setup
 from mvla_pruned_ros.geometry.poses import look_at
 from mvla_pruned_ros.messages.encode import Encoder
 from mvla_pruned_ros.sim.viewpoint import POSITION, TARGET
-from mvla_pruned_ros.types import CameraModel, Observation
+from mvla_pruned_ros.types import CameraModel, Observation, View
 
 PUSH, CLOSE = "push the puck to the goal", "close the faucet"
 FOREIGN = {
@@ -44,7 +44,7 @@ def frames(observation: Callable[..., Observation]) -> list[Any]:
 
 
 def setup_for(frames: list[Any], **changes: Any) -> BagSetup:
-    return BagSetup(**{"topics": FOREIGN, "base_from_camera": frames[0].camera.base_from_camera, **changes})
+    return BagSetup(**{"topics": FOREIGN, "base_from_camera": frames[0].views[0].camera.base_from_camera, **changes})
 
 
 def read(folder: Path, setup: BagSetup, signals: bool = False) -> list[Any]:
@@ -52,13 +52,16 @@ def read(folder: Path, setup: BagSetup, signals: bool = False) -> list[Any]:
         return list(BagFrames(bag, setup, signals))
 
 
-def assert_equal(a: Observation, b: Observation) -> None:
-    for one in dataclasses.fields(Observation):
-        x, y = getattr(a, one.name), getattr(b, one.name)
-        if one.name == "camera":
-            assert dataclasses.astuple(x)[:6] == dataclasses.astuple(y)[:6]
-            x, y = x.base_from_camera, y.base_from_camera
-        np.testing.assert_array_equal(x, y)
+def assert_equal(a: Any, b: Any) -> None:
+    """To the last bit, in whatever it holds."""
+    if dataclasses.is_dataclass(a):
+        a, b = (tuple(getattr(x, one.name) for one in dataclasses.fields(a)) for x in (a, b))  # type: ignore[arg-type]
+    if isinstance(a, tuple):
+        assert len(a) == len(b)
+        for one, other in zip(a, b):
+            assert_equal(one, other)
+    else:
+        np.testing.assert_array_equal(a, b)
 
 
 def test_foreign_topics_give_back_what_the_sensors_saw(tmp_path: Path, frames: list[Any]) -> None:
@@ -72,10 +75,11 @@ def test_foreign_topics_give_back_what_the_sensors_saw(tmp_path: Path, frames: l
     assert [f.observation.instruction for f in got] == [PUSH] * 2 + [CLOSE] * 2
     for frame, original in zip(got, sent):
         seen = frame.observation
-        assert seen.stamp_ns == original.stamp_ns and seen.camera.cx == original.camera.cx
-        np.testing.assert_array_equal(seen.image, original.image)
-        np.testing.assert_array_equal(seen.proprio, original.proprio)
-        assert len(seen.points) == np.isfinite(depth_of(original)).sum() and seen.image.flags.writeable
+        assert seen.stamp_ns == original.stamp_ns and seen.views[0].camera.cx == original.views[0].camera.cx
+        np.testing.assert_array_equal(seen.views[0].image, original.views[0].image)
+        np.testing.assert_array_equal(seen.state.position, original.state.position)
+        assert seen.state.gripper == original.state.gripper
+        assert len(seen.points) == np.isfinite(depth_of(original)).sum() and seen.views[0].image.flags.writeable
 
 
 def test_commands_come_with_the_stamp_they_belong_to(tmp_path: Path, frames: list[Any]) -> None:
@@ -204,14 +208,14 @@ def sensor_variants(make: Encoder, seen: Observation) -> dict[str, dict[str, Any
     """Colour and depth or cloud in the forms that are understood."""
     stamp, depth = seen.stamp_ns, depth_of(seen)
     known = np.isfinite(depth)
-    padded = make.image(np.pad(seen.image[..., ::-1], ((0, 0), (0, 3), (0, 0))), "bgr8", stamp, CAMERA)
+    padded = make.image(np.pad(seen.views[0].image[..., ::-1], ((0, 0), (0, 3), (0, 0))), "bgr8", stamp, CAMERA)
     padded.width -= 3
     png = io.BytesIO()
-    Picture.fromarray(seen.image).save(png, "PNG")
-    compressed = make.jpeg(seen.image, stamp, CAMERA)
+    Picture.fromarray(seen.views[0].image).save(png, "PNG")
+    compressed = make.jpeg(seen.views[0].image, stamp, CAMERA)
     compressed.format, compressed.data = "rgb8; png compressed", np.frombuffer(png.getvalue(), np.uint8)
     millimetres = make.image((np.where(known, depth, 0) * 1000).astype("<u2"), "16UC1", stamp, CAMERA)
-    local = (seen.points - seen.camera.base_from_camera[:3, 3]) @ seen.camera.base_from_camera[:3, :3]
+    local = (seen.points - seen.views[0].camera.base_from_camera[:3, 3]) @ seen.views[0].camera.base_from_camera[:3, :3]
     clouds = {
         frame: make.cloud(("x", "y", "z", "rgb"), np.column_stack([xyz, np.zeros(len(xyz))]), stamp, frame)
         for frame, xyz in ((BASE, seen.points), (CAMERA, local))
@@ -221,11 +225,12 @@ def sensor_variants(make: Encoder, seen: Observation) -> dict[str, dict[str, Any
         ("16UC1; compressedDepth rvl", compressed_millimetres((np.where(known, depth, 0) * 1000).astype("<u2"), "rvl")),
         ("32FC1; compressedDepth png", compressed_metres(depth)),
     ):
-        packed[kind] = make.jpeg(seen.image, stamp, CAMERA)
+        packed[kind] = make.jpeg(seen.views[0].image, stamp, CAMERA)
         packed[kind].format, packed[kind].data = kind, np.frombuffer(data, np.uint8)
     own = own_depth_camera()
-    own_depth = depth_of(dataclasses.replace(seen, camera=own, image=np.zeros((own.height, own.width, 3), np.uint8)))
-    rgba = make.image(np.dstack([seen.image, seen.image[..., 0]]), "rgba8", stamp, CAMERA)
+    view = View("image", np.zeros((own.height, own.width, 3), np.uint8), own)
+    own_depth = depth_of(dataclasses.replace(seen, views=(view,)))
+    rgba = make.image(np.dstack([seen.views[0].image, seen.views[0].image[..., 0]]), "rgba8", stamp, CAMERA)
     return {
         "padded bgr8, 16UC1": {"image": padded, "depth": millimetres},
         "png, cloud of the camera": {"image": compressed, "points": clouds[CAMERA]},
@@ -242,7 +247,7 @@ def sensor_variants(make: Encoder, seen: Observation) -> dict[str, dict[str, Any
             "depth_2_camera_info": make.camera_info(own, stamp, DEPTH),
         },
         "jpeg, 32FC1": {
-            "image": make.jpeg(seen.image, stamp, CAMERA), "depth": make.image(depth, "32FC1", stamp, CAMERA)
+            "image": make.jpeg(seen.views[0].image, stamp, CAMERA), "depth": make.image(depth, "32FC1", stamp, CAMERA)
         },
     }  # fmt: skip
 
@@ -274,9 +279,9 @@ def test_bag_and_live_node_see_the_same(tmp_path: Path, frames: list[Any], varia
     stamp = seen.stamp_ns
     messages = {
         "instruction": make.text(PUSH),
-        "camera_info": make.camera_info(seen.camera, stamp, CAMERA),
-        "ee_pose": make.pose(seen.proprio[:3], stamp + 3_000_000, BASE),
-        "gripper": make.gripper(seen.proprio[3], stamp - 20_000_000, BASE),
+        "camera_info": make.camera_info(seen.views[0].camera, stamp, CAMERA),
+        "ee_pose": make.pose(seen.state.position, stamp + 3_000_000, BASE),
+        "gripper": make.gripper(seen.state.gripper, stamp - 20_000_000, BASE),
         **sensor_variants(make, seen)[variant],
     }
     live: dict[str, Any] = {}
@@ -289,7 +294,7 @@ def test_bag_and_live_node_see_the_same(tmp_path: Path, frames: list[Any], varia
             writer.write(connection, 5 * 10**9, data)
             live[role] = deserialize_message(bytes(data), message_class(kind))
     setup = BagSetup(
-        base_from_camera=seen.camera.base_from_camera,
+        base_from_camera=seen.views[0].camera.base_from_camera,
         depth_registered="depth_camera_info" not in messages,
         extra_clouds=[role for role in messages if role in ("points_1", "depth_2")],
         sensor_frames=[DEPTH],
@@ -307,7 +312,7 @@ def test_bag_and_live_node_see_the_same(tmp_path: Path, frames: list[Any], varia
     assert_equal(frame.observation, expected)
     assert len(expected.points) > 1000
     if "jpeg" not in variant:
-        np.testing.assert_array_equal(expected.image, seen.image)
+        np.testing.assert_array_equal(expected.views[0].image, seen.views[0].image)
 
 
 def test_roles_and_topics_are_those_that_are_recorded() -> None:

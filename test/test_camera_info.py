@@ -131,4 +131,4 @@ def test_image_of_another_camera_than_the_pose_is_refused() -> None:
 
 @pytest.mark.parametrize("frames", [("", CAMERA), (CAMERA, ""), ("", "")])
 def test_image_or_info_without_a_frame_is_taken_for_the_camera(frames: tuple[str, str]) -> None:
-    assert observation(*frames).camera.fx == FOCAL
+    assert observation(*frames).views[0].camera.fx == FOCAL

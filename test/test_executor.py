@@ -70,7 +70,9 @@ def test_one_recording_serves_all_calls_with_as_many_tokens(
 
 
 def layout_of(count: int) -> TokenLayout:
-    return TokenLayout((1, 1), np.zeros((1, 3)), np.zeros((count - 1, 3)), np.zeros(count - 1, int), np.zeros(3))
+    points = np.zeros((count - 1, 3))
+    patches, pose = np.zeros((1, count - 1), int), np.eye(4)[None]
+    return TokenLayout(("image",), ((1, 1),), np.zeros((1, 3)), points, patches, pose, np.zeros(3))
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def records(sensors: Path, tiny_policy_folder: Path) -> list[CallRecord]:
     topics = {role: TOPICS[role] for role in roles}
     names = {topic: role for role, topic in topics.items()}
     camera = "camera_color_optical_frame"
-    frames = Frames("base", camera, {camera: make_observation().camera.base_from_camera})
+    frames = Frames("base", camera, {camera: make_observation().views[0].camera.base_from_camera})
     store, chunks, found = Synchronizer(topics, unstamped=("camera_info",)), ChunkBuffer(), []
     runtime = PolicyRuntime(MVLAPolicy.load(tiny_policy_folder), make_pruner("tri_stage", 0.5))
     settings = Settings.of(values)

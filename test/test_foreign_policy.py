@@ -187,7 +187,7 @@ def test_a_bag_is_replayed_with_it(
 
     frames = [observation(i, stamp_ns=(i + 1) * 10**8) for i in range(6)]
     write_bag(tmp_path / "bag", ["push the puck to the goal", *frames], commands=True)
-    pose = frames[0].camera.base_from_camera
+    pose = frames[0].views[0].camera.base_from_camera
     from scipy.spatial.transform import Rotation
 
     extrinsics = [*pose[:3, 3], *Rotation.from_matrix(pose[:3, :3]).as_quat()]

@@ -198,9 +198,10 @@ def model() -> MVLAModel:
 def batch() -> Batch:
     g = torch.Generator().manual_seed(3)
     return Batch(
-        image=torch.randint(0, 256, (1, 64, 64, 3), generator=g, dtype=torch.uint8),
+        image=torch.randint(0, 256, (1, 1, 64, 64, 3), generator=g, dtype=torch.uint8),
         centres=torch.rand(1, 10, 3, generator=g),
         groups=torch.randn(1, 10, 6, 3, generator=g) * 0.02,
         proprio=torch.rand(1, 4, generator=g),
+        end_effector=torch.rand(1, 3, generator=g),
         instruction=torch.randint(0, 11, (1, 4), generator=g),
     )

@@ -69,7 +69,7 @@ def test_holes_are_masked_and_every_reading_lies_where_it_was_seen(
         v, u = np.nonzero(known)
         np.testing.assert_allclose(uv, np.stack([u, v], 1) + 0.5, atol=2e-3)
         np.testing.assert_allclose(depth, sent.millimetres[known] / 1000, atol=1e-5)
-        np.testing.assert_array_equal(seen.image, sent.colour)
+        np.testing.assert_array_equal(seen.views[0].image, sent.colour)
 
 
 def test_replay_makes_the_whole_report(tmp_path: Path, room_policy_folder: Path) -> None:

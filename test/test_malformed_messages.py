@@ -57,7 +57,7 @@ def test_malformed_message_is_refused_or_makes_a_finite_observation(stream: str,
             assert str(error)
             seen["refused"] += 1
             return
-        assert np.isfinite(observation.points).all() and np.isfinite(observation.proprio).all()
+        assert np.isfinite(observation.points).all() and np.isfinite(observation.state.position).all()
         try:
             prepared = policy.prepare(observation)
         except NotReadyError:

@@ -117,4 +117,4 @@ def test_patches_of_point_groups_in_the_camera_of_rlbench() -> None:
     first, second = (index[0].numpy() for index in sample_groups(torch.from_numpy(points)[None]))
     layout = token_layout(points, points[first[second]], camera, 16, 42, np.zeros(3))
     row, column = recorded()["front.patch"].T.astype(int)
-    np.testing.assert_array_equal(layout.point_patch, np.where(recorded()["front.valid"], row * 16 + column, -1))
+    np.testing.assert_array_equal(layout.point_patches[0], np.where(recorded()["front.valid"], row * 16 + column, -1))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from mla_checkpoint import tokenizer_entries
+from scipy.spatial.transform import Rotation
 from tokenizers import Tokenizer
 
 from mvla_pruned_ros.geometry.clouds import farthest_point_sample
@@ -28,7 +29,7 @@ from mvla_pruned_ros.policy.mvla.preprocess import NotReadyError
 from mvla_pruned_ros.policy.runtime import PolicyRuntime
 from mvla_pruned_ros.pruning.methods import METHODS, make_pruner
 from mvla_pruned_ros.pruning.types import Reason, Selection
-from mvla_pruned_ros.types import CameraModel, Observation
+from mvla_pruned_ros.types import ArmState, CameraModel, Observation
 
 CONFIG = MLAConfig(
     image_size=168, image_width=32, image_heads=4, num_points=128, neighbours=17, point_width=12, point_token_width=24,
@@ -36,11 +37,13 @@ CONFIG = MLAConfig(
     workspace_lower=(-0.5, -0.1, 0.0), workspace_upper=(0.5, 1.0, 0.5),
 )  # fmt: skip
 PROPRIO = np.array([0.0, 0.6, 0.2, 3.1, 0.1, -0.2, 1.0], np.float32)
+TURN = Rotation.from_euler("xyz", PROPRIO[3:6]).as_quat()
+STATE = ArmState(PROPRIO[:3], 1.0, TURN, last_command=np.append(PROPRIO[:3], TURN))
 
 
 @pytest.fixture
 def seen(observation: Callable[..., Observation]) -> Observation:
-    return observation(proprio=PROPRIO, instruction="close the box")
+    return observation(state=STATE, instruction="close the box")
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +73,7 @@ def test_shapes_and_types_are_those_documented(prepared: MLAInput) -> None:
     assert (prepared.image.shape, prepared.image.dtype) == ((1, 168, 168, 3), np.uint8)
     assert (prepared.points.shape, prepared.points.dtype) == ((128, 3), np.float32)
     assert prepared.first.shape == (64,) and prepared.second.shape == (32,)
-    assert prepared.layout.grid == (4, 4) and prepared.layout.num_points == 32
+    assert prepared.layout.grids == ((4, 4),) and prepared.layout.num_points == 32
     np.testing.assert_array_equal(prepared.layout.end_effector, PROPRIO[:3])
     np.testing.assert_array_equal(prepared.layout.point_positions, prepared.points[prepared.first][prepared.second])
 
@@ -95,14 +98,17 @@ def test_small_cloud_is_padded_with_the_origin_and_a_smaller_one_refused(
     observation: Callable[..., Observation],
 ) -> None:
     points = np.random.default_rng(0).uniform([0, 0.5, 0], [0.3, 0.8, 0.3], (50, 3)).astype(np.float32)
-    sampled = prepare(observation(points=points, proprio=PROPRIO), CONFIG).points
+    sampled = prepare(observation(points=points, state=STATE), CONFIG).points
     assert (sampled[:50] != 0).any(1).all() and not sampled[50:].any()
     with pytest.raises(NotReadyError, match="20 points in the workspace"):
-        prepare(observation(points=points[:20], proprio=PROPRIO), CONFIG)
+        prepare(observation(points=points[:20], state=STATE), CONFIG)
 
 
-def test_proprio_of_another_robot_is_refused_with_the_convention(observation: Callable[..., Observation]) -> None:
-    with pytest.raises(ValueError, match="proprio has 4 values, the policy takes 7: position .*Euler angles"):
+def test_proprio_is_the_last_commanded_pose_and_the_gripper(
+    prepared: MLAInput, observation: Callable[..., Observation]
+) -> None:
+    np.testing.assert_allclose(prepared.proprio, PROPRIO, atol=1e-6)
+    with pytest.raises(ValueError, match="takes the last commanded pose, and none is known"):
         prepare(observation(), CONFIG)
 
 

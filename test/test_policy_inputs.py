@@ -20,7 +20,7 @@ from mvla_pruned_ros.policy.mvla.preprocess import (
     square_image,
     token_layout,
 )
-from mvla_pruned_ros.types import CameraModel, Observation
+from mvla_pruned_ros.types import ArmState, CameraModel, Observation
 
 MakeObservation = Callable[..., Observation]
 MakeCamera = Callable[..., CameraModel]
@@ -29,11 +29,11 @@ CONFIG = MVLAConfig()
 
 def test_shapes_and_types_are_those_documented(observation: MakeObservation) -> None:
     seen = prepare(observation(), CONFIG)
-    assert (seen.image.shape, seen.image.dtype) == ((192, 192, 3), np.uint8)
+    assert (seen.image.shape, seen.image.dtype) == ((1, 192, 192, 3), np.uint8)
     assert (seen.centres.shape, seen.centres.dtype) == ((64, 3), np.float32)
     assert (seen.groups.shape, seen.groups.dtype) == ((64, 24, 3), np.float32)
     assert (seen.layout.num_image, seen.layout.num_points) == (144, 64)
-    np.testing.assert_array_equal(seen.layout.end_effector, observation().proprio[:3])
+    np.testing.assert_array_equal(seen.layout.end_effector, observation().state.position)
 
 
 @pytest.mark.parametrize("width, height", [(192, 192), (640, 480), (480, 640), (96, 96), (1000, 300)])
@@ -50,17 +50,19 @@ def test_token_of_a_point_is_the_patch_that_shows_it(
     image[(abs(columns - u) < half) & (abs(rows - v) < half)] = 255
     seen = prepare(observation(width=width, height=height, image=image), CONFIG)
     grid, size = CONFIG.grid, CONFIG.patch_size
-    brightness = seen.image.reshape(grid, size, grid, size, 3).mean((1, 3, 4)).ravel()
+    brightness = seen.image[0].reshape(grid, size, grid, size, 3).mean((1, 3, 4)).ravel()
     assert brightness.max() > 10
     square_camera = square_image(image, model, CONFIG.image_size)[1]
-    layout = token_layout(target[None], target[None], square_camera, CONFIG.grid, CONFIG.patch_size, np.zeros(3))
-    assert layout.point_patch[0] == brightness.argmax()
+    layout = token_layout(
+        target[None], target[None], {"image": square_camera}, CONFIG.grid, CONFIG.patch_size, np.zeros(3)
+    )
+    assert layout.point_patches[0, 0] == brightness.argmax()
 
 
 def test_patch_position_is_the_mean_of_the_points_it_shows(camera: MakeCamera) -> None:
     model = camera(192, 192)
     points = np.random.default_rng(0).uniform([-0.3, 0.4, 0.0], [0.3, 0.9, 0.1], (800, 3)).astype(np.float32)
-    layout = token_layout(points, points[:4], model, CONFIG.grid, CONFIG.patch_size, np.zeros(3))
+    layout = token_layout(points, points[:4], {"image": model}, CONFIG.grid, CONFIG.patch_size, np.zeros(3))
     uv = model.project(points)[0]
     patch = (uv[:, 1] // 16).astype(int) * 12 + (uv[:, 0] // 16).astype(int)
     assert (uv > 0).all() and (uv < 192).all(), "every point of this test must lie in the image"
@@ -70,7 +72,7 @@ def test_patch_position_is_the_mean_of_the_points_it_shows(camera: MakeCamera) -
             np.testing.assert_allclose(layout.image_positions[index], shown.mean(0), atol=1e-6)
         else:
             assert np.isnan(layout.image_positions[index]).all()
-    np.testing.assert_array_equal(layout.point_patch, patch[:4])
+    np.testing.assert_array_equal(layout.point_patches[0], patch[:4])
 
 
 def test_group_outside_the_image_or_behind_the_camera_has_no_patch(camera: MakeCamera) -> None:
@@ -80,8 +82,8 @@ def test_group_outside_the_image_or_behind_the_camera_has_no_patch(camera: MakeC
     above = model.base_from_camera @ [0.0, -5.0, 1.0, 1.0]
     ahead = model.base_from_camera @ [0.0, 0.0, 1.0, 1.0]
     centres = np.stack([behind, beside, above, ahead])[:, :3]
-    layout = token_layout(centres, centres, model, CONFIG.grid, CONFIG.patch_size, np.zeros(3))
-    assert layout.point_patch.tolist() == [-1, -1, -1, 6 * 12 + 6]
+    layout = token_layout(centres, centres, {"image": model}, CONFIG.grid, CONFIG.patch_size, np.zeros(3))
+    assert layout.point_patches[0].tolist() == [-1, -1, -1, 6 * 12 + 6]
 
 
 @pytest.mark.parametrize("width, height", [(640, 480), (480, 640), (481, 640)])
@@ -100,7 +102,7 @@ def test_crop_to_the_centre_square_keeps_the_projection_right(camera: MakeCamera
 
 def test_image_of_the_policys_size_is_passed_on_unchanged(observation: MakeObservation) -> None:
     seen = observation()
-    np.testing.assert_array_equal(prepare(seen, CONFIG).image, seen.image)
+    np.testing.assert_array_equal(prepare(seen, CONFIG).image[0], seen.views[0].image)
 
 
 def test_shrinking_averages_the_area(camera: MakeCamera) -> None:
@@ -145,8 +147,9 @@ def test_cloud_without_a_finite_point_is_not_ready(observation: MakeObservation)
 
 
 def test_proprio_of_another_length_is_refused_with_both(observation: MakeObservation) -> None:
-    with pytest.raises(ValueError, match="proprio has 7 values, the policy takes 4"):
-        prepare(observation(proprio=np.zeros(7, np.float32)), CONFIG)
+    with pytest.raises(ValueError, match="proprio has 10 values with 7 joints, the policy takes 9"):
+        joints = dataclasses.replace(CONFIG, proprio=("ee_position", "joint_positions"), proprio_dim=9)
+        prepare(observation(state=ArmState(np.zeros(3), 1.0, joints=np.zeros(7))), joints)
 
 
 def test_a_cloud_that_serves_several_images_is_grouped_once_and_the_same(
@@ -167,5 +170,5 @@ def test_a_cloud_that_serves_several_images_is_grouped_once_and_the_same(
         assert len(grouped) == calls
         for name in ("image", "centres", "groups", "proprio"):
             np.testing.assert_array_equal(getattr(cached, name), getattr(again, name))
-        for name in ("image_positions", "point_positions", "point_patch", "end_effector"):
+        for name in ("image_positions", "point_positions", "point_patches", "end_effector"):
             np.testing.assert_array_equal(getattr(cached.layout, name), getattr(again.layout, name))

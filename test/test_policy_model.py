@@ -56,10 +56,11 @@ def make_model(**changes: object) -> MVLAModel:
 def make_batch(pruned: bool, seed: int = 0) -> Batch:
     g = torch.Generator().manual_seed(seed)
     return Batch(
-        image=torch.randint(0, 256, (2, 64, 64, 3), generator=g, dtype=torch.uint8),
+        image=torch.randint(0, 256, (2, 1, 64, 64, 3), generator=g, dtype=torch.uint8),
         centres=torch.rand(2, 10, 3, generator=g),
         groups=torch.randn(2, 10, 6, 3, generator=g) * 0.02,
         proprio=torch.rand(2, 4, generator=g),
+        end_effector=torch.rand(2, 3, generator=g),
         instruction=torch.randint(0, 11, (2, 4), generator=g),
         image_kept=IMAGE_KEPT if pruned else None,
         points_kept=POINTS_KEPT if pruned else None,

@@ -105,7 +105,7 @@ def test_missing_transform_stops_the_arm_and_a_late_one_is_waited_for(graph: Liv
     assert robot.drive(lambda: worker.last is not None, 30.0), robot.status.message
     assert worker.last is not None
     seen = worker.last.observation
-    assert seen.camera.base_from_camera[0, 3] == pytest.approx(still[0, 3] + moved_m(seen.stamp_ns), abs=1e-9)
+    assert seen.views[0].camera.base_from_camera[0, 3] == pytest.approx(still[0, 3] + moved_m(seen.stamp_ns), abs=1e-9)
     assert buffer.cleared == 0
     node._forget()
     assert buffer.cleared == 1, "after a clock jump tf2 would refuse what is older than what it has"
@@ -185,7 +185,7 @@ def test_compressed_depth_of_a_camera_of_its_own_and_a_second_cloud(graph: LiveG
         time.sleep(0.05)
     assert worker.last is not None, robot.status and robot.status.message
     observation = worker.last.observation
-    assert observation.points.shape == (width * height + 300, 3) and observation.image.shape == (SIZE, SIZE, 3)
+    assert observation.points.shape == (width * height + 300, 3) and observation.views[0].image.shape == (SIZE, SIZE, 3)
     np.testing.assert_array_equal(observation.points[-300:], xyz)
     own = CameraModel(width, height, 70.0, 70.0, 40.0, 22.5, beside)
     uv, depth = own.project(observation.points[:-300])
@@ -213,7 +213,7 @@ def test_a_cloud_that_serves_several_images_is_converted_once_and_a_new_one_anew
 
     first, second, left = cloud(0.1), cloud(0.2), cloud(0.3)
     a, b = builder.build(matched(10, points=first), "go"), builder.build(matched(11, points=first), "go")
-    assert a.points is b.points and a.image[0, 0, 0] == 10 and b.image[0, 0, 0] == 11
+    assert a.points is b.points and a.views[0].image[0, 0, 0] == 10 and b.views[0].image[0, 0, 0] == 11
     c = builder.build(matched(12, points=second), "go")
     np.testing.assert_allclose(c.points[:, 2], 0.2, atol=1e-7)
     both = [builder.build(matched(13, points=second, points_1=one), "go").points for one in (left, left, first)]

@@ -32,8 +32,9 @@ def scene(end_effector: np.ndarray = GRIPPER, rng: np.random.Generator | None = 
     forearm = end_effector + np.array([0, -0.3, 0.3])
     points = np.concatenate([OBJECT + rng.normal(0, 0.01, (8, 3)), end_effector + rng.normal(0, 0.01, (8, 3)),
                              forearm + rng.normal(0, 0.01, (8, 3))]).astype(np.float32)  # fmt: skip
-    patch = np.array([10, 11, 12, 13, 14, 15, -1, -1] + [40, 41, 42, 43, 44, 45, -1, -1] + [5] * 8)
-    return TokenLayout((GRID, GRID), image, points, patch, end_effector.astype(np.float32))
+    patch = np.array([[10, 11, 12, 13, 14, 15, -1, -1] + [40, 41, 42, 43, 44, 45, -1, -1] + [5] * 8])
+    pose = np.eye(4)[None]
+    return TokenLayout(("image",), ((GRID, GRID),), image, points, patch, pose, end_effector.astype(np.float32))
 
 
 def attention_of(layout: TokenLayout, selection: Selection, ignored: int | None = None) -> Evidence:
@@ -183,7 +184,8 @@ def test_point_salience_is_carried_by_position_not_by_index() -> None:
     memory = SalienceMemory.seen(layout, weight)
     order = np.random.default_rng(1).permutation(24)
     shuffled = TokenLayout(
-        layout.grid, layout.image_positions, layout.point_positions[order], layout.point_patch[order],
+        layout.views, layout.grids, layout.image_positions, layout.point_positions[order],
+        layout.point_patches[:, order], layout.camera_poses,
         layout.end_effector,
     )  # fmt: skip
     carried = carry(memory, shuffled, 0.1).salience[64:]
@@ -254,7 +256,13 @@ def test_change_of_grid_forgets_and_is_full() -> None:
     pruner, layout = TriStagePruner(0.25), scene()
     run_calls(pruner, 3)
     other = TokenLayout(
-        (4, 4), layout.image_positions[:16], layout.point_positions, np.full(24, -1), layout.end_effector
+        layout.views,
+        ((4, 4),),
+        layout.image_positions[:16],
+        layout.point_positions,
+        np.full((1, 24), -1),
+        layout.camera_poses,
+        layout.end_effector,
     )
     assert pruner.select(other).is_full
 

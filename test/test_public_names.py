@@ -13,8 +13,8 @@ import pytest
 import mvla_pruned_ros
 
 PUBLIC = {
-    "mvla_pruned_ros": """ActionChunk CameraModel Evidence NotReadyError Observation Policy PolicyOutput PolicyRuntime
-        Pruner Selection TokenLayout TriStageConfig load_policy make_pruner""",
+    "mvla_pruned_ros": """ActionChunk ArmState CameraModel Evidence NotReadyError Observation Policy PolicyOutput
+        PolicyRuntime Pruner Selection TokenLayout TriStageConfig View load_policy make_pruner""",
     "mvla_pruned_ros.policy": """CheckpointError Inference NotReadyError Policy PolicyOutput PolicyRuntime PreparedInput
         check_policy load_policy""",
     "mvla_pruned_ros.pruning": """CallView Evidence InCallRule METHODS Pruner PruningStats Reason Selection SemanticSet

@@ -17,7 +17,7 @@ from mvla_pruned_ros.bags.reader import Bag
 from mvla_pruned_ros.bags.setup import BagSetup
 from mvla_pruned_ros.cli.main import main
 from mvla_pruned_ros.sim.viewpoint import camera_pose
-from mvla_pruned_ros.types import Observation
+from mvla_pruned_ros.types import ArmState, Observation
 
 PUSH = "push the puck to the goal"
 STEP_S, STEP_NS = 0.0125, 50_000_000
@@ -50,7 +50,9 @@ def test_recorded_actions_are_those_of_the_steps_of_a_chunk(bag_folder: Path) ->
 
 def test_without_a_twist_the_pose_tells_the_velocity(tmp_path: Path, observation: Callable[..., Observation]) -> None:
     views = [
-        observation(seed=i, stamp_ns=10**9 + i * STEP_NS, proprio=np.array([0.01 * i, 0.6, 0.2, 0.25], np.float32))
+        observation(
+            seed=i, stamp_ns=10**9 + i * STEP_NS, state=ArmState(np.array([0.01 * i, 0.6, 0.2], np.float32), 0.25)
+        )
         for i in range(5)
     ]
     write_bag(tmp_path / "bag", [PUSH, *views])

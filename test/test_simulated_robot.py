@@ -12,6 +12,7 @@ pytest.importorskip("metaworld", reason="the simulator extra is not installed: p
 
 from mvla_pruned_ros.sim.robot import MAX_SPEED, STEP_S, SimulatedRobot
 from mvla_pruned_ros.sim.tasks import TASKS, task_named
+from mvla_pruned_ros.types import Observation
 
 _robots: dict[str, SimulatedRobot] = {}
 
@@ -21,6 +22,10 @@ def robot_for(task: str) -> SimulatedRobot:
     if task not in _robots:
         _robots[task] = SimulatedRobot(task)
     return _robots[task]
+
+
+def image_of(observation: Observation) -> np.ndarray:
+    return observation.views[0].image
 
 
 def drive_by_expert(robot: SimulatedRobot, seed: int) -> None:
@@ -43,10 +48,10 @@ def test_same_seed_gives_the_same_scene_whatever_came_before(task: str) -> None:
     drive_by_expert(robot, 4)
     robot.reset(3)
     again = robot.observe()
-    assert (first.image == again.image).all() and (first.points == again.points).all()
-    assert (first.proprio == again.proprio).all()
+    assert (image_of(first) == image_of(again)).all() and (first.points == again.points).all()
+    assert (first.state.position == again.state.position).all() and first.state.gripper == again.state.gripper
     robot.reset(5)
-    assert (robot.observe().image != again.image).any()
+    assert (image_of(robot.observe()) != image_of(again)).any()
 
 
 def test_only_the_instruction_tells_the_faucets_apart() -> None:
@@ -54,9 +59,9 @@ def test_only_the_instruction_tells_the_faucets_apart() -> None:
     for task in ("faucet-open", "faucet-close"):
         robot_for(task).reset(11)
         pictures.append(robot_for(task).observe())
-    assert (pictures[0].image == pictures[1].image).all()
+    assert (image_of(pictures[0]) == image_of(pictures[1])).all()
     assert (pictures[0].points == pictures[1].points).all()
-    assert (pictures[0].proprio == pictures[1].proprio).all()
+    assert (pictures[0].state.position == pictures[1].state.position).all()
     assert pictures[0].instruction != pictures[1].instruction
 
 
@@ -80,7 +85,7 @@ def test_first_picture_shows_the_goal_marker_where_the_goal_is() -> None:
     observation = robot.observe()
     goal = robot._env._target_pos
     (u, v), _ = (x[0] for x in robot.camera.project(goal[None]))
-    r, g, b = observation.image[int(v), int(u)].astype(int)
+    r, g, b = observation.views[0].image[int(v), int(u)].astype(int)
     assert g > r + 40 and g > b + 40, f"no green marker at ({u:.0f}, {v:.0f}): {r, g, b}"
 
 

@@ -28,6 +28,7 @@ from mvla_pruned_ros.training.config import TrainingConfig
 from mvla_pruned_ros.training.demonstrations import Demonstrations
 from mvla_pruned_ros.training.loop import train
 from mvla_pruned_ros.training.ranks import ALONE, Ranks
+from mvla_pruned_ros.types import ArmState
 
 SMALL = MVLAConfig(
     image_size=32, num_groups=8, group_size=6, width=32, depth=2, heads=2, mlp_width=32, chunk_size=4,
@@ -46,12 +47,12 @@ def data() -> Demonstrations:
     for i in range(24):
         hand = rng.uniform([-0.2, 0.5, 0.1, 0], [0.2, 0.7, 0.3, 1]).astype(np.float32)
         task = ("open the faucet", "close the faucet")[i % 2]
-        seen = prepare(make_observation(i, proprio=hand), SMALL)
+        seen = prepare(make_observation(i, state=ArmState(hand[:3], float(hand[3]))), SMALL)
         goal = np.array([0.2 if i % 2 else -0.2, 0.6, 0.1], np.float32)
         action = np.append(goal - hand[:3], 1.0 if i % 2 else -1.0)
-        rows.append((seen.image, seen.centres, seen.groups, hand, np.repeat(action[None], 4, 0), task))
-    image, centres, groups, proprio, actions, instruction = (np.stack(column) for column in zip(*rows))
-    return Demonstrations(image, centres, groups.astype(np.float16), proprio, actions.astype(np.float32), instruction)
+        rows.append((seen, np.repeat(action[None], 4, 0).astype(np.float32), task))
+    inputs, actions, words = (list(column) for column in zip(*rows))
+    return Demonstrations.of(inputs, actions, words)
 
 
 def error_of(folder: Path, data: Demonstrations) -> float:
@@ -59,6 +60,7 @@ def error_of(folder: Path, data: Demonstrations) -> float:
     model, tokenizer, normalization = load_policy_parts(folder)
     batch = Batch(
         *(torch.from_numpy(x) for x in (data.image, data.centres, data.groups.astype(np.float32), data.proprio)),
+        torch.from_numpy(data.end_effector),
         torch.from_numpy(np.stack([tokenizer.encode(str(text)) for text in data.instruction])),
     )
     predicted = model.decode(model.tokenize(batch))[0].numpy()

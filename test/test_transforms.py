@@ -111,7 +111,7 @@ def read(folder: Path, setup: BagSetup) -> tuple[list[Observation], dict[str, in
 
 def test_camera_of_a_bag_moves_with_its_tf(tmp_path: Path, frames: list[Any]) -> None:
     seen = frames[1]
-    still = seen.camera.base_from_camera
+    still = seen.views[0].camera.base_from_camera
     moved = {S: still, S + 200_000_000: pose(0.2, 0, 0) @ still}
     transforms = [(stamp, "arm", CAMERA, matrix) for stamp, matrix in moved.items()]
     write_bag(tmp_path / "bag", frames, transforms=[*transforms, (0, BASE, "arm", np.eye(4))])
@@ -119,13 +119,15 @@ def test_camera_of_a_bag_moves_with_its_tf(tmp_path: Path, frames: list[Any]) ->
     assert len(got) == 4 and not drops
     for i, observation in enumerate(got):
         shift = 0.05 * i
-        np.testing.assert_allclose(observation.camera.base_from_camera[:3, 3], still[:3, 3] + [shift, 0, 0], atol=1e-9)
+        np.testing.assert_allclose(
+            observation.views[0].camera.base_from_camera[:3, 3], still[:3, 3] + [shift, 0, 0], atol=1e-9
+        )
         table = observation.points[np.abs(observation.points[:, 2] - 0.01) < 2e-3]  # the table is where it is
         assert len(table) > 1000 and table[:, 0].min() > -0.42 + shift and table[:, 0].max() < 0.42 + shift
 
 
 def test_frame_of_a_bag_without_transform_is_left_out_and_counted(tmp_path: Path, frames: list[Any]) -> None:
-    still = frames[1].camera.base_from_camera
+    still = frames[1].views[0].camera.base_from_camera
     transforms = [(S + 60_000_000, BASE, CAMERA, still), (S + 120_000_000, BASE, CAMERA, still)]
     write_bag(tmp_path / "bag", frames, transforms=transforms)
     got, drops = read(tmp_path / "bag", BagSetup(extrinsics_source="tf"))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import make_observation
 
 from mvla_pruned_ros.types import ActionChunk, CameraModel, Observation
 
@@ -68,11 +69,11 @@ def test_impossible_camera_is_refused_with_the_value(change: dict[str, Any], mes
         ({"image": np.zeros((192, 192), np.uint8)}, r"image must be .* got \(192, 192\)"),
         ({"image": np.zeros((192, 192, 4), np.uint8)}, r"got \(192, 192, 4\)"),
         ({"image": np.zeros((192, 192, 3), np.float32)}, "float32"),
-        ({"image": np.zeros((96, 192, 3), np.uint8)}, "192 x 192 pixels, image has 192 x 96"),
+        ({"image": np.zeros((96, 192, 3), np.uint8)}, "192 x 192 pixels, the image has 192 x 96"),
+        ({"views": ()}, r"one or more views of different names, got \[\]"),
+        ({"views": make_observation().views * 2}, r"different names, got \['image', 'image'\]"),
         ({"points": np.zeros((5, 2), np.float32)}, r"points must be \(N, 3\), got \(5, 2\)"),
         ({"points": np.zeros(3, np.float32)}, r"got \(3,\)"),
-        ({"proprio": np.array([0.0, np.nan, 0.0, 1.0])}, "proprio must be a finite vector"),
-        ({"proprio": np.zeros((1, 4))}, "proprio must be a finite vector"),
     ],
 )
 def test_malformed_observation_is_refused_with_what_was_given(

@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw
 
 from ..pruning.types import SemanticSet
 from ..reports.overlay import DOTS
+from ..types import CameraModel
 from .recording import Call
 from .salience import in_multiples_of_mean
 
@@ -20,23 +21,30 @@ def draw_salience(call: Call, sets: np.ndarray) -> np.ndarray:
     """Three panels side by side: attention on patches, attention on point groups, semantic sets of both.
 
     Args:
-        call: with its picture of S x S pixels. sets: (N,) of ``SemanticSet``.
+        call: with its pictures of S x S pixels. sets: (N,) of ``SemanticSet``.
 
     Returns:
-        (S, 3 S, 3) uint8 RGB.
+        (V S, 3 S, 3) uint8 RGB, a row for each view.
     """
-    layout, picture = call.layout, call.picture
-    n2, edge = layout.num_image, picture.shape[0] // layout.grid[0]
+    rows = [_draw_view(call, sets, view) for view in range(len(call.cameras))]
+    width = max(row.shape[1] for row in rows)
+    return np.concatenate([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows])
+
+
+def _draw_view(call: Call, sets: np.ndarray, view: int) -> np.ndarray:
+    layout, picture, camera = call.layout, call.pictures[view], call.cameras[view]
+    grid, own, n2 = layout.grids[view], layout.view_slices[view], layout.num_image
+    edge, points = picture.shape[0] // grid[0], layout.point_positions
     level = in_multiples_of_mean(call.evidence.attention)
-    patches = (1 - MIX) * picture + MIX * _to_pixels(_colours(level[:n2]), layout.grid, edge)
+    patches = (1 - MIX) * picture + MIX * _to_pixels(_colours(level[own]), grid, edge)
     set_colours = np.array([DOTS[SemanticSet(int(s))] for s in sets], np.float64)
-    located = np.isfinite(layout.image_positions).all(1)
-    mix = _to_pixels(np.where(located, 0.4, 0.0)[:, None], layout.grid, edge)
-    parts = (1 - mix) * picture + mix * _to_pixels(set_colours[:n2], layout.grid, edge)
+    located = np.isfinite(layout.image_positions[own]).all(1)
+    mix = _to_pixels(np.where(located, 0.4, 0.0)[:, None], grid, edge)
+    parts = (1 - mix) * picture + mix * _to_pixels(set_colours[own], grid, edge)
     panels = [
         patches,
-        _with_dots(DIM * picture, call, _colours(level[n2:])),
-        _with_dots(parts, call, set_colours[n2:]),
+        _with_dots(DIM * picture, camera, points, _colours(level[n2:])),
+        _with_dots(parts, camera, points, set_colours[n2:]),
     ]
     return np.concatenate(panels, 1).clip(0, 255).astype(np.uint8)
 
@@ -52,11 +60,11 @@ def _to_pixels(patches: np.ndarray, grid: tuple[int, int], edge: int) -> np.ndar
     return patches.reshape(*grid, -1).repeat(edge, 0).repeat(edge, 1)
 
 
-def _with_dots(pixels: np.ndarray, call: Call, colours: np.ndarray) -> np.ndarray:
-    """Point groups as dots where the camera sees their centres. colours: (N3, 3)."""
+def _with_dots(pixels: np.ndarray, camera: CameraModel, points: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """Point groups as dots where the camera sees their centres, (N3, 3). colours: (N3, 3)."""
     picture = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
     draw = ImageDraw.Draw(picture)
-    uv, depth = call.camera.project(call.layout.point_positions)
+    uv, depth = camera.project(points)
     for (u, v), distance, colour in zip(uv, depth, colours.astype(int)):
         if distance > 0:
             draw.ellipse((u - 4, v - 4, u + 4, v + 4), fill=tuple(colour), outline=(0, 0, 0))

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..policy.base import Policy
-from ..policy.mvla.preprocess import square_image
+from ..policy.mvla.preprocess import view_squares
 from ..policy.runtime import Inference, PolicyRuntime
 from ..pruning.baselines.simple import NoPruning
 from ..pruning.types import Evidence, Selection, TokenLayout
@@ -26,7 +26,7 @@ class Call:
     Attributes:
         episode: 0 for the first. stamp_ns: of the observation. instruction: words.
         layout, evidence: of all visual tokens; the call was unpruned.
-        jpeg: the square that the policy saw, a whole number of pixels per patch. camera: its model.
+        jpegs: of each view the square that the policy saw, a whole number of pixels per patch. cameras: their models.
     """
 
     episode: int
@@ -34,13 +34,20 @@ class Call:
     instruction: str
     layout: TokenLayout
     evidence: Evidence
-    jpeg: bytes
-    camera: CameraModel
+    jpegs: list[bytes]
+    cameras: list[CameraModel]
 
     @property
-    def picture(self) -> np.ndarray:
-        """(S, S, 3) uint8 RGB."""
-        return np.asarray(Image.open(io.BytesIO(self.jpeg)).convert("RGB"))
+    def pictures(self) -> list[np.ndarray]:
+        """(S, S, 3) uint8 RGB of each view."""
+        return [np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")) for jpeg in self.jpegs]
+
+
+def _jpeg(picture: np.ndarray) -> bytes:
+    """A recording of minutes would fill the memory with plain pixels."""
+    stream = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(stream, "JPEG", quality=90)
+    return stream.getvalue()
 
 
 class KeepEvidence(NoPruning):
@@ -71,10 +78,7 @@ class RecordingRuntime(PolicyRuntime):
         inference = super().infer(observation, prepared)
         assert self._keep.evidence is not None
         layout = inference.layout
-        size = max(1, PICTURE_PX // layout.grid[0]) * layout.grid[0]
-        picture, camera = square_image(observation.image, observation.camera, size)
-        jpeg = io.BytesIO()  # a recording of minutes would fill the memory with plain pixels
-        Image.fromarray(np.ascontiguousarray(picture)).save(jpeg, "JPEG", quality=90)
+        squares = view_squares(observation.chosen_views(layout.views), layout.grids, PICTURE_PX)
         self._calls.append(
             Call(
                 episode=max(0, self._episode),
@@ -82,8 +86,8 @@ class RecordingRuntime(PolicyRuntime):
                 instruction=observation.instruction,
                 layout=layout,
                 evidence=self._keep.evidence,
-                jpeg=jpeg.getvalue(),
-                camera=camera,
+                jpegs=[_jpeg(picture) for picture, _ in squares],
+                cameras=[camera for _, camera in squares],
             )
         )
         return inference

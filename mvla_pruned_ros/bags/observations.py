@@ -37,11 +37,11 @@ def is_stream(role: str) -> bool:
     return role in ("image", "ee_pose", "gripper") or is_cloud(role) or is_camera_info(role)
 
 
-def with_own_image(observation: Observation) -> Observation:
-    """The same with an image that may be written to: the bag's own memory may not, and torch warns of that."""
-    if observation.image.flags.writeable:
+def with_own_images(observation: Observation) -> Observation:
+    """The same with images that may be written to: the bag's own memory may not, and torch warns of that."""
+    if all(view.image.flags.writeable for view in observation.views):
         return observation
-    return replace(observation, image=observation.image.copy())
+    return replace(observation, views=tuple(replace(view, image=view.image.copy()) for view in observation.views))
 
 
 @dataclass(frozen=True)
@@ -302,4 +302,4 @@ class BagFrames:
         except ConversionError as error:
             self.refuse("no transform" if isinstance(error, TransformError) else "malformed", str(error))
             return None
-        return with_own_image(observation)
+        return with_own_images(observation)

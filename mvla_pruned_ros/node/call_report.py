@@ -18,7 +18,7 @@ from ..policy.call_record import CallRecord
 from ..policy.engine.device import thread_count
 from ..policy.engine.machine import machine
 from ..policy.fingerprint import policy_fingerprint
-from ..policy.mvla.preprocess import square_image
+from ..policy.mvla.preprocess import view_squares
 from ..pruning.base import Pruner
 from ..pruning.tri_stage.pruner import TriStagePruner
 from ..reports.overlay import KEPT_FIELDS, draw_overlay, kept_points
@@ -67,10 +67,8 @@ class CallReport:
             self._figures.publish(ENCODER.text(call_json(result, age_ms, store.frames_received)))
         selection, layout = result.inference.selection, result.inference.layout
         if self._overlay.get_subscription_count():
-            grid = math.lcm(*layout.grid) or 1
-            size = max(1, OVERLAY_PX // grid) * grid
-            image, camera = square_image(observation.image, observation.camera, size)
-            picture = draw_overlay(image, selection, layout, camera)
+            squares = view_squares(observation.chosen_views(layout.views), layout.grids, OVERLAY_PX)
+            picture = draw_overlay(squares, selection, layout)
             self._overlay.publish(ENCODER.image(picture, "rgb8", stamp_ns, settings["camera_frame"]))
         if self._kept_points.get_subscription_count():
             points = kept_points(selection, layout)
@@ -87,7 +85,7 @@ def record_of(result: Result, settings: Settings, topics: dict[str, str], about:
         inputs={stream: (topics[stream], stamp) for stream, stamp in result.stamps.items()},
         base_frame=settings["base_frame"],
         camera_frame=settings["camera_frame"],
-        base_from_camera=observation.camera.base_from_camera,
+        base_from_camera=observation.views[0].camera.base_from_camera,
         sensor_poses=sensor_poses(settings["sensor_frames"], settings["sensor_extrinsics"]),
         method=pruner.name,
         keep_ratio=pruner.keep_ratio,

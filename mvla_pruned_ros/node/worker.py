@@ -68,7 +68,7 @@ class Worker:
         self._reset_wanted = threading.Event()
         self._stop = threading.Event()
         self._generation = chunks.generation
-        self._camera_shape: tuple[float, ...] | None = None
+        self._camera_shapes: list[tuple[float, ...]] | None = None
         self.failure: str | None = None
         self.failures = 0
         self.refusal, self.refused_at = "", -math.inf
@@ -139,12 +139,12 @@ class Worker:
         try:
             self._apply(settings)
             observation = self._observe(matched, settings)
-            camera = observation.camera
-            shape = (camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy)
-            if shape != self._camera_shape:  # another resolution or calibration: what was learned is of another grid
-                if self._camera_shape is not None:
+            shapes: list[tuple[float, ...]]
+            shapes = [(c.width, c.height, c.fx, c.fy, c.cx, c.cy) for c in (view.camera for view in observation.views)]
+            if shapes != self._camera_shapes:  # another resolution or calibration: what was learned is of another grid
+                if self._camera_shapes is not None:
                     self._forget()
-                self._camera_shape = shape
+                self._camera_shapes = shapes
             inference = self._call(observation, settings)
         except ConversionError as error:
             late = isinstance(error, TransformError)

@@ -22,7 +22,7 @@ from ..messages.decode import (
     stamp_ns,
 )
 from ..messages.layouts import ConversionError
-from ..types import Observation
+from ..types import ArmState, Observation, View
 from .frames import Frames
 from .streams import INFO, is_cloud
 from .synchronizer import MatchedMessages
@@ -75,8 +75,8 @@ def observation_of(
     camera = camera_model(messages["camera_info"], image.shape[1], image.shape[0], pose)
     points = points_of(messages, frames, readers) if points is None else points
     position = pose_to_position(messages["ee_pose"], frames.base)
-    proprio = np.append(position, np.float32(gripper_opening(messages["gripper"])))
-    return Observation(stamp, image, points, camera, proprio, instruction)
+    state = ArmState(position, gripper_opening(messages["gripper"]))
+    return Observation(stamp, (View("image", image, camera),), points, state, instruction)
 
 
 def points_of(messages: Mapping[str, Any], frames: Frames, readers: Readers = OWN_READERS) -> np.ndarray:

@@ -23,7 +23,7 @@ class PreparedInput(Protocol):
 
     @property
     def layout(self) -> TokenLayout:
-        """Where the visual tokens of this call lie. The grid of patches lies over the centre square of the image."""
+        """Where the visual tokens of this call lie. The grid of patches lies over the centre square of each view."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Policy(Protocol):
 
     Attributes:
         chunk_size, action_dim, step_s: form of the chunk. action_space: what its values mean, see ``commands``.
+        views: names of the views it takes, see ``Observation``. proprio: features of the robot's state that it takes.
         device: where it runs; its stages are timed there. device_name: the same for people to read.
         token_bucket: numbers of visual tokens that are multiples of this are the ones it is prepared for; 1 where all
             numbers are alike.
@@ -57,6 +58,8 @@ class Policy(Protocol):
     action_dim: int
     step_s: float
     action_space: ActionSpace = "cartesian_velocity"
+    views: tuple[str, ...] = ("image",)
+    proprio: tuple[str, ...] = ("ee_position", "gripper")
     device: torch.device = torch.device("cpu")
     device_name: str = "cpu"
     token_bucket: int = 1

@@ -70,11 +70,14 @@ def _half(layout: TokenLayout) -> Selection:
 
 
 def _check_layout(layout: TokenLayout) -> None:
-    rows, cols = layout.grid
+    views = len(layout.views)
+    if len(layout.grids) != views:
+        raise PolicyInterfaceError(f"layout.grids has {len(layout.grids)} entries for {views} views")
     shapes = {
-        "image_positions": (rows * cols, 3),
+        "image_positions": (sum(rows * cols for rows, cols in layout.grids), 3),
         "point_positions": (layout.num_points, 3),
-        "point_patch": (layout.num_points,),
+        "point_patches": (views, layout.num_points),
+        "camera_poses": (views, 4, 4),
         "end_effector": (3,),
     }
     for field, shape in shapes.items():

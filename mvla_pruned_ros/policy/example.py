@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..types import CameraModel, Observation
+from ..types import ArmState, CameraModel, Observation, View
 from .engine.config import PolicyConfig
+from .proprio import FEATURES
 
 POINTS = 4000
 
 
 def example_observation(inputs: PolicyConfig, instruction: str) -> Observation:
-    """Noise in the place of an image and points all over the workspace, seen from 1 m above its middle.
+    """Noise in the place of images and points all over the workspace, seen from 1 m above its middle.
 
     Args:
         inputs: configuration of the policy.
@@ -21,6 +22,12 @@ def example_observation(inputs: PolicyConfig, instruction: str) -> Observation:
     pose = np.eye(4)
     pose[:3, 3] = points.mean(0) - [0, 0, 1]
     camera = CameraModel(size, size, size, size, size / 2, size / 2, pose)
-    image = rng.integers(0, 256, (size, size, 3), np.uint8)
-    proprio = np.append(points.mean(0), np.ones(inputs.proprio_dim - 3)).astype(np.float32)
-    return Observation(0, image, points, camera, proprio, instruction)
+    views = tuple(View(name, rng.integers(0, 256, (size, size, 3), np.uint8), camera) for name in inputs.views)
+    return Observation(0, views, points, example_state(inputs, points.mean(0)), instruction)
+
+
+def example_state(inputs: PolicyConfig, position: np.ndarray) -> ArmState:
+    """A robot with an open gripper that points down at (3,) a position, of which everything a policy asks is known."""
+    down = np.array([1.0, 0.0, 0.0, 0.0])
+    joints = np.zeros(inputs.proprio_dim - sum(FEATURES[name][0] for name in inputs.proprio))
+    return ArmState(np.asarray(position, np.float32), 1.0, down, joints, np.append(position, down))

@@ -129,7 +129,7 @@ class PolicyRuntime:
             NonFiniteActionError: the policy's answer is not finite.
             NonFiniteEvidenceError: its evidence is not.
             ActionShapeError: it is not (chunk, action_dim) with at least one action.
-            ValueError: the policy cannot follow the instruction, or proprio has another length.
+            ValueError: the policy cannot follow the instruction, or takes what the observation lacks.
         """
         pruner = self.pruner if self.prune else NoPruning()
         pruner.bucket = self.policy.token_bucket

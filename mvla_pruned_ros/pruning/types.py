@@ -20,23 +20,33 @@ class TokenLayout:
     """Where the visual tokens of one call lie.
 
     Attributes:
-        grid: rows and columns of image patches.
+        views: names of V views. grids: rows and columns of patches of each; the patches of a view follow those of the
+            one before.
         image_positions: (N2, 3) float32, base frame, metres: mean of the workspace points a patch shows; NaN
             for a patch that shows none (background).
         point_positions: (N3, 3) float32, base frame, metres: centres of the point groups.
-        point_patch: (N3,) int, image patch on which a centre projects, -1 outside the image.
+        point_patches: (V, N3) int, image token on which a centre projects in each view, -1 outside its image.
+        camera_poses: (V, 4, 4) base_from_camera of each view.
         end_effector: (3,) float32, base frame, metres.
     """
 
-    grid: tuple[int, int]
+    views: tuple[str, ...]
+    grids: tuple[tuple[int, int], ...]
     image_positions: np.ndarray
     point_positions: np.ndarray
-    point_patch: np.ndarray
+    point_patches: np.ndarray
+    camera_poses: np.ndarray
     end_effector: np.ndarray
 
     @property
     def num_image(self) -> int:
         return len(self.image_positions)
+
+    @property
+    def view_slices(self) -> list[slice]:
+        """Where the patches of each view stand among the image tokens."""
+        ends = np.cumsum([rows * cols for rows, cols in self.grids]).tolist()
+        return [slice(start, end) for start, end in zip([0, *ends], ends)]
 
     @property
     def num_points(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..bags.writer import BagWriter
-from ..policy.mvla.preprocess import square_image
+from ..policy.mvla.preprocess import view_squares
 from ..reports.overlay import KEPT_FIELDS, draw_overlay, kept_points
 from .compare import Comparison
 
@@ -25,11 +25,10 @@ PICTURE_PX = 288
 
 
 def overlay_of(one: Comparison) -> np.ndarray:
-    """(S, S, 3) uint8 RGB: the square that the policy saw, with what stays of it."""
-    grid = one.pruned.layout.grid[0]
-    size = max(1, PICTURE_PX // grid) * grid
-    picture, camera = square_image(one.observation.image, one.observation.camera, size)
-    return draw_overlay(picture, one.pruned.selection, one.pruned.layout, camera, scale=1)
+    """(H, W, 3) uint8 RGB: the squares that the policy saw, side by side, with what stays of them."""
+    layout = one.pruned.layout
+    squares = view_squares(one.observation.chosen_views(layout.views), layout.grids, PICTURE_PX)
+    return draw_overlay(squares, one.pruned.selection, layout, scale=1)
 
 
 class Annotations(BagWriter):

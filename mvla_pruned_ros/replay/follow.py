@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..bags.observations import with_own_image
+from ..bags.observations import with_own_images
 from ..bags.reader import Bag, DamagedMessageError
 from ..messages.decode import ConversionError, stamp_ns
 from ..observation.builder import observation_of
@@ -130,7 +130,7 @@ def _observation(record: CallRecord, messages: Mapping[str, Any]) -> Observation
         seen = observation_of(record.stamp_ns, messages, record.instruction, frames)
     except ConversionError as error:
         return f"refused here: {error}"
-    return with_own_image(seen)
+    return with_own_images(seen)
 
 
 def follow(calls: RecordedCalls, policy: Policy, skipped: Counter[str]) -> Iterator[FollowedCall]:

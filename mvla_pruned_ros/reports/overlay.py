@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -32,21 +34,36 @@ def kept_points(selection: Selection, layout: TokenLayout) -> np.ndarray:
 
 
 def draw_overlay(
-    image: np.ndarray, selection: Selection, layout: TokenLayout, camera: CameraModel | None, scale: int = 2
+    squares: Sequence[tuple[np.ndarray, CameraModel]], selection: Selection, layout: TokenLayout, scale: int = 2
 ) -> np.ndarray:
-    """Paint a selection on the picture it was made for.
+    """Paint a selection on the pictures it was made for.
 
     Args:
-        image: (S, S, 3) uint8 RGB, the square the policy saw. selection, layout: of that call.
-        camera: model of that square, to draw the kept point groups; None leaves them out.
-        scale: enlargement.
+        squares: of each view (S, S, 3) uint8 RGB, what the policy saw of it, and the model of its camera.
+        selection, layout: of that call. scale: enlargement.
 
     Returns:
-        (S * scale, S * scale, 3) uint8 RGB.
+        (S * scale, V * S * scale, 3) uint8 RGB, the views side by side; lower ones with black below them.
     """
-    rows, cols = layout.grid
+    pictures = [
+        _draw_view(image, camera, selection.reason[view].reshape(grid), selection, layout, scale)
+        for (image, camera), grid, view in zip(squares, layout.grids, layout.view_slices)
+    ]
+    return side_by_side(pictures)
+
+
+def side_by_side(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """(H, W, 3) uint8: pictures in a row; lower ones with black below them."""
+    height = max(len(picture) for picture in pictures)
+    return np.concatenate([np.pad(p, ((0, height - len(p)), (0, 0), (0, 0))) for p in pictures], 1)
+
+
+def _draw_view(
+    image: np.ndarray, camera: CameraModel, reason: np.ndarray, selection: Selection, layout: TokenLayout, scale: int
+) -> np.ndarray:
+    """One view. reason: (rows, cols) of its patches."""
+    rows, cols = reason.shape
     height, width = image.shape[:2]
-    reason = selection.reason[: selection.num_image].reshape(rows, cols)
     gain = np.where(reason == Reason.DROPPED, DARK, 1.0)
     tint = np.zeros((rows, cols, 3))
     for why, colour in TINTS.items():
@@ -60,7 +77,7 @@ def draw_overlay(
     picture = Image.fromarray(out.clip(0, 255).astype(np.uint8)).resize(
         (width * scale, height * scale), Image.Resampling.BILINEAR
     )
-    if camera is not None and len(layout.point_positions):
+    if len(layout.point_positions):
         draw = ImageDraw.Draw(picture)
         uv, depth = camera.project(layout.point_positions)
         sets = None if selection.sets is None else selection.sets[selection.num_image :]

@@ -11,7 +11,7 @@ import functools
 import numpy as np
 
 from ..geometry.clouds import depth_to_points
-from ..types import CameraModel, Observation
+from ..types import ArmState, CameraModel, Observation, View
 from .camera import RgbdCamera, mujoco
 from .experts import OWN_EXPERTS
 from .tasks import BallOnRay, Task, task_named
@@ -141,10 +141,9 @@ class SimulatedRobot:
         rgb, depth = self.render()
         return Observation(
             stamp_ns=self.time_ns,
-            image=rgb,
+            views=(View("image", rgb, self.camera),),
             points=depth_to_points(depth, self.camera),
-            camera=self.camera,
-            proprio=self.proprio,
+            state=ArmState(self.proprio[:3], float(self.proprio[3])),
             instruction=self.task.instruction if instruction is None else instruction,
         )
 

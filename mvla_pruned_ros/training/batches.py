@@ -68,6 +68,7 @@ class Batches(Dataset[tuple[Batch, Tensor]]):
             centres=torch.from_numpy(data.centres[index]),
             groups=torch.from_numpy(data.groups[index].astype(np.float32)),
             proprio=torch.from_numpy(data.proprio[index]),
+            end_effector=torch.from_numpy(data.end_effector[index]),
             instruction=torch.from_numpy(self._ids[tasks]),
             image_kept=image_kept if image_kept is None else image_kept[mine],
             points_kept=points_kept if points_kept is None else points_kept[mine],

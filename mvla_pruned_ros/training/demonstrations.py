@@ -20,8 +20,8 @@ class Demonstrations:
     """Frames and the actions that followed.
 
     Attributes:
-        image: (N, S, S, 3) uint8. centres: (N, G, 3) float32. groups: (N, G, K, 3) float16.
-        proprio: (N, P) float32. actions: (N, chunk, A) float32, physical units.
+        image: (N, V, S, S, 3) uint8, the views. centres: (N, G, 3) float32. groups: (N, G, K, 3) float16.
+        proprio: (N, P) float32. end_effector: (N, 3) float32, metres. actions: (N, chunk, A) float32, physical units.
         instruction: (N,) str.
     """
 
@@ -29,6 +29,7 @@ class Demonstrations:
     centres: np.ndarray
     groups: np.ndarray
     proprio: np.ndarray
+    end_effector: np.ndarray
     actions: np.ndarray
     instruction: np.ndarray
 
@@ -43,6 +44,7 @@ class Demonstrations:
             centres=np.stack([f.centres for f in inputs]),
             groups=np.stack([f.groups for f in inputs]).astype(np.float16),
             proprio=np.stack([f.proprio for f in inputs]),
+            end_effector=np.stack([f.end_effector for f in inputs]),
             actions=np.stack(actions),
             instruction=np.array(instructions),
         )

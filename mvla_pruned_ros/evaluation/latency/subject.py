@@ -12,6 +12,7 @@ import torch
 
 from ...geometry.poses import look_at
 from ...policy.engine.device import resolve_device, resolve_precision
+from ...policy.example import example_state
 from ...policy.mla.config import MLAConfig
 from ...policy.mla.policy import MLAPolicy
 from ...policy.mla.random_weights import random_mla_policy
@@ -22,7 +23,7 @@ from ...policy.mvla.normalization import ActionNormalization
 from ...policy.mvla.policy import MVLAPolicy
 from ...policy.source import load_policy
 from ...pruning.tri_stage.config import TriStageConfig
-from ...types import CameraModel, Observation
+from ...types import CameraModel, Observation, View
 
 INSTRUCTION = "push the puck to the goal"
 CAMERA = (640, 480)  # pixels
@@ -137,8 +138,9 @@ class Subject:
             hand = at(0.2 + 0.5 * call / calls, 0.5, 0.4)
             gripper = hand + rng.normal(0, 0.03, (2000, 3))
             points = np.concatenate([table, *things, gripper]).astype(np.float32)
-            proprio = np.concatenate([hand, np.ones(config.proprio_dim - 3)]).astype(np.float32)
-            observations.append(Observation(call * 10**8, image, points, camera, proprio, self.instruction()))
+            views = tuple(View(name, image, camera) for name in config.views)
+            state = example_state(config, hand)
+            observations.append(Observation(call * 10**8, views, points, state, self.instruction()))
         return observations
 
 

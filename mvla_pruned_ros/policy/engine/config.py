@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from ...configuration.files import write_json
 from ...configuration.reader import read_config, read_json
 from ...types import ActionSpace
+from ..proprio import check_features
 
 Config = TypeVar("Config", bound="PolicyConfig")
 
@@ -16,6 +17,8 @@ Config = TypeVar("Config", bound="PolicyConfig")
 class PolicyConfig:
     """Sizes of a network, its inputs and its actions; of subclasses, which are dataclasses, see the fields."""
 
+    views: tuple[str, ...]
+    proprio: tuple[str, ...]
     image_size: int
     workspace_lower: tuple[float, float, float]
     workspace_upper: tuple[float, float, float]
@@ -54,12 +57,12 @@ class PolicyConfig:
 
     @property
     def num_patches(self) -> int:
-        """Image tokens of one view."""
-        return self.grid**2
+        """Image tokens of all views."""
+        return len(self.views) * self.grid**2
 
     @property
     def num_visual(self) -> int:
-        """Visual tokens of an unpruned call with one view."""
+        """Visual tokens of an unpruned call."""
         return self.num_patches + self.num_groups
 
     def check_backbone(self) -> None:
@@ -68,6 +71,12 @@ class PolicyConfig:
             raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}")
         if not all(0 <= layer < self.depth for layer in self.evidence_layers) or not self.evidence_layers:
             raise ValueError(f"evidence_layers {self.evidence_layers} must name layers of a depth of {self.depth}")
+
+    def check_inputs(self) -> None:
+        """Raises ValueError unless ``views`` names one or more views, and ``proprio`` features of ``proprio_dim``."""
+        if not self.views or len(set(self.views)) != len(self.views):
+            raise ValueError(f"views must name one or more, each once, got {self.views}")
+        check_features(self.proprio, self.proprio_dim)
 
     def check_workspace(self) -> None:
         """Raises ValueError unless ``workspace_lower`` lies below ``workspace_upper`` on each of three axes."""

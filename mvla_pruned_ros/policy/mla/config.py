@@ -20,6 +20,10 @@ class MLAConfig(PolicyConfig):
 
     architecture: str = ARCHITECTURE
 
+    # What it is shown: the front view first; further ones append as many tokens each.
+    views: tuple[str, ...] = ("image",)
+    proprio: tuple[str, ...] = ("last_command_position", "last_command_euler_xyz", "gripper")
+
     # 2D tower: one token per window of patches, each encoded from its own pixels only.
     image_size: int = 672  # pixels
     patch_size: int = 14  # pixels
@@ -95,6 +99,8 @@ class MLAConfig(PolicyConfig):
             )
         if not 0 < self.step_s < float("inf") or not 0 <= self.voxel_size < float("inf"):
             raise ValueError(f"step_s {self.step_s} must be positive, voxel_size {self.voxel_size} not negative")
+        if self.proprio_dim == 7:
+            self.check_inputs()
         self.check_workspace()
         for name in ("start_token", "blank_token"):
             if getattr(self, name) >= self.vocabulary:

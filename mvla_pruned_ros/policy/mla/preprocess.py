@@ -12,6 +12,7 @@ from ...geometry.clouds import farthest_point_sample
 from ...pruning.types import TokenLayout
 from ...types import CameraModel, Observation
 from ..mvla.preprocess import centre_square, token_layout, workspace_points
+from ..proprio import proprio_vector
 from .config import MLAConfig
 from .point_tower import sample_groups
 
@@ -21,7 +22,7 @@ class MLAInput:
     """One observation, ready to be tokenized.
 
     Attributes:
-        image: (1, S, S, 3) uint8 RGB, one view.
+        image: (V, S, S, 3) uint8 RGB, one for each view.
         points: (N, 3) float32, base frame, metres. first: (N / 2,), second: (N / 4,) int64, see ``PointTower``.
         proprio: (P,) float32, in physical units.
         layout: where the tokens lie, for pruning.
@@ -93,23 +94,25 @@ def prepare(observation: Observation, config: MLAConfig) -> MLAInput:
 
     Raises:
         NotReadyError: too few points in the workspace.
-        ValueError: proprio of another length than the policy's.
+        ValueError: a view or a feature of the robot's state that the policy takes is missing.
     """
-    if observation.proprio.shape != (config.proprio_dim,):
-        raise ValueError(
-            f"proprio has {len(observation.proprio)} values, the policy takes {config.proprio_dim}: position x, y, z "
-            "(m), Euler angles x, y, z (rad), gripper opening"
-        )
-    image, camera = clip_image(observation.image, observation.camera, config.image_size)
+    proprio = proprio_vector(observation.state, config.proprio, config.proprio_dim)
+    squares = [clip_image(v.image, v.camera, config.image_size) for v in observation.chosen_views(config.views)]
+    cameras = {name: camera for name, (_, camera) in zip(config.views, squares)}
     cloud, points = sample_cloud(observation.points, config)
     first, second = group_indices(points, in_order=len(cloud) >= config.num_points)
     return MLAInput(
-        image=image[None],
+        image=np.stack([image for image, _ in squares]),
         points=points,
         first=first,
         second=second,
-        proprio=observation.proprio.astype(np.float32),
+        proprio=proprio,
         layout=token_layout(
-            cloud, points[first[second]], camera, config.grid, config.token_pixels, observation.proprio[:3]
+            cloud,
+            points[first[second]],
+            cameras,
+            config.grid,
+            config.token_pixels,
+            observation.state.position,
         ),
     )

@@ -23,7 +23,11 @@ class MVLAConfig(PolicyConfig):
     token_order: tuple[str, ...] = ("instruction", "proprio", "image", "points", "action")
     instruction_length: int = 8  # tokens; shorter ones are padded, longer ones refused
 
-    # Image tokenizer: the centre square, resampled, in patches; each encoded from its own pixels only.
+    # What it is shown: views by the names of their streams, and of the robot's state these features, in this order.
+    views: tuple[str, ...] = ("image",)
+    proprio: tuple[str, ...] = ("ee_position", "gripper")
+
+    # Image tokenizer: of each view the centre square, resampled, in patches; each encoded from its own pixels only.
     image_size: int = 192  # pixels
     patch_size: int = 16  # pixels
 
@@ -77,6 +81,7 @@ class MVLAConfig(PolicyConfig):
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if not 0 <= self.voxel_size < float("inf"):
             raise ValueError(f"voxel_size must not be negative, got {self.voxel_size}")
+        self.check_inputs()
         self.check_workspace()
         self.check_backbone()
 

@@ -22,9 +22,9 @@ class Batch:
     """Inputs of B samples.
 
     Attributes:
-        image: (B, S, S, 3) uint8.
+        image: (B, V, S, S, 3) uint8, the views.
         centres: (B, G, 3) float32, metres. groups: (B, G, K, 3), metres, relative.
-        proprio: (B, P) float32. instruction: (B, L) int64 token ids.
+        proprio: (B, P) float32. end_effector: (B, 3) float32, metres. instruction: (B, L) int64 token ids.
         image_kept: (B, M2) int64 ascending indices of the patches that stay, None for all; points_kept likewise.
     """
 
@@ -32,6 +32,7 @@ class Batch:
     centres: Tensor
     groups: Tensor
     proprio: Tensor
+    end_effector: Tensor
     instruction: Tensor
     image_kept: Tensor | None = None
     points_kept: Tensor | None = None
@@ -58,7 +59,7 @@ class MVLAModel(PolicyNetwork):
         super().__init__()
         self.config = config
         w = config.width
-        self.image_tokenizer = ImageTokenizer(config.grid, config.patch_size, w)
+        self.image_tokenizer = ImageTokenizer(len(config.views), config.grid, config.patch_size, w)
         self.point_tokenizer = PointTokenizer(w, config.group_radius)
         self.proprio_fourier = Fourier()
         self.proprio_embedder = nn.Sequential(
@@ -88,7 +89,7 @@ class MVLAModel(PolicyNetwork):
             elif segment == "image":
                 tokens, kept = self.image_tokenizer(batch.image, batch.image_kept), batch.image_kept
             else:
-                tokens = self.point_tokenizer(batch.centres, batch.groups, batch.proprio[:, :3], batch.points_kept)
+                tokens = self.point_tokenizer(batch.centres, batch.groups, batch.end_effector, batch.points_kept)
                 kept = batch.points_kept
             if kept is None:
                 kept = torch.arange(tokens.shape[1], device=device).expand(len(tokens), -1)

@@ -68,6 +68,7 @@ class MVLAPolicy(TorchPolicy):
             centres=self._tensor(prepared.centres),
             groups=self._tensor(prepared.groups),
             proprio=self._tensor(prepared.proprio),
+            end_effector=self._tensor(prepared.end_effector),
             instruction=self._tensor(self.tokenizer.encode(instruction)),
             **self._kept(selection),
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +11,10 @@ from PIL import Image
 
 from ...geometry.clouds import crop, farthest_point_sample, group_neighbours, voxel_grid, whereabouts
 from ...pruning.types import TokenLayout
-from ...types import CameraModel, Observation
+from ...types import CameraModel, Observation, View
 from ..base import NotReadyError
 from ..engine.config import PolicyConfig
+from ..proprio import proprio_vector
 from .config import MVLAConfig
 
 
@@ -20,10 +23,10 @@ class PolicyInput:
     """One observation, ready to be tokenized.
 
     Attributes:
-        image: (S, S, 3) uint8 RGB.
+        image: (V, S, S, 3) uint8 RGB, one for each view.
         centres: (G, 3) float32, base frame, metres.
         groups: (G, K, 3) float32, relative to the centre, metres.
-        proprio: (P,) float32.
+        proprio: (P,) float32. end_effector: (3,) float32, base frame, metres.
         layout: where the tokens lie, for pruning.
     """
 
@@ -31,6 +34,7 @@ class PolicyInput:
     centres: np.ndarray
     groups: np.ndarray
     proprio: np.ndarray
+    end_effector: np.ndarray
     layout: TokenLayout
 
 
@@ -60,6 +64,22 @@ def square_image(image: np.ndarray, camera: CameraModel, size: int) -> tuple[np.
         method = Image.Resampling.BOX if edge > size else Image.Resampling.BILINEAR
         image = np.array(Image.fromarray(np.ascontiguousarray(image)).resize((size, size), method))
     return image, camera.resized(size, size)
+
+
+def view_squares(
+    views: Sequence[View], grids: Sequence[tuple[int, int]], size: int
+) -> list[tuple[np.ndarray, CameraModel]]:
+    """The square of each view that a policy sees, to be drawn on: about ``size`` pixels along an edge, and a whole
+    number for each patch.
+
+    Args:
+        grids: rows and columns of patches of each view.
+
+    Returns:
+        For each view (S, S, 3) uint8 RGB, and the camera model that fits it.
+    """
+    edges = [math.lcm(*grid) or 1 for grid in grids]
+    return [square_image(view.image, view.camera, max(1, size // edge) * edge) for view, edge in zip(views, edges)]
 
 
 def centre_square(image: np.ndarray, camera: CameraModel) -> tuple[np.ndarray, CameraModel]:
@@ -103,34 +123,34 @@ def group_points(points: np.ndarray, config: MVLAConfig) -> PointGroups:
 
 
 def prepare(observation: Observation, config: MVLAConfig, grouped: PointGroups | None = None) -> PolicyInput:
-    """Resample the image, crop, thin, sample and group the points.
+    """Resample the images, crop, thin, sample and group the points.
 
     Args:
         grouped: what ``group_points`` made of the observation's points, where that was done before.
 
     Raises:
         NotReadyError: fewer than ``config.min_points`` points in the workspace.
-        ValueError: proprio of another length than the policy's.
+        ValueError: a view or a feature of the robot's state that the policy takes is missing.
     """
-    if observation.proprio.shape != (config.proprio_dim,):
-        raise ValueError(f"proprio has {len(observation.proprio)} values, the policy takes {config.proprio_dim}")
-    image, camera = square_image(observation.image, observation.camera, config.image_size)
+    proprio = proprio_vector(observation.state, config.proprio, config.proprio_dim)
+    squares = [square_image(v.image, v.camera, config.image_size) for v in observation.chosen_views(config.views)]
+    cameras = {name: camera for name, (_, camera) in zip(config.views, squares)}
+    end_effector = np.asarray(observation.state.position, np.float32)
     cloud = group_points(observation.points, config) if grouped is None else grouped
     return PolicyInput(
-        image=image,
+        image=np.stack([image for image, _ in squares]),
         centres=cloud.centres,
         groups=cloud.groups,
-        proprio=observation.proprio.astype(np.float32),
-        layout=token_layout(
-            cloud.points, cloud.centres, camera, config.grid, config.patch_size, observation.proprio[:3]
-        ),
+        proprio=proprio,
+        end_effector=end_effector,
+        layout=token_layout(cloud.points, cloud.centres, cameras, config.grid, config.patch_size, end_effector),
     )
 
 
 def token_layout(
     points: np.ndarray,
     centres: np.ndarray,
-    camera: CameraModel,
+    cameras: Mapping[str, CameraModel],
     grid: int,
     patch_size: int,
     end_effector: np.ndarray,
@@ -138,26 +158,33 @@ def token_layout(
     """Where image patches and point groups lie in space and on the image.
 
     Args:
-        points: (N, 3) workspace cloud, metres. centres: (G, 3). camera: model for the resampled image.
-        grid: image tokens along one edge. patch_size: pixels along one edge of an image token.
+        points: (N, 3) workspace cloud, metres. centres: (G, 3). cameras: of each view by its name, for the resampled
+            image.
+        grid: image tokens along one edge of a view. patch_size: pixels along one edge of an image token.
         end_effector: (3,) metres.
     """
 
-    def patch_of(xyz: np.ndarray) -> np.ndarray:
+    def patch_of(xyz: np.ndarray, camera: CameraModel) -> np.ndarray:
         uv, depth = camera.project(xyz)
         col, row = (uv // patch_size).astype(np.int64).T
         inside = (depth > 0) & (row >= 0) & (row < grid) & (col >= 0) & (col < grid)
         return np.where(inside, row * grid + col, -1)
 
-    patch = patch_of(points)
-    seen = patch >= 0
-    count = np.bincount(patch[seen], minlength=grid * grid)
-    with np.errstate(invalid="ignore"):  # patches without a point: 0 / 0, left as NaN
-        mean = np.stack([np.bincount(patch[seen], points[seen, axis], grid * grid) / count for axis in range(3)], 1)
+    def positions(camera: CameraModel) -> np.ndarray:
+        patch = patch_of(points, camera)
+        seen = patch >= 0
+        count = np.bincount(patch[seen], minlength=grid * grid)
+        with np.errstate(invalid="ignore"):  # patches without a point: 0 / 0, left as NaN
+            return np.stack([np.bincount(patch[seen], points[seen, axis], grid * grid) / count for axis in range(3)], 1)
+
+    patches = np.stack([patch_of(centres, camera) for camera in cameras.values()])
+    first = grid * grid * np.arange(len(cameras))[:, None]
     return TokenLayout(
-        grid=(grid, grid),
-        image_positions=mean.astype(np.float32),
+        views=tuple(cameras),
+        grids=((grid, grid),) * len(cameras),
+        image_positions=np.concatenate([positions(camera) for camera in cameras.values()]).astype(np.float32),
         point_positions=centres.astype(np.float32),
-        point_patch=patch_of(centres),
+        point_patches=np.where(patches >= 0, patches + first, -1),
+        camera_poses=np.stack([camera.base_from_camera for camera in cameras.values()]),
         end_effector=np.asarray(end_effector, np.float32),
     )

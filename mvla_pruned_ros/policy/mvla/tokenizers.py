@@ -38,21 +38,21 @@ def gather_tokens(x: Tensor, kept: Tensor | None) -> Tensor:
 
 
 class ImageTokenizer(nn.Module):
-    """Patches of the image, each through a two-layer convolution of its own pixels."""
+    """Patches of all views, each through a two-layer convolution of its own pixels."""
 
-    def __init__(self, grid: int, patch_size: int, width: int, channels: int = 32) -> None:
+    def __init__(self, views: int, grid: int, patch_size: int, width: int, channels: int = 32) -> None:
         super().__init__()
         self.grid, self.patch = grid, patch_size
         # A 4 x 4 convolution of stride 4 inside the patch, written as a matrix over sub-patches.
         self.stem = nn.Linear(3 * 16, channels)
         self.project = nn.Linear(channels * (patch_size // 4) ** 2, width)
-        self.position = nn.Parameter(torch.randn(grid * grid, width) * 0.02)
+        self.position = nn.Parameter(torch.randn(views * grid * grid, width) * 0.02)
 
     def forward(self, image: Tensor, kept: Tensor | None = None) -> Tensor:
-        """(B, S, S, 3) uint8 and (B, M) patch indices -> (B, M, width)."""
-        b, g, s = len(image), self.grid, self.patch // 4
-        patches = image.view(b, g, s, 4, g, s, 4, 3).permute(0, 1, 4, 2, 5, 3, 6, 7)
-        patches = gather_tokens(patches.reshape(b, g * g, s * s, 48), kept)
+        """(B, V, S, S, 3) uint8 and (B, M) indices into the V x grid x grid patches -> (B, M, width)."""
+        b, v, g, s = *image.shape[:2], self.grid, self.patch // 4
+        patches = image.view(b, v, g, s, 4, g, s, 4, 3).permute(0, 1, 2, 5, 3, 6, 4, 7, 8)
+        patches = gather_tokens(patches.reshape(b, v * g * g, s * s, 48), kept)
         pixels = patches.to(self.stem.weight.dtype) * (1 / 127.5) - 1
         tokens = self.project(nn.functional.gelu(self.stem(pixels)).flatten(2))
         position = self.position if kept is None else self.position[kept]

@@ -38,9 +38,9 @@ class TriStagePruner:
         self._shares: deque[float] = deque(maxlen=100)
 
     def select(self, layout: TokenLayout) -> Selection:
-        """Tokens for the call to come; all of them at keep ratio 1, on the first call, or when the grid changed."""
+        """Tokens for the call to come; all of them at keep ratio 1, on the first call, or when the grids changed."""
         memory = self._memory
-        if memory is not None and memory.layout.grid != layout.grid:
+        if memory is not None and memory.layout.grids != layout.grids:
             self.reset()
             memory = None
         if memory is None:

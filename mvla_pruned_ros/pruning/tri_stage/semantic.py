@@ -71,8 +71,8 @@ def linked(count: int, pairs: np.ndarray) -> np.ndarray:
 def unique_points(layout: TokenLayout, salience: np.ndarray) -> np.ndarray:
     """Point tokens that tell what no well-attended patch tells already.
 
-    A point token *overlaps* when its centre projects on a patch of at least mean image salience; otherwise
-    (occluded patch, off the image, or a patch nobody looks at) what it says is *unique* (paper, stage II).
+    A point token *overlaps* when its centre projects on a patch of at least mean image salience in some view; otherwise
+    (occluded patch, off the images, or a patch nobody looks at) what it says is *unique* (paper, stage II).
 
     Args:
         layout: N2 image and N3 point tokens. salience: (N2 + N3,).
@@ -81,5 +81,5 @@ def unique_points(layout: TokenLayout, salience: np.ndarray) -> np.ndarray:
         (N3,) bool.
     """
     image = salience[: layout.num_image]
-    patch = layout.point_patch
-    return (patch < 0) | (image[patch] < image.mean())
+    patches = layout.point_patches
+    return ((patches < 0) | (image[patches] < image.mean())).all(0)

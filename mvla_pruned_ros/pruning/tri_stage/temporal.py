@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 from ..types import TokenLayout
 
 MATCH_M = 0.08  # a patch farther than this from every patch of the last call keeps the memory of its own index
+STILL = 1e-4  # m, and entries of the rotation matrix: a camera that moves by less stands still
 NEIGHBOURS = 3  # old point groups that a new one inherits from
 
 
@@ -43,7 +44,9 @@ def carry(memory: SalienceMemory, layout: TokenLayout, robot_radius_m: float) ->
     Salience lives in space: point token j is another group in every frame, and a patch shows another part of a
     moving arm. So a new token takes the value of the old tokens nearest to it, after those near the end effector
     have been moved along with it (the displacement is known from proprio). Patches without a position
-    (background) keep the value of their own index, which is right for a camera that does not move.
+    (background) keep the value of their own index where the camera of their view stands still; where it moved, nothing
+    is known of them, as of patches that show what no patch showed before: they are believed to be like the mean patch
+    of their view, and to be unseen for longest.
 
     Args:
         memory: of the last call. layout: of the call to come; grids must agree.
@@ -57,11 +60,19 @@ def carry(memory: SalienceMemory, layout: TokenLayout, robot_radius_m: float) ->
     salience = np.concatenate([memory.salience[:n2], np.zeros(layout.num_points)])
     age = np.concatenate([memory.age[:n2], np.zeros(layout.num_points, np.int64)])
 
-    old_patches, new_patches = _located(moved[:n2]), _located(layout.image_positions)
-    if len(old_patches) and len(new_patches):
-        distance, nearest = cKDTree(moved[old_patches]).query(layout.image_positions[new_patches])
-        match = distance <= MATCH_M
-        salience[new_patches[match]] = memory.salience[old_patches[nearest[match]]]
+    still = np.abs(old.camera_poses - layout.camera_poses).max((1, 2)) <= STILL
+    for view, stands_still in zip(layout.view_slices, still):
+        first = view.start
+        if not stands_still:
+            salience[view], age[view] = memory.salience[view].mean(), memory.age.max() + 1
+        old_patches, new_patches = _located(moved[view]) + first, _located(layout.image_positions[view]) + first
+        if len(old_patches) and len(new_patches):
+            distance, nearest = cKDTree(moved[old_patches]).query(layout.image_positions[new_patches])
+            match = distance <= MATCH_M
+            now, then = new_patches[match], old_patches[nearest[match]]
+            salience[now] = memory.salience[then]
+            if not stands_still:
+                age[now] = memory.age[then]
 
     if old.num_points and layout.num_points:
         k = min(NEIGHBOURS, old.num_points)
