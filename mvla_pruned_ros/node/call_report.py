@@ -7,6 +7,7 @@ import json
 import math
 from typing import Any
 
+import numpy as np
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2
@@ -25,11 +26,12 @@ from ..reports.overlay import KEPT_FIELDS, draw_overlay, kept_points
 from .command_publisher import REPORT_QOS
 from .diagnostics import call_values
 from .loading import Loaded
-from .parameters import Settings
+from .parameters import SPECS, Settings
 from .ros_messages import ENCODER
 from .worker import Result
 
 PICTURE_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+READING = ("gripper_joint", "gripper_closed", "gripper_open", "depth_unit_m", "ee_frame")
 OVERLAY_PX = 192  # about so large is the square that is drawn on, before it is enlarged
 
 
@@ -80,6 +82,10 @@ class CallReport:
 def record_of(result: Result, settings: Settings, topics: dict[str, str], about: dict[str, Any]) -> CallRecord:
     """A call as it is written down. The pruner's settings are those in force, which may not be those asked for last."""
     observation, inference, pruner = result.observation, result.inference, result.pruner
+    poses = sensor_poses(settings["sensor_frames"], settings["sensor_extrinsics"])
+    if settings["ee_frame"]:  # told by tf: no message says where it was
+        poses[settings["ee_frame"]] = np.eye(4)
+        poses[settings["ee_frame"]][:3, 3] = observation.proprio[:3]
     return CallRecord(
         stamp_ns=observation.stamp_ns,
         since_reset=result.since_reset,
@@ -88,7 +94,7 @@ def record_of(result: Result, settings: Settings, topics: dict[str, str], about:
         base_frame=settings["base_frame"],
         camera_frame=settings["camera_frame"],
         base_from_camera=observation.camera.base_from_camera,
-        sensor_poses=sensor_poses(settings["sensor_frames"], settings["sensor_extrinsics"]),
+        sensor_poses=poses,
         method=pruner.name,
         keep_ratio=pruner.keep_ratio,
         seed=settings["seed"],
@@ -97,6 +103,7 @@ def record_of(result: Result, settings: Settings, topics: dict[str, str], about:
         kept=inference.selection.kept,
         actions=inference.chunk.actions,
         node=about,
+        reading={name: settings[name] for name in READING if settings[name] != SPECS[name].default},
     )
 
 

@@ -28,7 +28,7 @@ class Loaded:
 
     Attributes:
         source: of the policy. runtime: it with its pruner, warm. builder: messages to observations. form: of commands.
-        warm_up: how long calls took.
+        warm_up: how long calls took. frames: that observations are in.
     """
 
     source: PolicySource
@@ -36,6 +36,7 @@ class Loaded:
     builder: ObservationBuilder
     form: CommandForm
     warm_up: WarmUp
+    frames: Frames
 
     @property
     def policy(self) -> Policy:
@@ -64,7 +65,8 @@ def load(settings: Settings, tf_lookup: Callable[[], Lookup], warn: Callable[[st
     readers, problems = installed_readers()
     for problem in problems:
         warn(problem)
-    builder = ObservationBuilder(frames_of(settings, tf_lookup), readers)
+    frames = frames_of(settings, tf_lookup)
+    builder = ObservationBuilder(frames, settings.readers(readers))
     if settings["torch_threads"]:
         set_threads(settings["torch_threads"])
     source, form = PolicySource.of(settings["policy"]), None
@@ -80,11 +82,13 @@ def load(settings: Settings, tf_lookup: Callable[[], Lookup], warn: Callable[[st
         policy.check_instruction(settings["instruction"])
     pruner = make_pruner(settings["method"], settings["keep_ratio"], settings.pruning, settings["seed"])
     runtime = PolicyRuntime(policy, pruner)
-    return Loaded(source, runtime, builder, form, warm_up(runtime, settings))
+    return Loaded(source, runtime, builder, form, warm_up(runtime, settings), frames)
 
 
 def frames_of(settings: Settings, tf_lookup: Callable[[], Lookup]) -> Frames:
     """Frame names, and the poses of the sensors: of ``extrinsics.*`` and ``sensor_extrinsics``, or asked of tf.
+
+    Where tf is listened to for the end effector alone, it is also asked for frames that were not given.
 
     Args:
         tf_lookup: see ``load``.
@@ -100,14 +104,17 @@ def frames_of(settings: Settings, tf_lookup: Callable[[], Lookup]) -> Frames:
             raise ValueError(
                 "extrinsics_source is tf: leave extrinsics.* and sensor_extrinsics out, or set it to parameters"
             )
-        return Frames(base, camera, {}, tf_lookup())
+        return Frames(base, camera, {}, tf_lookup(), settings["ee_frame"])
     poses = sensor_poses(*others)
     if not settings["depth_registered"] and settings["cloud_source"] == "depth" and not poses:
         raise ValueError(
             "depth_registered is false: name the frame of ~/depth in sensor_frames and give its pose in "
             "sensor_extrinsics, or set extrinsics_source to tf"
         )
-    return Frames(base, camera, poses | {camera: pose_of(*extrinsics)})
+    poses |= {camera: pose_of(*extrinsics)}
+    if settings["ee_pose_source"] == "tf":
+        return Frames(base, camera, poses, tf_lookup(), settings["ee_frame"])
+    return Frames(base, camera, poses)
 
 
 def warm_up(runtime: PolicyRuntime, settings: Settings) -> WarmUp:

@@ -15,6 +15,8 @@ from rclpy.parameter import Parameter
 from ..configuration.fields import Field, fields_of
 from ..control.action_spaces import INTERFACES
 from ..control.limits import Limits
+from ..messages.decode import DEPTH_UNITS_M, MILLIMETRE, Readers
+from ..messages.gripper import LARGEST, GripperCommandRange, GripperJoint
 from ..observation.streams import cloud_streams
 from ..policy.engine.device import PRECISIONS
 from ..policy.source import PolicySource
@@ -79,6 +81,27 @@ SPECS: dict[str, Field] = {
     "sensor_extrinsics": Field(
         [math.nan], "Pose of each of sensor_frames in the base frame: x y z in m, quaternion x y z w.", fixed=True,
         any_length=True,
+    ),
+    "ee_pose_source": Field(
+        "topic", "Pose of the end effector: topic (~/ee_pose), or tf, that of ee_frame (needs tf2_ros).", fixed=True,
+        choices=("topic", "tf"),
+    ),
+    "ee_frame": Field("", "Frame of the end effector in tf, as tool0; only with ee_pose_source tf.", fixed=True),
+    "gripper_joint": Field(
+        "", "Joint of ~/gripper that is the gripper, wherever it stands; empty: the message's only one.", fixed=True
+    ),
+    "gripper_closed": Field(
+        0.0, "Position of that joint when the gripper is closed, rad or m.", -LARGEST, LARGEST, fixed=True
+    ),
+    "gripper_open": Field(
+        1.0, "Position of that joint when the gripper is open, rad or m; 0 and 1: ~/gripper has the opening itself.",
+        -LARGEST, LARGEST, fixed=True,
+    ),
+    "gripper_command_range": Field(
+        [-1.0, 1.0], "Values that ~/command/gripper has for open and for closed, as [0.08, 0.0] m.", fixed=True
+    ),
+    "depth_unit_m": Field(
+        MILLIMETRE, "Metres per unit of 16UC1 depth: 0.0001 of a D405, 0.00025 of an L515.", *DEPTH_UNITS_M, fixed=True
     ),
     "command_interface": Field(
         "twist",
@@ -161,12 +184,15 @@ class Settings:
     """All parameters at one moment, checked together.
 
     Attributes:
-        values: by name. pruning: of the tri-stage pruner. limits: of commands.
+        values: by name. pruning: of the tri-stage pruner. limits: of commands. gripper: where its opening is said.
+        gripper_commands: what it is told.
     """
 
     values: dict[str, Any]
     pruning: TriStageConfig
     limits: Limits
+    gripper: GripperJoint
+    gripper_commands: GripperCommandRange
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -199,7 +225,27 @@ class Settings:
                     f"{name} has {len(values[name])} numbers, joint_names {len(joints)}: one for all or each"
                 )
         pruning = {n[len(PRUNING) :]: v for n, v in values.items() if n.startswith(PRUNING)}
-        return cls(dict(values), TriStageConfig(**pruning), limits)
+        gripper = GripperJoint(values["gripper_joint"], values["gripper_closed"], values["gripper_open"])
+        commands = GripperCommandRange.of(values["gripper_command_range"])
+        check_end_effector(values["ee_pose_source"], values["ee_frame"])
+        return cls(dict(values), TriStageConfig(**pruning), limits, gripper, commands)
+
+    def readers(self, functions: Readers) -> Readers:
+        """How messages are read. Args: functions: that take the plain ones apart."""
+        return dataclasses.replace(functions, gripper=self.gripper, depth_unit_m=self["depth_unit_m"])
+
+
+def check_end_effector(source: str, frame: str) -> None:
+    """Raises ValueError when tf is asked for the end effector without its frame, or the frame is given without need."""
+    if source == "tf" and not frame:
+        raise ValueError(
+            "ee_pose_source is tf, but ee_frame is empty: name the frame of the end effector in tf, as tool0, or set "
+            "ee_pose_source to topic"
+        )
+    if source == "topic" and frame:
+        raise ValueError(
+            f"ee_frame is {frame!r}, but ee_pose_source is topic: set ee_pose_source to tf, or leave ee_frame empty"
+        )
 
 
 def joint_names_of(values: Mapping[str, Any] | Settings) -> tuple[str, ...]:

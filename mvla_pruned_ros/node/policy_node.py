@@ -119,7 +119,8 @@ class PolicyNode(LifecycleNode):
                 # before; and who asks for that is not connected to a publisher that keeps nothing. So both are asked.
                 self.create_subscription(kind, topic, lambda m, n=name: self._take(n, m), LATCHED_QOS)
         self._state = RobotStateReader(self, settings["base_frame"], joint_names_of(settings), self._max_age_s)
-        self._store = Synchronizer(topics, unstamped=tuple(filter(is_camera_info, topics)))
+        infos = tuple(filter(is_camera_info, topics))
+        self._store = Synchronizer(topics, unstamped=infos, gripper_joint=settings["gripper_joint"])
         instruction = self.create_subscription(String, "~/instruction", self._instruct, COMMAND_QOS)
         others = [instruction.topic_name, self._state.joint_topic]
         self._input_topics = [*topics.values(), *(topic for topic in others if topic)]
@@ -147,7 +148,9 @@ class PolicyNode(LifecycleNode):
             self._loaded.policy.check_instruction(settings["instruction"])
 
     def _listen_to_tf(self) -> Lookup:
-        self._tf = TfLookup(self, lambda: self._settings()["tf_timeout_ms"] / 1e3)
+        settings = self._settings()
+        asked_by = [name for name in ("extrinsics_source", "ee_pose_source") if settings[name] == "tf"]
+        self._tf = TfLookup(self, lambda: self._settings()["tf_timeout_ms"] / 1e3, asked_by)
         return self._tf.lookup
 
     # --- lifecycle ---------------------------------------------------------------------------------------------
@@ -172,6 +175,7 @@ class PolicyNode(LifecycleNode):
         loaded = load(settings, self._listen_to_tf, self.get_logger().warning)
         self._calls.configured(settings, loaded)
         self._loaded = loaded
+        self._state.attach(loaded.frames, self._tf)
         self._check_what_was_said_meanwhile(settings, loaded.policy)
         # What is loaded stays: a full collection would go through all of torch's and Open3D's objects, and hold up
         # commands while it does.
@@ -194,6 +198,7 @@ class PolicyNode(LifecycleNode):
         """One safe command if active, then let go of model, runtime, worker and tf listener."""
         self._halt()
         self._worker = self._loaded = None
+        self._state.detach()
         if self._tf is not None:
             self._tf.close()
             self._tf = None

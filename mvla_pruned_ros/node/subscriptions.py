@@ -18,6 +18,8 @@ def input_topics(settings: Settings) -> dict[str, tuple[type, str]]:
         "ee_pose": (PoseStamped, "~/ee_pose"),
         "gripper": (JointState, "~/gripper"),
     }
+    if settings["ee_pose_source"] == "tf":
+        del kinds["ee_pose"]
     transport = settings["depth_transport"]
     for name in cloud_streams(settings["cloud_source"], settings["depth_registered"], settings["extra_clouds"]):
         if is_camera_info(name):

@@ -18,11 +18,11 @@ from ..messages.decode import (
     depth_to_metres,
     gripper_opening,
     image_to_rgb,
-    pose_to_position,
     stamp_ns,
 )
 from ..messages.layouts import ConversionError
 from ..types import Observation
+from .end_effector import end_effector_pose
 from .frames import Frames
 from .streams import INFO, is_cloud
 from .synchronizer import MatchedMessages
@@ -36,7 +36,7 @@ class ObservationBuilder:
     """
 
     def __init__(self, frames: Frames, readers: Readers = OWN_READERS) -> None:
-        """Args: readers: of raw images and clouds."""
+        """Args: readers: of messages."""
         self._frames, self._readers = frames, readers
         self._clouds: list[Any] = []
         self._points = np.empty((0, 3), np.float32)
@@ -59,10 +59,11 @@ def observation_of(
     """Messages that belong to one image as an observation, with the points of all clouds.
 
     Args:
-        stamp: of the image, nanoseconds. messages: ``image`` (raw or compressed), ``camera_info``, ``ee_pose``,
-            ``gripper``, and clouds: ``depth`` or ``points``, and ``depth_1``, ``points_2``, ... of more cameras. Depth
-            that is not registered to the colour image has its own camera info, ``depth_camera_info``.
-        points: what ``points_of`` made of these messages, where that was done before. readers: of raw messages.
+        stamp: of the image, nanoseconds. messages: ``image`` (raw or compressed), ``camera_info``, ``ee_pose``
+            (left out where tf tells it), ``gripper``, and clouds: ``depth`` or ``points``, and ``depth_1``,
+            ``points_2``, ... of more cameras. Depth that is not registered to the colour image has its own camera info,
+            ``depth_camera_info``.
+        points: what ``points_of`` made of these messages, where that was done before. readers: of messages.
 
     Raises:
         ConversionError: a message that cannot be used, or in a frame of which nothing is known.
@@ -74,8 +75,8 @@ def observation_of(
     pose = frames.pose(frames.camera, stamp, "colour image")
     camera = camera_model(messages["camera_info"], image.shape[1], image.shape[0], pose)
     points = points_of(messages, frames, readers) if points is None else points
-    position = pose_to_position(messages["ee_pose"], frames.base)
-    proprio = np.append(position, np.float32(gripper_opening(messages["gripper"])))
+    position, _ = end_effector_pose(messages.get("ee_pose"), stamp, frames)
+    proprio = np.append(position, np.float32(gripper_opening(messages["gripper"], readers.gripper)))
     return Observation(stamp, image, points, camera, proprio, instruction)
 
 

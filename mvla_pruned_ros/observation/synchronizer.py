@@ -23,6 +23,7 @@ FUTURE_TOLERANCE_NS = 200_000_000  # clocks of two computers may differ by this 
 KEPT = 10  # images and clouds
 KEPT_ARRIVALS = 400
 PERIODS = 9  # of a stream, whose median tells when the next message is due
+MOST_OTHERS = 30  # names of joints that are remembered to be told
 KEPT_SMALL = 500  # poses come at up to 1 kHz, and the one of an image must still be there when the image arrives
 
 
@@ -33,6 +34,8 @@ class _Stream:
     arrivals: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=KEPT_ARRIVALS))  # stamp, time
     heard_at: float | None = None  # steady clock
     refused: tuple[str, int, float] | None = None  # cause, stamp minus the node's time, steady clock
+    others: dict[str, None] = field(default_factory=dict)  # joints of messages that were passed over
+    passed_over_at: float = -math.inf  # steady clock
 
     def period_ns(self) -> int | None:
         """Median time between the newest stamps; None before the second message."""
@@ -80,15 +83,17 @@ class Synchronizer:
 
     def __init__(
         self, topics: dict[str, str], unstamped: tuple[str, ...] = (), clock: Callable[[], float] = time.monotonic,
-        kept_s: float | None = None,
+        kept_s: float | None = None, gripper_joint: str = "",
     ) -> None:  # fmt: skip
         """
         Args:
             topics: ``image`` and others. unstamped: streams whose latest message is used whatever its stamp.
             clock: seconds that only go forward.
             kept_s: keep messages for so many seconds, instead of the newest ``KEPT`` and ``KEPT_SMALL``.
+            gripper_joint: messages of ``gripper`` without this joint are passed over: those of the arm come between.
         """
         self._clock, self._kept_s = clock, kept_s
+        self._gripper_joint = gripper_joint
         self.topics = topics
         self._unstamped = unstamped
         self._lock = threading.Lock()
@@ -121,6 +126,8 @@ class Synchronizer:
                 if name in self._unstamped:
                     self._streams[name] = stream
                 self._streams[name].heard_at = stream.heard_at
+                self._streams[name].others = stream.others
+                self._streams[name].passed_over_at = stream.passed_over_at
                 self._streams[name].arrivals = stream.arrivals
 
     def put(self, name: str, message: Any, now_ns: int, max_age_ns: int) -> bool:
@@ -128,6 +135,11 @@ class Synchronizer:
         stamp = stamp_ns(message.header)
         with self._lock:
             stream = self._streams[name]
+            if name == "gripper" and self._gripper_joint and self._gripper_joint not in message.name:
+                stream.passed_over_at = self._clock()
+                if len(stream.others) < MOST_OTHERS:
+                    stream.others.update(dict.fromkeys(message.name[:MOST_OTHERS]))
+                return False
             if name == "image":
                 self.frames_received += 1
             if not stream.arrivals or stream.arrivals[-1][0] != stamp:
@@ -228,7 +240,7 @@ class Synchronizer:
             if name == "image":
                 continue
             if not stream.messages:
-                words.append(f"nothing on {self.topics[name]}")
+                words.append(f"nothing on {self.topics[name]}{self._others_of(stream)}")
                 continue
             apart = min(abs(s - stamp) for s, _, _ in stream.messages)
             if name not in self._unstamped and apart > tolerance_ns:
@@ -236,6 +248,13 @@ class Synchronizer:
         if any(word.startswith("nearest") for word in words):
             words.append(f"{_seconds(tolerance_ns)} are allowed (sync_tolerance_ms): are the clocks in step?")
         return ", ".join(words)
+
+    def _others_of(self, stream: _Stream) -> str:
+        """That what came has other joints than that of the gripper, in words; empty where nothing was passed over."""
+        if stream.passed_over_at == -math.inf:
+            return ""
+        names = ", ".join(list(stream.others)[:MOST_OTHERS]) or "none with a name"
+        return f" with joint {self._gripper_joint!r} (gripper_joint), only messages with these: {names}"
 
     def _match(self, tolerance_ns: int, newest: bool = True, patience_s: float = 0.0) -> MatchedMessages | None:
         images = self._streams["image"].messages
@@ -286,8 +305,14 @@ class Synchronizer:
         words = []
         with self._lock:
             refused = {name: stream.refused for name, stream in self._streams.items()}
+            now = self._clock()
+            others = {
+                name: self._others_of(stream)
+                for name, stream in self._streams.items()
+                if now - stream.passed_over_at <= max_age_s
+            }
         for name in self._silent(max_age_s):
-            words.append(self.topics[name])
+            words.append(self.topics[name] + others.get(name, ""))
             cause, offset_ns, at = refused[name] or ("", 0, -math.inf)
             if self._clock() - at <= max_age_s:
                 apart = f"{_seconds(abs(offset_ns))} {'ahead of' if offset_ns > 0 else 'behind'} this computer's clock"

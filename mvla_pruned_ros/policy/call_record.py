@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ..messages.gripper import GripperJoint
+
 VERSION = 1
 
 
@@ -27,6 +29,8 @@ class CallRecord:
         method, keep_ratio, seed: of the pruner in force. tri_stage: its parameters, None for other methods.
         prune: False where the node left all tokens in because pruning did not pay (parameter ``prune``).
         kept: (N2 + N3,) bool, which visual tokens stayed. actions: (K, A) float32, before limits of commands.
+        reading: what the numbers of messages mean, where it is not the default: gripper_joint, gripper_closed,
+            gripper_open, depth_unit_m; and ee_frame, whose pose of this call is then among ``sensor_poses``.
         node: what the node runs on: policy, fingerprint, device, precision, torch_threads, versions, CPU.
     """
 
@@ -46,6 +50,13 @@ class CallRecord:
     kept: np.ndarray
     actions: np.ndarray
     node: Mapping[str, Any] = field(default_factory=dict)
+    reading: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def gripper(self) -> GripperJoint:
+        """Where the opening of the gripper was read."""
+        names = {"gripper_joint": "name", "gripper_closed": "closed", "gripper_open": "open"}
+        return GripperJoint(**{names[key]: value for key, value in self.reading.items() if key in names})
 
     def to_json(self) -> str:
         """One line. Nothing is lost: float32 needs nine digits."""

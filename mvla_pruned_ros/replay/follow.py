@@ -16,7 +16,7 @@ import numpy as np
 
 from ..bags.observations import with_own_image
 from ..bags.reader import Bag, DamagedMessageError
-from ..messages.decode import ConversionError, stamp_ns
+from ..messages.decode import MILLIMETRE, ConversionError, Readers, stamp_ns
 from ..observation.builder import observation_of
 from ..observation.frames import Frames
 from ..observation.streams import is_camera_info
@@ -105,6 +105,9 @@ class RecordedCalls:
 
         unstamped = {topic for _, record in self.records for stream, (topic, _) in record.inputs.items()
                      if is_camera_info(stream)}  # fmt: skip
+        joints = {
+            record.inputs["gripper"][0]: record.gripper for _, record in self.records if "gripper" in record.inputs
+        }
         for raw in self._bag.messages({topic for topic, _ in needed}):
             while head is not None and head[0] + GRACE_NS < raw.offset_ns:
                 yield answer(head[1])
@@ -113,6 +116,8 @@ class RecordedCalls:
                 message = self._bag.decode(raw)
             except DamagedMessageError:
                 continue  # is missing in the calls that used it
+            if raw.topic in joints and joints[raw.topic].is_elsewhere(message):
+                continue  # the node passed it over
             key = raw.topic, stamp_ns(message.header)
             again = last.get(raw.topic) == key[1] and raw.topic not in unstamped  # the node drops a duplicate
             last[raw.topic] = key[1]
@@ -125,9 +130,10 @@ class RecordedCalls:
 
 def _observation(record: CallRecord, messages: Mapping[str, Any]) -> Observation | str:
     poses = {**record.sensor_poses, record.camera_frame: record.base_from_camera}
-    frames = Frames(record.base_frame, record.camera_frame, poses)
+    frames = Frames(record.base_frame, record.camera_frame, poses, end_effector=record.reading.get("ee_frame", ""))
+    readers = Readers(gripper=record.gripper, depth_unit_m=record.reading.get("depth_unit_m", MILLIMETRE))
     try:
-        seen = observation_of(record.stamp_ns, messages, record.instruction, frames)
+        seen = observation_of(record.stamp_ns, messages, record.instruction, frames, readers=readers)
     except ConversionError as error:
         return f"refused here: {error}"
     return with_own_image(seen)
