@@ -10,6 +10,11 @@ NAME = "mvla_pruned_ros"
 SIM = ["metaworld==3.1.1", "mujoco==3.3.0", "packaging"]
 
 
+# For colour images of YUV and Bayer formats. With a sourced ROS python3-opencv of package.xml has its place: the wheel
+# must never be beside it, so it comes with the wheels of ROS, or by itself where bags are read without any ROS.
+OPENCV = ["opencv-python-headless>=4.8"]
+
+
 def ros_wheels(rclpy: str, rmw: str, interfaces: str, messages: str) -> list[str]:
     """Requirements of one ROS release, whose packages have the versions of the repositories they come from."""
     return [
@@ -19,6 +24,7 @@ def ros_wheels(rclpy: str, rmw: str, interfaces: str, messages: str) -> list[str
                                                    "rosgraph-msgs")),
         *(f"ros-{name}~={messages}" for name in ("diagnostic-msgs", "geometry-msgs", "sensor-msgs", "std-msgs",
                                                  "std-srvs", "trajectory-msgs")),
+        *OPENCV,
     ]  # fmt: skip
 
 
@@ -64,6 +70,7 @@ setup(
         "sim": SIM,
         "train": SIM,  # demonstrations come from the simulated robot
         "ray": ["ray>=2.9"],  # mvla evaluate --ray: sweeps past one machine
+        "opencv": OPENCV,
         # ROS 2 without a ROS installation, by release. Never beside a sourced ROS, and only one of them.
         "pip-ros": ros_wheels(rclpy="9.1.2", rmw="9.3.3", interfaces="2.3.0", messages="5.5.1"),
         "pip-ros-jazzy": ros_wheels(rclpy="7.1.6", rmw="8.4.3", interfaces="2.0.3", messages="5.3.6"),

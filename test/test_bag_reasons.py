@@ -17,6 +17,7 @@ from mvla_pruned_ros.bags.reader import Bag
 from mvla_pruned_ros.bags.setup import BagSetup
 from mvla_pruned_ros.cli.main import main
 from mvla_pruned_ros.geometry.clouds import whereabouts
+from mvla_pruned_ros.messages.decode import COLOUR_ENCODINGS
 from mvla_pruned_ros.observation.reasons import Reasons
 from mvla_pruned_ros.sim.viewpoint import camera_pose
 from mvla_pruned_ros.types import Observation
@@ -88,7 +89,7 @@ def half_refused(tmp_path: Path, observation: Callable[..., Observation]) -> Pat
     return tmp_path / "bag"
 
 
-SAYS = "colour image has encoding '8UC3': rgb8, bgr8, rgba8, bgra8, mono8 can be used"
+SAYS = f"colour image has encoding '8UC3': {', '.join(COLOUR_ENCODINGS)} can be used"
 
 
 @pytest.mark.parametrize(("command", "page"), [("replay", "replay"), ("analyze", "analysis")])

@@ -12,7 +12,7 @@ from depth_codecs import compressed_metres, compressed_millimetres, png16, rvl
 from kinect import needs_kinect, views
 from PIL import Image as Picture
 
-from mvla_pruned_ros.messages.decode import ConversionError, depth_to_metres
+from mvla_pruned_ros.messages.decode import ConversionError, Readers, depth_to_metres
 
 HEADER = struct.pack("<iff", 0, 0.0, 0.0)
 CODECS = ("png", "rvl")
@@ -49,6 +49,15 @@ def test_millimetres_come_back_as_they_were(codec: str) -> None:
         got = depth_to_metres(message(compressed_millimetres(depth, codec), f"16UC1; compressedDepth {codec}"))
         assert got.dtype == np.float32
         np.testing.assert_allclose(got, depth * 0.001, rtol=1e-6)
+
+
+def test_unit_of_the_camera_counts_for_16_bits_and_not_for_metres() -> None:
+    quarter, depth = Readers(depth_unit_m=0.00025), ragged_depth()
+    png = (compressed_millimetres(depth, "png"), "16UC1; compressedDepth png"), (png16(depth), "16UC1; png compressed")
+    for data, form in (*png, (compressed_millimetres(depth, "rvl"), "16UC1; compressedDepth rvl")):
+        np.testing.assert_allclose(depth_to_metres(message(data, form), quarter), depth * 0.00025, rtol=1e-6)
+    metres = message(compressed_metres(np.full((2, 2), 1.5, np.float32)), "32FC1; compressedDepth png")
+    np.testing.assert_array_equal(depth_to_metres(metres, quarter), depth_to_metres(metres))
 
 
 @pytest.mark.parametrize("codec", CODECS)

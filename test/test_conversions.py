@@ -106,7 +106,7 @@ def test_grey_image_becomes_three_equal_channels() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"encoding": "yuv422"}, "encoding 'yuv422'"),
+        ({"encoding": "yuv411"}, "encoding 'yuv411'"),
         ({"encoding": "32FC1"}, "rgb8, bgr8"),
         ({"step": 11}, "step 11"),
         ({"height": 3}, "24 bytes"),
@@ -133,6 +133,15 @@ def test_depth_in_metres_masks_what_is_no_reading(big_endian: bool) -> None:
 def test_depth_in_millimetres_becomes_metres(big_endian: bool) -> None:
     got = decode.depth_to_metres(image(np.array([[0, 1500], [65535, 1]], np.uint16), "16UC1", 2, big_endian))
     np.testing.assert_allclose(got, [[0, 1.5], [65.535, 0.001]], rtol=1e-6)
+
+
+def test_depth_in_the_unit_of_its_camera_becomes_metres() -> None:
+    """Tenths of a millimetre, as of a D405. Metres stay metres."""
+    tenths = decode.Readers(depth_unit_m=0.0001)
+    got = decode.depth_to_metres(image(np.array([[0, 1500], [65535, 1]], np.uint16), "16UC1"), tenths)
+    np.testing.assert_allclose(got, [[0, 0.15], [6.5535, 0.0001]], rtol=1e-6)
+    metres = image(np.array([[0.5, 2.0]], np.float32), "32FC1")
+    np.testing.assert_array_equal(decode.depth_to_metres(metres, tenths), np.float32([[0.5, 2.0]]))
 
 
 def test_step_that_is_no_multiple_of_the_element_is_honoured() -> None:

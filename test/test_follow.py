@@ -44,7 +44,7 @@ def records(sensors: Path, tiny_policy_folder: Path) -> list[CallRecord]:
     from mvla_pruned_ros.node.call_report import record_of
     from mvla_pruned_ros.node.parameters import SPECS, Settings
     from mvla_pruned_ros.node.worker import Result, Worker
-    from mvla_pruned_ros.observation.builder import observation_of
+    from mvla_pruned_ros.observation.builder import FramesOfCall, observation_of
     from mvla_pruned_ros.observation.frames import Frames
     from mvla_pruned_ros.observation.synchronizer import Synchronizer
     from mvla_pruned_ros.policy.fingerprint import policy_fingerprint
@@ -71,7 +71,7 @@ def records(sensors: Path, tiny_policy_folder: Path) -> list[CallRecord]:
     settings = Settings.of(values)
 
     def on_result(result: Result) -> None:
-        found.append(record_of(result, settings, topics, about))
+        found.append(record_of(result, settings, topics, FramesOfCall(frames), about))
 
     def observe(matched: Any, settings: Settings) -> Any:
         return observation_of(matched.stamp_ns, matched.messages, settings["instruction"], frames)

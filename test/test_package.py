@@ -21,6 +21,7 @@ NAME = "mvla_pruned_ros"
 THIRD_PARTY = {
     "PIL": ("pillow", "python3-pil"),
     "backports": ("backports.zstd", None),
+    "cv2": ("opencv-python-headless", "python3-opencv"),
     "jinja2": ("jinja2", "python3-jinja2"),
     "lz4": ("lz4", None),
     "metaworld": ("metaworld", None),
@@ -142,6 +143,16 @@ def test_every_import_is_declared_for_pip_and_for_rosdep(
         if not key and not re.search(rf"pip[^\n]*:[^\n]*\b{pip_name}\b", comments):
             problems.append(f"the comment in package.xml does not name {pip_name} ({where})")
     assert not problems, "\n".join(problems)
+
+
+def test_wheel_of_opencv_never_stands_beside_that_of_ros(setup_arguments: dict[str, Any]) -> None:
+    """python3-opencv comes with a sourced ROS: nothing that is installed there may bring the wheel."""
+    makefile = (ROOT / "Makefile").read_text()
+    sourced = re.findall(r"ifdef ROS_DISTRO\n(?:.*\n)*?EXTRAS := (.*)", makefile)[0].split(",")
+    there = sum((setup_arguments["extras_require"][name] for name in sourced), setup_arguments["install_requires"])
+    assert not any(requirement.startswith("opencv") for requirement in there)
+    for name in ("opencv", "pip-ros", "pip-ros-jazzy"):
+        assert any(requirement.startswith("opencv") for requirement in setup_arguments["extras_require"][name])
 
 
 def test_every_dependency_on_a_ros_package_is_used(manifest: ElementTree.Element) -> None:

@@ -1,8 +1,9 @@
 """Depth images of the image transport ``compressedDepth``, decoded without ROS.
 
 A sensor_msgs/CompressedImage whose data are 12 bytes of header (int32 format, float32 A, float32 B, little-endian) and
-(H, W) values of 16 bits as PNG or RVL. Of a 16UC1 image they are millimetres; of a 32FC1 image inverse depth in steps,
-metres = A / (value - B). 0 is no reading. (compressed_depth_image_transport/src/codec.cpp)
+(H, W) values of 16 bits as PNG or RVL. Of a 16UC1 image they are its values, in millimetres or the unit of its camera;
+of a 32FC1 image inverse depth in steps, metres = A / (value - B). 0 is no reading.
+(compressed_depth_image_transport/src/codec.cpp)
 
 The transport ``compressed`` makes a plain PNG of a 16UC1 image, without a header ("16UC1; png compressed"). It loses
 nothing either.
@@ -31,7 +32,7 @@ def compressed_depth_values(message: Any) -> tuple[np.ndarray, float | None, flo
     """What a message holds, not yet in metres.
 
     Returns:
-        (H, W) uint16 values; A, or None when they are millimetres; B.
+        (H, W) uint16 values; A, or None when they are those of a 16UC1 image; B.
 
     Raises:
         ConversionError: another format, or data that cannot be decoded.

@@ -11,35 +11,61 @@ import contextlib
 import io
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from PIL import Image as Picture
 
 from . import layouts
+from .camera_formats import CAMERA_ENCODINGS, camera_format_to_rgb
 from .compressed_depth import compressed_depth_values
+from .gripper import GripperJoint, gripper_opening
 from .layouts import FLOAT32, FLOAT64, LAYOUTS, POINT_TYPES, ConversionError
 
-COLOUR_ENCODINGS = ("rgb8", "bgr8", "rgba8", "bgra8", "mono8")
+PLAIN_ENCODINGS = ("rgb8", "bgr8", "rgba8", "bgra8", "mono8")
+COLOUR_ENCODINGS = (*PLAIN_ENCODINGS, *CAMERA_ENCODINGS)
 DEPTH_ENCODINGS = ("32FC1", "16UC1")
-MILLIMETRE = np.float32(0.001)  # REP-118: 16UC1 depth is in millimetres
+MILLIMETRE = 0.001  # REP-118: 16UC1 depth is in millimetres; some cameras have other units
+DEPTH_UNITS_M = (1e-6, 1.0)  # smallest and largest that may be set
 FARTHEST_M = np.float32(1e6)  # finite numbers beyond it are no readings, and would overflow in what follows
-GRIPPER_SLACK = 0.1  # how far beyond 0..1 an opening may lie by calibration
+
+__all__ = [
+    "ConversionError",
+    "GripperJoint",
+    "Readers",
+    "cloud_planes",
+    "compressed_to_rgb",
+    "depth_to_metres",
+    "gripper_opening",
+    "image_to_rgb",
+    "pose_to_position",
+    "stamp_ns",
+]
 
 
 @dataclass(frozen=True)
 class Readers:
-    """Functions that read plain messages; all give the same.
+    """How messages are read: functions for plain ones, all of which give the same, and what numbers mean.
 
     Attributes:
         imgmsg_to_cv2: as cv_bridge's. read_points: as that of sensor_msgs_py.point_cloud2. Releases of both ignore row
             padding and byte order, and fail on fields without elements or with one name: such messages, and those that
             they fail on, are read by ``layouts``.
+        gripper: the joint of the gripper. depth_unit_m: metres per unit of 16UC1 depth.
+        joints: names of those whose positions are told, in this order; none: joint states are not read.
     """
 
     imgmsg_to_cv2: Callable[..., np.ndarray] = layouts.imgmsg_to_cv2
     read_points: Callable[..., np.ndarray] = layouts.read_points
+    gripper: GripperJoint = field(default_factory=GripperJoint)
+    depth_unit_m: float = MILLIMETRE
+    joints: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        low, high = DEPTH_UNITS_M
+        if not low <= self.depth_unit_m <= high:
+            raise ValueError(f"depth_unit_m must lie in [{low:g}, {high:g}] metres, got {self.depth_unit_m}")
 
 
 OWN_READERS = Readers()
@@ -56,6 +82,8 @@ def image_to_rgb(message: Any, readers: Readers = OWN_READERS) -> np.ndarray:
     Raises:
         ConversionError: encoding other than ``COLOUR_ENCODINGS``, or size, step and length do not agree.
     """
+    if message.encoding in CAMERA_ENCODINGS:
+        return camera_format_to_rgb(message)
     return _unpack_image(message, COLOUR_ENCODINGS, "rgb8", "colour image", readers)
 
 
@@ -63,7 +91,8 @@ def depth_to_metres(message: Any, readers: Readers = OWN_READERS) -> np.ndarray:
     """(H, W) float32 metres along the optical axis, 0 where there is no reading.
 
     Args:
-        message: an Image of ``DEPTH_ENCODINGS``, or a CompressedImage of the transport ``compressedDepth``.
+        message: an Image of ``DEPTH_ENCODINGS``, or a CompressedImage of the transport ``compressedDepth``. Of 16UC1
+            the unit is that of the readers; 32FC1 is in metres.
 
     Raises:
         ConversionError: another encoding, size, step and length do not agree, or data that cannot be decoded.
@@ -71,13 +100,13 @@ def depth_to_metres(message: Any, readers: Readers = OWN_READERS) -> np.ndarray:
     if hasattr(message, "format"):
         values, a, b = compressed_depth_values(message)
         if a is None:
-            return values.astype(np.float32) * MILLIMETRE
+            return values.astype(np.float32) * np.float32(readers.depth_unit_m)
         with np.errstate(divide="ignore", over="ignore"):
             depth = np.float32(a) / np.where(values > 0, values - np.float32(b), np.float32(np.nan))
     else:
         depth = _unpack_image(message, DEPTH_ENCODINGS, "passthrough", "depth image", readers)
         if message.encoding == "16UC1":
-            return depth.astype(np.float32) * MILLIMETRE
+            return depth.astype(np.float32) * np.float32(readers.depth_unit_m)
     return np.where((depth > 0) & (depth < FARTHEST_M), depth, np.float32(0))  # false for NaN
 
 
@@ -129,34 +158,14 @@ def pose_to_position(message: Any, base_frame: str) -> np.ndarray:
     """(3,) float32 metres. Raises ConversionError when it is in another frame or not finite."""
     if message.header.frame_id != base_frame:
         raise ConversionError(
-            f"end-effector pose is in frame {message.header.frame_id!r}: publish it in {base_frame!r} or set base_frame"
+            f"end-effector pose is in frame {message.header.frame_id!r}: publish it in {base_frame!r} or set "
+            "base_frame, or say where that frame is (sensor_frames, or tf with extrinsics_source: tf)"
         )
     p = message.pose.position
     position = np.array([p.x, p.y, p.z])
     if not (np.abs(position) < FARTHEST_M).all():  # false for NaN
         raise ConversionError(f"end-effector position is not finite or beyond all reach: {position.tolist()}")
     return position.astype(np.float32)
-
-
-def gripper_opening(message: Any) -> float:
-    """Opening, 0 closed to 1 open.
-
-    Raises:
-        ConversionError: no position, those of several joints, or far outside that range.
-    """
-    count, names = len(message.position), ", ".join(message.name)
-    if count < 1:
-        raise ConversionError("gripper state has no position: position[0] must be the opening, 0 to 1")
-    if count > 1 or len(message.name) > 1:
-        raise ConversionError(
-            f"gripper state has {max(count, len(message.name))} joints ({names or 'without names'}): which is the "
-            "gripper is not known; publish a JointState with the gripper alone, its position scaled to 0 (closed) to 1 "
-            "(open)"
-        )
-    opening = float(message.position[0])
-    if not -GRIPPER_SLACK <= opening <= 1 + GRIPPER_SLACK:
-        raise ConversionError(f"gripper opening is {opening}: position[0] must be scaled to 0 (closed) to 1 (open)")
-    return opening
 
 
 def _unpack_image(message: Any, encodings: tuple[str, ...], desired: str, what: str, readers: Readers) -> np.ndarray:

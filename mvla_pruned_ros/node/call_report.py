@@ -12,7 +12,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import String
 
-from ..observation.frames import sensor_poses
+from ..observation.builder import FramesOfCall
+from ..observation.streams import AFTER
 from ..observation.synchronizer import Synchronizer
 from ..policy.call_record import CallRecord
 from ..policy.engine.device import thread_count
@@ -25,11 +26,12 @@ from ..reports.overlay import KEPT_FIELDS, draw_overlay, kept_points
 from .command_publisher import REPORT_QOS
 from .diagnostics import call_values
 from .loading import Loaded
-from .parameters import Settings
+from .parameters import SPECS, Settings
 from .ros_messages import ENCODER
 from .worker import Result
 
 PICTURE_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+READING = ("gripper_joint", "gripper_closed", "gripper_open", "depth_unit_m", "ee_frame", "joint_names")
 OVERLAY_PX = 192  # about so large is the square that is drawn on, before it is enlarged
 
 
@@ -47,6 +49,7 @@ class CallReport:
     def configured(self, settings: Settings, loaded: Loaded) -> None:
         """A policy was loaded. Of code there is no fingerprint."""
         source, folder = loaded.source, loaded.source.folder
+        self._frames = loaded.builder.frames
         self._about = {
             "policy": source.name if folder is None or source.name == folder.name else str(folder.resolve()),
             "fingerprint": policy_fingerprint(folder) if folder is not None else None,
@@ -61,7 +64,8 @@ class CallReport:
         """One call, on the worker's thread. store: where its messages come from."""
         observation, stamp_ns = result.observation, result.observation.stamp_ns
         if self._record.get_subscription_count():
-            self._record.publish(ENCODER.text(record_of(result, settings, store.topics, self._about).to_json()))
+            record = record_of(result, settings, store.topics, self._frames, self._about)
+            self._record.publish(ENCODER.text(record.to_json()))
         if self._figures.get_subscription_count():
             age_ms = (self._node.get_clock().now().nanoseconds - stamp_ns) / 1e6
             self._figures.publish(ENCODER.text(call_json(result, age_ms, store.frames_received)))
@@ -75,18 +79,21 @@ class CallReport:
             self._kept_points.publish(ENCODER.cloud(KEPT_FIELDS, points, stamp_ns, settings["base_frame"]))
 
 
-def record_of(result: Result, settings: Settings, topics: dict[str, str], about: dict[str, Any]) -> CallRecord:
+def record_of(
+    result: Result, settings: Settings, topics: dict[str, str], frames: FramesOfCall, about: dict[str, Any]
+) -> CallRecord:
     """A call as it is written down. The pruner's settings are those in force, which may not be those asked for last."""
     observation, inference, pruner = result.observation, result.inference, result.pruner
     return CallRecord(
         stamp_ns=observation.stamp_ns,
         since_reset=result.since_reset,
         instruction=observation.instruction,
-        inputs={stream: (topics[stream], stamp) for stream, stamp in result.stamps.items()},
+        inputs={stream: (topics[stream.removesuffix(AFTER)], stamp) for stream, stamp in result.stamps.items()},
         base_frame=settings["base_frame"],
         camera_frame=settings["camera_frame"],
-        base_from_camera=observation.views[0].camera.base_from_camera,
-        sensor_poses=sensor_poses(settings["sensor_frames"], settings["sensor_extrinsics"]),
+        poses=frames.poses,
+        transforms=frames.answers,
+        last_command=observation.state.last_command,
         method=pruner.name,
         keep_ratio=pruner.keep_ratio,
         seed=settings["seed"],
@@ -95,6 +102,7 @@ def record_of(result: Result, settings: Settings, topics: dict[str, str], about:
         kept=inference.selection.kept,
         actions=inference.chunk.actions,
         node=about,
+        reading={name: settings[name] for name in READING if settings[name] != SPECS[name].default},
     )
 
 

@@ -77,6 +77,7 @@ class CommandOutput:
         self.interface: str = settings["command_interface"]
         self._frame: str = settings["base_frame"]
         self._joints = joint_names_of(settings)
+        self._gripper_range = settings.gripper_commands
         self._publisher = node.create_publisher(
             _message_class(self.interface), f"~/command/{self.interface}", COMMAND_QOS
         )
@@ -101,7 +102,7 @@ class CommandOutput:
             message = ENCODER.numbers(", ".join(self._joints or CARTESIAN), values)
         self._publisher.publish(message)
         if command.gripper is not None:
-            self._gripper.publish(ENCODER.number(command.gripper))
+            self._gripper.publish(ENCODER.number(self._gripper_range.sent(command.gripper)))
 
     def report(self, decision: Decision, stamp_ns: int) -> None:
         """Say what was sent, when somebody listens."""

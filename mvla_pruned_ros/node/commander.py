@@ -65,6 +65,7 @@ class Commander:
             "safe_commands": 0,
             "safe_stops": 0,
         }
+        self._pose: np.ndarray | None = None  # the target that was sent last
         self._gripper: float | None = None  # none sent yet, hence none to hold
         self._held: np.ndarray | None = None  # what the safe command holds since the last motion
         self._stopped = True  # the last command was a safe one
@@ -118,6 +119,11 @@ class Commander:
         """Whether the node's clock stands still, so that the timer does not tick."""
         limit_s = CLOCK_STOPPED_S + 1 / self._settings()["command_rate_hz"]
         return self.active and time.monotonic() - self._ticked_at > limit_s
+
+    @property
+    def last_pose(self) -> np.ndarray | None:
+        """(7,) the pose that was last commanded, position in metres and quaternion x y z w; None where none is now."""
+        return None if self._stopped else self._pose
 
     def findings(self) -> list[tuple[bytes, str]]:
         """Why the arm may not be moved, for diagnostics: level and text."""
@@ -215,13 +221,15 @@ class Commander:
             self._safe_command(self.refused, **where)
             return
         self._stopped, self._held = False, None
+        self._pose = command.values if self._form.interface == "pose" else None
         self.counts["commands_clamped"] += command.clamped
         self.counts["commands_spliced"] += spliced
         self._send(Decision(command, spliced=spliced, **where))
 
     def _with_topic(self, error: str) -> str:
         if self._state.joints_silent():
-            return f"{error}: nothing on {self._state.joint_topic} with all of joint_names"
+            topic = self._node.resolve_topic_name("~/joint_states")
+            return f"{error}: nothing on {topic} with all of joint_names"
         return error
 
     def _safe_command(self, reason: str, **where: Any) -> None:

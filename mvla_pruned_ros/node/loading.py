@@ -12,6 +12,7 @@ import numpy as np
 from ..control.action_spaces import CommandForm
 from ..observation.builder import ObservationBuilder
 from ..observation.frames import Frames, Lookup, pose_of, sensor_poses
+from ..observation.streams import image_streams, info_of, is_camera_info
 from ..policy.base import Policy
 from ..policy.engine.device import set_threads
 from ..policy.runtime import PolicyRuntime, WarmUp
@@ -28,7 +29,7 @@ class Loaded:
 
     Attributes:
         source: of the policy. runtime: it with its pruner, warm. builder: messages to observations. form: of commands.
-        warm_up: how long calls took.
+        warm_up: how long calls took. frames: that observations are in.
     """
 
     source: PolicySource
@@ -36,6 +37,12 @@ class Loaded:
     builder: ObservationBuilder
     form: CommandForm
     warm_up: WarmUp
+    frames: Frames
+
+    @property
+    def takes_joints(self) -> bool:
+        """Whether observations need the positions of joints."""
+        return takes_joints(self.policy)
 
     @property
     def policy(self) -> Policy:
@@ -61,10 +68,10 @@ def load(settings: Settings, tf_lookup: Callable[[], Lookup], warn: Callable[[st
     Raises:
         ValueError: a parameter, the policy folder or the policy does not fit; says what to do.
     """
-    readers, problems = installed_readers()
+    functions, problems = installed_readers()
     for problem in problems:
         warn(problem)
-    builder = ObservationBuilder(frames_of(settings, tf_lookup), readers)
+    frames = frames_of(settings, tf_lookup)
     if settings["torch_threads"]:
         set_threads(settings["torch_threads"])
     source, form = PolicySource.of(settings["policy"]), None
@@ -75,16 +82,38 @@ def load(settings: Settings, tf_lookup: Callable[[], Lookup], warn: Callable[[st
 
     policy = source.load(settings["device"], settings["precision"], take_form)
     assert form is not None, "told by load"
+    readers = settings.readers(functions, joint_names_of(settings) if takes_joints(policy) else ())
+    check_inputs(policy, settings)
     source.pruning()  # the declared defaults; a broken file must not pass unseen
     if settings["instruction"]:
         policy.check_instruction(settings["instruction"])
     pruner = make_pruner(settings["method"], settings["keep_ratio"], settings.pruning, settings["seed"])
     runtime = PolicyRuntime(policy, pruner)
-    return Loaded(source, runtime, builder, form, warm_up(runtime, settings))
+    return Loaded(source, runtime, ObservationBuilder(frames, readers), form, warm_up(runtime, settings), frames)
+
+
+def takes_joints(policy: Policy) -> bool:
+    """Whether a policy is told where the joints are."""
+    return "joint_positions" in policy.proprio
+
+
+def check_inputs(policy: Policy, settings: Settings) -> None:
+    """Raises ValueError when a policy takes a view or joints of which the parameters name no source."""
+    given = {name for name in image_streams(settings["extra_images"]) if not is_camera_info(name)}
+    missing = [name for name in policy.views if name not in given]
+    if missing:
+        raise ValueError(
+            f"the policy takes the views {', '.join(policy.views)}: name {', '.join(missing)} in extra_images, and "
+            f"remap ~/{missing[0]} and ~/{info_of(missing[0])}"
+        )
+    if takes_joints(policy) and not joint_names_of(settings):
+        raise ValueError("the policy takes joint_positions: name the joints in joint_names, in the policy's order")
 
 
 def frames_of(settings: Settings, tf_lookup: Callable[[], Lookup]) -> Frames:
     """Frame names, and the poses of the sensors: of ``extrinsics.*`` and ``sensor_extrinsics``, or asked of tf.
+
+    Where tf is listened to for the end effector alone, it is also asked for frames that were not given.
 
     Args:
         tf_lookup: see ``load``.
@@ -100,14 +129,17 @@ def frames_of(settings: Settings, tf_lookup: Callable[[], Lookup]) -> Frames:
             raise ValueError(
                 "extrinsics_source is tf: leave extrinsics.* and sensor_extrinsics out, or set it to parameters"
             )
-        return Frames(base, camera, {}, tf_lookup())
+        return Frames(base, camera, {}, tf_lookup(), settings["ee_frame"])
     poses = sensor_poses(*others)
     if not settings["depth_registered"] and settings["cloud_source"] == "depth" and not poses:
         raise ValueError(
             "depth_registered is false: name the frame of ~/depth in sensor_frames and give its pose in "
             "sensor_extrinsics, or set extrinsics_source to tf"
         )
-    return Frames(base, camera, poses | {camera: pose_of(*extrinsics)})
+    poses |= {camera: pose_of(*extrinsics)}
+    if settings["ee_pose_source"] == "tf":
+        return Frames(base, camera, poses, tf_lookup(), settings["ee_frame"])
+    return Frames(base, camera, poses)
 
 
 def warm_up(runtime: PolicyRuntime, settings: Settings) -> WarmUp:

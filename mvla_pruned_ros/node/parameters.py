@@ -15,7 +15,9 @@ from rclpy.parameter import Parameter
 from ..configuration.fields import Field, fields_of
 from ..control.action_spaces import INTERFACES
 from ..control.limits import Limits
-from ..observation.streams import cloud_streams
+from ..messages.decode import DEPTH_UNITS_M, MILLIMETRE, Readers
+from ..messages.gripper import LARGEST, GripperCommandRange, GripperJoint
+from ..observation.streams import cloud_streams, image_streams
 from ..policy.engine.device import PRECISIONS
 from ..policy.source import PolicySource
 from ..pruning.base import check_keep_ratio
@@ -54,6 +56,10 @@ SPECS: dict[str, Field] = {
         True, "Depth has frame and camera info of the colour image; false: its own, on ~/depth_camera_info.",
         fixed=True,
     ),
+    "extra_images": Field(
+        [""], "Colour images of more cameras: image_1 (with ~/image_1_camera_info), image_2, ...; the poses of their "
+        "frames stand in sensor_frames, or tf tells them.", fixed=True, any_length=True
+    ),
     "extra_clouds": Field(
         [""], "Clouds of more cameras: depth_1 (with ~/depth_1_camera_info), points_2, ...", fixed=True, any_length=True
     ),
@@ -80,6 +86,27 @@ SPECS: dict[str, Field] = {
         [math.nan], "Pose of each of sensor_frames in the base frame: x y z in m, quaternion x y z w.", fixed=True,
         any_length=True,
     ),
+    "ee_pose_source": Field(
+        "topic", "Pose of the end effector: topic (~/ee_pose), or tf, that of ee_frame (needs tf2_ros).", fixed=True,
+        choices=("topic", "tf"),
+    ),
+    "ee_frame": Field("", "Frame of the end effector in tf, as tool0; only with ee_pose_source tf.", fixed=True),
+    "gripper_joint": Field(
+        "", "Joint of ~/gripper that is the gripper, wherever it stands; empty: the message's only one.", fixed=True
+    ),
+    "gripper_closed": Field(
+        0.0, "Position of that joint when the gripper is closed, rad or m.", -LARGEST, LARGEST, fixed=True
+    ),
+    "gripper_open": Field(
+        1.0, "Position of that joint when the gripper is open, rad or m; 0 and 1: ~/gripper has the opening itself.",
+        -LARGEST, LARGEST, fixed=True,
+    ),
+    "gripper_command_range": Field(
+        [-1.0, 1.0], "Values that ~/command/gripper has for open and for closed, as [0.08, 0.0] m.", fixed=True
+    ),
+    "depth_unit_m": Field(
+        MILLIMETRE, "Metres per unit of 16UC1 depth: 0.0001 of a D405, 0.00025 of an L515.", *DEPTH_UNITS_M, fixed=True
+    ),
     "command_interface": Field(
         "twist",
         "What the controller is told: twist (velocity of the end effector), pose (where it shall be), joint_trajectory "
@@ -89,7 +116,7 @@ SPECS: dict[str, Field] = {
         choices=tuple(INTERFACES),
     ),
     "joint_names": Field(
-        [""], "Joints that the policy's actions move, in their order; none for a policy of Cartesian velocities.",
+        [""], "Joints that the policy's actions move, or whose positions it is told, in their order; none for others.",
         fixed=True, any_length=True,
     ),
     "require_enable": Field(
@@ -161,12 +188,15 @@ class Settings:
     """All parameters at one moment, checked together.
 
     Attributes:
-        values: by name. pruning: of the tri-stage pruner. limits: of commands.
+        values: by name. pruning: of the tri-stage pruner. limits: of commands. gripper: where its opening is said.
+        gripper_commands: what it is told.
     """
 
     values: dict[str, Any]
     pruning: TriStageConfig
     limits: Limits
+    gripper: GripperJoint
+    gripper_commands: GripperCommandRange
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -181,6 +211,7 @@ class Settings:
         for name, spec in SPECS.items():
             spec.check(name, values[name])
         check_keep_ratio(values["keep_ratio"])
+        image_streams(values["extra_images"])
         cloud_streams(values["cloud_source"], values["depth_registered"], values["extra_clouds"])
         limits = Limits(
             max_speed_m_s=values["max_speed_m_s"],
@@ -199,7 +230,27 @@ class Settings:
                     f"{name} has {len(values[name])} numbers, joint_names {len(joints)}: one for all or each"
                 )
         pruning = {n[len(PRUNING) :]: v for n, v in values.items() if n.startswith(PRUNING)}
-        return cls(dict(values), TriStageConfig(**pruning), limits)
+        gripper = GripperJoint(values["gripper_joint"], values["gripper_closed"], values["gripper_open"])
+        commands = GripperCommandRange.of(values["gripper_command_range"])
+        check_end_effector(values["ee_pose_source"], values["ee_frame"])
+        return cls(dict(values), TriStageConfig(**pruning), limits, gripper, commands)
+
+    def readers(self, functions: Readers, joints: tuple[str, ...] = ()) -> Readers:
+        """How messages are read. Args: functions: that take the plain ones apart. joints: see ``Readers``."""
+        return dataclasses.replace(functions, gripper=self.gripper, depth_unit_m=self["depth_unit_m"], joints=joints)
+
+
+def check_end_effector(source: str, frame: str) -> None:
+    """Raises ValueError when tf is asked for the end effector without its frame, or the frame is given without need."""
+    if source == "tf" and not frame:
+        raise ValueError(
+            "ee_pose_source is tf, but ee_frame is empty: name the frame of the end effector in tf, as tool0, or set "
+            "ee_pose_source to topic"
+        )
+    if source == "topic" and frame:
+        raise ValueError(
+            f"ee_frame is {frame!r}, but ee_pose_source is topic: set ee_pose_source to tf, or leave ee_frame empty"
+        )
 
 
 def joint_names_of(values: Mapping[str, Any] | Settings) -> tuple[str, ...]:

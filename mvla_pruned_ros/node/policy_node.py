@@ -119,15 +119,18 @@ class PolicyNode(LifecycleNode):
                 # before; and who asks for that is not connected to a publisher that keeps nothing. So both are asked.
                 self.create_subscription(kind, topic, lambda m, n=name: self._take(n, m), LATCHED_QOS)
         self._state = RobotStateReader(self, settings["base_frame"], joint_names_of(settings), self._max_age_s)
-        self._store = Synchronizer(topics, unstamped=tuple(filter(is_camera_info, topics)))
+        infos = tuple(filter(is_camera_info, topics))
+        joints = {"gripper": [settings["gripper_joint"]], "joint_states": joint_names_of(settings)}
+        self._store = Synchronizer(topics, unstamped=infos, joints=joints)
         instruction = self.create_subscription(String, "~/instruction", self._instruct, COMMAND_QOS)
-        others = [instruction.topic_name, self._state.joint_topic]
-        self._input_topics = [*topics.values(), *(topic for topic in others if topic)]
+        self._input_topics = [*topics.values(), instruction.topic_name]
 
     def _take(self, name: str, message: Any) -> None:
         age_ns = round(self._settings()["max_observation_age_ms"] * 1e6)
         taken = self._store.put(name, message, self.get_clock().now().nanoseconds, age_ns)
-        if taken and name == "ee_pose":
+        if name == "joint_states":
+            self._state.take_joints(message)
+        elif taken and name == "ee_pose":
             self._state.take_pose(message)
 
     def _instruct(self, message: String) -> None:
@@ -147,7 +150,9 @@ class PolicyNode(LifecycleNode):
             self._loaded.policy.check_instruction(settings["instruction"])
 
     def _listen_to_tf(self) -> Lookup:
-        self._tf = TfLookup(self, lambda: self._settings()["tf_timeout_ms"] / 1e3)
+        settings = self._settings()
+        asked_by = [name for name in ("extrinsics_source", "ee_pose_source") if settings[name] == "tf"]
+        self._tf = TfLookup(self, lambda: self._settings()["tf_timeout_ms"] / 1e3, asked_by)
         return self._tf.lookup
 
     # --- lifecycle ---------------------------------------------------------------------------------------------
@@ -172,6 +177,8 @@ class PolicyNode(LifecycleNode):
         loaded = load(settings, self._listen_to_tf, self.get_logger().warning)
         self._calls.configured(settings, loaded)
         self._loaded = loaded
+        self._store.not_needed = frozenset() if loaded.takes_joints else frozenset(["joint_states"])
+        self._state.attach(loaded.frames, self._tf)
         self._check_what_was_said_meanwhile(settings, loaded.policy)
         # What is loaded stays: a full collection would go through all of torch's and Open3D's objects, and hold up
         # commands while it does.
@@ -194,6 +201,7 @@ class PolicyNode(LifecycleNode):
         """One safe command if active, then let go of model, runtime, worker and tf listener."""
         self._halt()
         self._worker = self._loaded = None
+        self._state.detach()
         if self._tf is not None:
             self._tf.close()
             self._tf = None
@@ -215,7 +223,7 @@ class PolicyNode(LifecycleNode):
         loaded.runtime.reset()
 
         def observe(matched: MatchedMessages, settings: Settings) -> Observation:
-            return loaded.builder.build(matched, settings["instruction"])
+            return loaded.builder.build(matched, settings["instruction"], self._commander.last_pose)
 
         self._worker = Worker(loaded.runtime, self._store, self._chunks, self._settings, observe, self._publish)
         self._worker.start()

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from array import array
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ def installed_readers() -> tuple[Readers, tuple[str, ...]]:
     Returns:
         Readers, and why one that is installed is left aside.
     """
-    functions: dict[str, Callable[..., np.ndarray]] = {}
+    readers = Readers()
     problems = []
     if importlib.util.find_spec("cv_bridge") is not None:
         problem = _failure(TRY_CV_BRIDGE)
@@ -66,16 +66,16 @@ def installed_readers() -> tuple[Readers, tuple[str, ...]]:
         else:
             from cv_bridge import CvBridge
 
-            functions["imgmsg_to_cv2"] = CvBridge().imgmsg_to_cv2
+            readers = replace(readers, imgmsg_to_cv2=CvBridge().imgmsg_to_cv2)
     try:
         from sensor_msgs_py import point_cloud2
 
-        functions["read_points"] = point_cloud2.read_points
+        readers = replace(readers, read_points=point_cloud2.read_points)
     except ModuleNotFoundError:
         pass
     except Exception as error:
         problems.append(f"sensor_msgs_py is installed but cannot be used, clouds are read without it: {error}")
-    return Readers(**functions), tuple(problems)
+    return readers, tuple(problems)
 
 
 def _failure(code: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from operator import is_
 from typing import Any
 
@@ -16,16 +17,35 @@ from ..messages.decode import (
     cloud_planes,
     compressed_to_rgb,
     depth_to_metres,
-    gripper_opening,
     image_to_rgb,
-    pose_to_position,
     stamp_ns,
 )
 from ..messages.layouts import ConversionError
-from ..types import ArmState, Observation, View
+from ..types import Observation, View
+from .arm_state import arm_state
 from .frames import Frames
-from .streams import INFO, is_cloud
+from .streams import INFO, info_of, is_cloud, is_image
 from .synchronizer import MatchedMessages
+
+
+class FramesOfCall:
+    """Frames that remember what tf answered for the observation that was made last, so that it can be made again.
+
+    Attributes:
+        poses: see ``Frames``. answers: frame, stamp in nanoseconds, (4, 4) pose in the base frame.
+    """
+
+    def __init__(self, frames: Frames) -> None:
+        self.poses = frames.poses
+        self.answers: list[tuple[str, int, np.ndarray]] = []
+        self._lookup = frames.lookup
+        self.frames = frames if frames.lookup is None else replace(frames, lookup=self._ask)
+
+    def _ask(self, target: str, source: str, stamp_ns: int) -> np.ndarray:
+        assert self._lookup is not None
+        pose = self._lookup(target, source, stamp_ns)
+        self.answers.append((source, stamp_ns, pose))
+        return pose
 
 
 class ObservationBuilder:
@@ -33,50 +53,69 @@ class ObservationBuilder:
 
     A cloud that serves several images is converted once, and so, because they hold the same array, grouped once by the
     policy.
+
+    Attributes:
+        frames: with the answers of tf that the last observation was made with.
     """
 
     def __init__(self, frames: Frames, readers: Readers = OWN_READERS) -> None:
-        """Args: readers: of raw images and clouds."""
-        self._frames, self._readers = frames, readers
+        """Args: readers: of messages."""
+        self.frames, self._readers = FramesOfCall(frames), readers
         self._clouds: list[Any] = []
         self._points = np.empty((0, 3), np.float32)
+        self._answers: list[tuple[str, int, np.ndarray]] = []  # for these points
 
-    def build(self, matched: MatchedMessages, instruction: str) -> Observation:
+    def build(self, matched: MatchedMessages, instruction: str, last_command: np.ndarray | None = None) -> Observation:
         """Raises ConversionError and TransformError as ``observation_of`` does."""
-        messages = matched.messages
+        messages, frames = matched.messages, self.frames.frames
         clouds = {name: message for name, message in messages.items() if is_cloud(name)}
+        self.frames.answers.clear()
         if len(clouds) != len(self._clouds) or not all(map(is_, clouds.values(), self._clouds)):
-            self._points = points_of(messages, self._frames, self._readers)
+            self._points = points_of(messages, frames, self._readers)
+            self._answers = list(self.frames.answers)
             # What becomes of a depth image depends on its camera info too, and it is as new as the colour image.
             self._clouds = list(clouds.values()) if all(name.startswith("points") for name in clouds) else []
-        return observation_of(matched.stamp_ns, messages, instruction, self._frames, self._points, self._readers)
+        else:
+            self.frames.answers += self._answers
+        return observation_of(
+            matched.stamp_ns, messages, instruction, frames, self._points, self._readers, last_command
+        )
 
 
 def observation_of(
     stamp: int, messages: Mapping[str, Any], instruction: str, frames: Frames, points: np.ndarray | None = None,
-    readers: Readers = OWN_READERS,
+    readers: Readers = OWN_READERS, last_command: np.ndarray | None = None,
 ) -> Observation:  # fmt: skip
     """Messages that belong to one image as an observation, with the points of all clouds.
 
     Args:
-        stamp: of the image, nanoseconds. messages: ``image`` (raw or compressed), ``camera_info``, ``ee_pose``,
-            ``gripper``, and clouds: ``depth`` or ``points``, and ``depth_1``, ``points_2``, ... of more cameras. Depth
+        stamp: of the image, nanoseconds. messages: ``image`` (raw or compressed), ``camera_info``, and ``image_1``,
+            ``image_1_camera_info``, ... of more cameras; ``ee_pose`` (left out where tf tells it), ``gripper`` and
+            ``joint_states``, which may be followed by a second message (``ee_pose_after``) so that the image lies
+            between them; and clouds: ``depth`` or ``points``, and ``depth_1``, ``points_2``, ... of more cameras. Depth
             that is not registered to the colour image has its own camera info, ``depth_camera_info``.
-        points: what ``points_of`` made of these messages, where that was done before. readers: of raw messages.
+        points: what ``points_of`` made of these messages, where that was done before. readers: of messages.
+        last_command: see ``ArmState``; None: what is measured, as before the first command.
 
     Raises:
         ConversionError: a message that cannot be used, or in a frame of which nothing is known.
-        TransformError: where the camera or a cloud was at its stamp is not known.
+        TransformError: where a camera or a cloud was at its stamp is not known.
     """
-    message = messages["image"]
-    image = compressed_to_rgb(message) if hasattr(message, "format") else image_to_rgb(message, readers)
-    _check_frames(message, messages["camera_info"], frames)
-    pose = frames.pose(frames.camera, stamp, "colour image")
-    camera = camera_model(messages["camera_info"], image.shape[1], image.shape[0], pose)
+    views = tuple(_view(name, messages, frames, readers) for name in messages if is_image(name))
     points = points_of(messages, frames, readers) if points is None else points
-    position = pose_to_position(messages["ee_pose"], frames.base)
-    state = ArmState(position, gripper_opening(messages["gripper"]))
-    return Observation(stamp, (View("image", image, camera),), points, state, instruction)
+    return Observation(stamp, views, points, arm_state(stamp, messages, frames, readers, last_command), instruction)
+
+
+def _view(name: str, messages: Mapping[str, Any], frames: Frames, readers: Readers) -> View:
+    message, info = messages[name], messages[info_of(name)]
+    what = "colour image" if name == "image" else f"colour image {name}"
+    image = compressed_to_rgb(message) if hasattr(message, "format") else image_to_rgb(message, readers)
+    _check_info(message, info, what)
+    frame = message.header.frame_id
+    if name == "image":
+        frame = _camera_of(frame, frames)
+    pose = frames.pose(frame, stamp_ns(message.header), what)
+    return View(name, image, camera_model(info, image.shape[1], image.shape[0], pose))
 
 
 def points_of(messages: Mapping[str, Any], frames: Frames, readers: Readers = OWN_READERS) -> np.ndarray:
@@ -106,15 +145,14 @@ def _cloud_points(name: str, messages: Mapping[str, Any], frames: Frames, reader
     return depth_to_points(depth, camera_model(info, width, height, pose))
 
 
-def _check_frames(image: Any, info: Any, frames: Frames) -> None:
-    """Raises ConversionError when image, its camera info and the pose that is used are not of one camera."""
-    frame = image.header.frame_id
-    _check_info(image, info, "colour image")
+def _camera_of(frame: str, frames: Frames) -> str:
+    """Frame of the first camera; raises ConversionError when the image is in another."""
     if frame and frame != frames.camera:
         raise ConversionError(
             f"colour image is in frame {frame!r}, and the pose that is used is that of {frames.camera!r}: set "
             "camera_frame to the frame of the image, and the extrinsics to its pose"
         )
+    return frames.camera
 
 
 def _check_info(image: Any, info: Any, what: str) -> None:

@@ -24,16 +24,22 @@ class Frames:
     """What frame names mean.
 
     Attributes:
-        base: frame of end-effector pose and commands. camera: optical frame of the colour image.
+        base: frame of commands, and the one that end-effector poses become. camera: optical frame of the colour image.
         poses: frame -> (4, 4) pose in the base frame, of sensors that stand still.
         lookup: (target, source, stamp in nanoseconds) -> (4, 4) target_from_source, asked for all other frames; raises
             TransformError. None: there are no others.
+        end_effector: frame of the end effector, whose pose tf tells; "": messages tell it.
     """
 
     base: str
     camera: str
     poses: Mapping[str, np.ndarray] = field(default_factory=dict)
     lookup: Lookup | None = None
+    end_effector: str = ""
+
+    def knows(self, frame: str) -> bool:
+        """Whether it can be said where a frame is, at some time at least."""
+        return frame in self.poses or (self.lookup is not None and bool(frame))
 
     def pose(self, frame: str, stamp_ns: int, what: str) -> np.ndarray:
         """(4, 4) base_from_frame when a message was stamped. what: begins the sentence if it is not known.

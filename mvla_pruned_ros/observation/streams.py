@@ -6,7 +6,38 @@ import re
 from collections.abc import Iterable
 
 EXTRA_CLOUD = re.compile(r"(depth|points)_[1-9]")
+EXTRA_IMAGE = re.compile(r"image_[1-9]")
 INFO = "_camera_info"
+# Streams whose values at an image's stamp lie between two messages, and how the second of them is called.
+INTERPOLATED = ("ee_pose", "gripper", "joint_states")
+AFTER = "_after"
+
+
+def image_streams(extra_images: Iterable[str]) -> list[str]:
+    """``image`` and those of more cameras, each followed by its camera info.
+
+    Args:
+        extra_images: image_1, image_2, ...; an empty name stands for none.
+
+    Raises:
+        ValueError: another name, or one twice.
+    """
+    names = ["image"]
+    for name in filter(None, extra_images):
+        if not EXTRA_IMAGE.fullmatch(name) or name in names:
+            raise ValueError(f"extra_images has {name!r}: image_1 to image_9, each once")
+        names.append(name)
+    return [stream for name in names for stream in (name, info_of(name))]
+
+
+def info_of(stream: str) -> str:
+    """The stream of an image's camera info."""
+    return "camera_info" if stream == "image" else stream + INFO
+
+
+def is_image(stream: str) -> bool:
+    """Whether a stream has colour images: image, image_1, ..."""
+    return stream == "image" or EXTRA_IMAGE.fullmatch(stream) is not None
 
 
 def cloud_streams(source: str, depth_registered: bool, extra_clouds: Iterable[str]) -> list[str]:

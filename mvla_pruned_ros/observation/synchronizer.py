@@ -10,19 +10,24 @@ from __future__ import annotations
 import math
 import threading
 import time
+from bisect import bisect
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 from ..messages.decode import stamp_ns
 from .reasons import Reasons
+from .streams import AFTER, INTERPOLATED
 
 FUTURE_TOLERANCE_NS = 200_000_000  # clocks of two computers may differ by this much
 KEPT = 10  # images and clouds
 KEPT_ARRIVALS = 400
 PERIODS = 9  # of a stream, whose median tells when the next message is due
+MOST_OTHERS = 30  # names of joints that are remembered to be told
+FOLLOW_MOTION = ("ee_pose", "joint_states")  # between two of their messages lies the state at an image
+WAIT_NS = 12_000_000  # for the second of them; slower streams than of 80 Hz are waited for no longer than others
 KEPT_SMALL = 500  # poses come at up to 1 kHz, and the one of an image must still be there when the image arrives
 
 
@@ -33,6 +38,8 @@ class _Stream:
     arrivals: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=KEPT_ARRIVALS))  # stamp, time
     heard_at: float | None = None  # steady clock
     refused: tuple[str, int, float] | None = None  # cause, stamp minus the node's time, steady clock
+    others: dict[str, None] = field(default_factory=dict)  # joints of messages that were passed over
+    passed_over_at: float = -math.inf  # steady clock
 
     def period_ns(self) -> int | None:
         """Median time between the newest stamps; None before the second message."""
@@ -41,7 +48,7 @@ class _Stream:
         return gaps[len(gaps) // 2] if gaps else None
 
 
-def _closer_partner_expected(stamp: int, images: _Stream, stream: _Stream) -> bool:
+def _closer_partner_expected(stamp: int, images: _Stream, stream: _Stream, follows_motion: bool) -> bool:
     """Whether the next message of a stream will be a closer partner for an image, and there before a newer image is."""
     last = stream.last_stamp_ns
     if last >= stamp:
@@ -50,7 +57,18 @@ def _closer_partner_expected(stamp: int, images: _Stream, stream: _Stream) -> bo
     if period is None or image_period is None:
         return True
     until = last + period - stamp  # from the image to when the next message is due; negative: it is overdue
+    if follows_motion and -period < until <= WAIT_NS:  # the arm moved on: what lies after the image belongs to it, too
+        return True
     return abs(until) < stamp - last and until <= image_period / 2
+
+
+def _around(stamp: int, stream: _Stream, tolerance_ns: int) -> list[Any]:
+    """The messages right before and right after a stamp; none where one of them is farther away than may be."""
+    near = sorted((s, i) for i, (s, _, _) in enumerate(stream.messages) if abs(s - stamp) <= tolerance_ns)
+    place = bisect(near, (stamp, len(stream.messages)))
+    if not 0 < place < len(near):
+        return []
+    return [stream.messages[i][1] for _, i in near[place - 1 : place + 1]]
 
 
 @dataclass(frozen=True)
@@ -58,7 +76,9 @@ class MatchedMessages:
     """Messages that belong to one image.
 
     Attributes:
-        stamp_ns: of the image. messages: by stream. received_at: steady seconds when the image arrived.
+        stamp_ns: of the image. messages: by stream; of those in ``INTERPOLATED`` the one before the image, and with
+            ``AFTER`` behind its name the one after it, where none has the image's own stamp.
+        received_at: steady seconds when the image arrived.
         oldest_ns: stamp of the oldest of them, unstamped streams left out.
     """
 
@@ -76,19 +96,23 @@ class Synchronizer:
         drops: cause -> count of messages or sets that were not used.
         frames_received: images that arrived, used or not.
         unmatched: why images were passed over by ``take``.
+        not_needed: streams that an observation does without.
     """
 
     def __init__(
         self, topics: dict[str, str], unstamped: tuple[str, ...] = (), clock: Callable[[], float] = time.monotonic,
-        kept_s: float | None = None,
+        kept_s: float | None = None, joints: Mapping[str, Sequence[str]] | None = None,
     ) -> None:  # fmt: skip
         """
         Args:
             topics: ``image`` and others. unstamped: streams whose latest message is used whatever its stamp.
             clock: seconds that only go forward.
             kept_s: keep messages for so many seconds, instead of the newest ``KEPT`` and ``KEPT_SMALL``.
+            joints: stream -> joints without all of which its messages are passed over: others come between.
         """
         self._clock, self._kept_s = clock, kept_s
+        self._joints = {name: tuple(filter(None, wanted)) for name, wanted in (joints or {}).items()}
+        self.not_needed: frozenset[str] = frozenset()
         self.topics = topics
         self._unstamped = unstamped
         self._lock = threading.Lock()
@@ -101,8 +125,7 @@ class Synchronizer:
         self._clear()
 
     def _clear(self) -> None:
-        small = ("ee_pose", "gripper")
-        lengths: dict[str, int | None] = {n: KEPT_SMALL if n in small else KEPT for n in self.topics}
+        lengths: dict[str, int | None] = {n: KEPT_SMALL if n in INTERPOLATED else KEPT for n in self.topics}
         if self._kept_s is not None:
             lengths = dict.fromkeys(lengths)
         self._streams = {name: _Stream(deque(maxlen=most)) for name, most in lengths.items()}
@@ -121,6 +144,8 @@ class Synchronizer:
                 if name in self._unstamped:
                     self._streams[name] = stream
                 self._streams[name].heard_at = stream.heard_at
+                self._streams[name].others = stream.others
+                self._streams[name].passed_over_at = stream.passed_over_at
                 self._streams[name].arrivals = stream.arrivals
 
     def put(self, name: str, message: Any, now_ns: int, max_age_ns: int) -> bool:
@@ -128,6 +153,11 @@ class Synchronizer:
         stamp = stamp_ns(message.header)
         with self._lock:
             stream = self._streams[name]
+            if name in self._joints and not set(self._joints[name]) <= set(message.name):
+                stream.passed_over_at = self._clock()
+                if len(stream.others) < MOST_OTHERS:
+                    stream.others.update(dict.fromkeys(message.name[:MOST_OTHERS]))
+                return False
             if name == "image":
                 self.frames_received += 1
             if not stream.arrivals or stream.arrivals[-1][0] != stamp:
@@ -225,10 +255,10 @@ class Synchronizer:
     def _missing(self, stamp: int, tolerance_ns: int) -> str:
         words = []
         for name, stream in self._streams.items():
-            if name == "image":
+            if name == "image" or name in self.not_needed:
                 continue
             if not stream.messages:
-                words.append(f"nothing on {self.topics[name]}")
+                words.append(f"nothing on {self.topics[name]}{self._others_of(name, stream)}")
                 continue
             apart = min(abs(s - stamp) for s, _, _ in stream.messages)
             if name not in self._unstamped and apart > tolerance_ns:
@@ -236,6 +266,14 @@ class Synchronizer:
         if any(word.startswith("nearest") for word in words):
             words.append(f"{_seconds(tolerance_ns)} are allowed (sync_tolerance_ms): are the clocks in step?")
         return ", ".join(words)
+
+    def _others_of(self, name: str, stream: _Stream) -> str:
+        """That what came has other joints than those that are wanted, in words; empty where nothing was passed over."""
+        if stream.passed_over_at == -math.inf:
+            return ""
+        names = ", ".join(list(stream.others)[:MOST_OTHERS]) or "none with a name"
+        wanted = ", ".join(map(repr, self._joints[name]))
+        return f" with joint {wanted}, only messages with these: {names}"
 
     def _match(self, tolerance_ns: int, newest: bool = True, patience_s: float = 0.0) -> MatchedMessages | None:
         images = self._streams["image"].messages
@@ -246,17 +284,21 @@ class Synchronizer:
             found, oldest = {"image": image}, stamp
             patient = now - arrived_at < patience_s
             for name, stream in self._streams.items():
-                if name == "image" or not stream.messages:
+                if name == "image" or name in self.not_needed or not stream.messages:
                     continue
                 if name in self._unstamped:
                     found[name] = stream.messages[-1][1]
                     continue
-                if patient and _closer_partner_expected(stamp, self._streams["image"], stream):
+                if patient and _closer_partner_expected(stamp, self._streams["image"], stream, name in FOLLOW_MOTION):
                     continue
                 nearest, message = min(((s, m) for s, m, _ in stream.messages), key=lambda x: abs(x[0] - stamp))
-                if abs(nearest - stamp) <= tolerance_ns:
-                    found[name], oldest = message, min(oldest, nearest)
-            if len(found) == len(self._streams):
+                if abs(nearest - stamp) > tolerance_ns:
+                    continue
+                found[name], oldest = message, min(oldest, nearest)
+                if name in INTERPOLATED and nearest != stamp:
+                    around = _around(stamp, stream, tolerance_ns)
+                    found |= {name + end: message for end, message in zip(("", AFTER), around)}
+            if self._streams.keys() - self.not_needed <= found.keys():
                 skipped = sum(self._used_stamp_ns < s < stamp for s, _, _ in images)
                 if skipped:
                     self.drops["image: superseded or unmatched"] += skipped
@@ -286,8 +328,14 @@ class Synchronizer:
         words = []
         with self._lock:
             refused = {name: stream.refused for name, stream in self._streams.items()}
+            now = self._clock()
+            others = {
+                name: self._others_of(name, stream)
+                for name, stream in self._streams.items()
+                if now - stream.passed_over_at <= max_age_s
+            }
         for name in self._silent(max_age_s):
-            words.append(self.topics[name])
+            words.append(self.topics[name] + others.get(name, ""))
             cause, offset_ns, at = refused[name] or ("", 0, -math.inf)
             if self._clock() - at <= max_age_s:
                 apart = f"{_seconds(abs(offset_ns))} {'ahead of' if offset_ns > 0 else 'behind'} this computer's clock"
@@ -297,7 +345,7 @@ class Synchronizer:
     def _silent(self, max_age_s: float) -> list[str]:
         return [
             name for name, age in self.ages_s().items()
-            if age is None or (age > max_age_s and name not in self._unstamped)
+            if name not in self.not_needed and (age is None or (age > max_age_s and name not in self._unstamped))
         ]  # fmt: skip
 
     def interrupt(self) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-VERSION = 1
+from ..messages.gripper import GripperJoint
+
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,14 @@ class CallRecord:
             call came after a reset.
         instruction: the words in force.
         inputs: stream -> topic and header stamp, nanoseconds, of the message that was used.
-        base_frame, camera_frame: frames of the node. base_from_camera: (4, 4) float64 pose of the camera that was used.
-        sensor_poses: frame -> the same of further sensors that stand still; those of tf are not among them.
+        base_frame, camera_frame: frames of the node. poses: frame -> (4, 4) float64 pose in the base frame of cameras
+            that stand still. transforms: what tf answered: frame, stamp in nanoseconds, (4, 4) float64.
+        last_command: (7,) pose that was last commanded, None where none was; see ``ArmState``.
         method, keep_ratio, seed: of the pruner in force. tri_stage: its parameters, None for other methods.
         prune: False where the node left all tokens in because pruning did not pay (parameter ``prune``).
         kept: (N2 + N3,) bool, which visual tokens stayed. actions: (K, A) float32, before limits of commands.
+        reading: what the numbers of messages mean, where it is not the default: gripper_joint, gripper_closed,
+            gripper_open, depth_unit_m, ee_frame, joint_names.
         node: what the node runs on: policy, fingerprint, device, precision, torch_threads, versions, CPU.
     """
 
@@ -36,8 +41,9 @@ class CallRecord:
     inputs: Mapping[str, tuple[str, int]]
     base_frame: str
     camera_frame: str
-    base_from_camera: np.ndarray
-    sensor_poses: Mapping[str, np.ndarray]
+    poses: Mapping[str, np.ndarray]
+    transforms: Sequence[tuple[str, int, np.ndarray]]
+    last_command: np.ndarray | None
     method: str
     keep_ratio: float
     seed: int
@@ -46,6 +52,13 @@ class CallRecord:
     kept: np.ndarray
     actions: np.ndarray
     node: Mapping[str, Any] = field(default_factory=dict)
+    reading: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def gripper(self) -> GripperJoint:
+        """Where the opening of the gripper was read."""
+        names = {"gripper_joint": "name", "gripper_closed": "closed", "gripper_open": "open"}
+        return GripperJoint(**{names[key]: value for key, value in self.reading.items() if key in names})
 
     def to_json(self) -> str:
         """One line. Nothing is lost: float32 needs nine digits."""
@@ -53,8 +66,9 @@ class CallRecord:
             **self.__dict__,
             "version": VERSION,
             "inputs": {stream: {"topic": topic, "stamp_ns": stamp} for stream, (topic, stamp) in self.inputs.items()},
-            "base_from_camera": np.asarray(self.base_from_camera, np.float64).tolist(),
-            "sensor_poses": {name: np.asarray(pose, np.float64).tolist() for name, pose in self.sensor_poses.items()},
+            "poses": {name: _numbers(pose) for name, pose in self.poses.items()},
+            "transforms": [[frame, stamp, _numbers(pose)] for frame, stamp, pose in self.transforms],
+            "last_command": None if self.last_command is None else _numbers(self.last_command),
             "kept": {"tokens": len(self.kept), "bits": np.packbits(self.kept).tobytes().hex()},
             "actions": [[float(f"{x:.9g}") for x in action] for action in self.actions.tolist()],
         })  # fmt: skip
@@ -76,11 +90,19 @@ class CallRecord:
             values["inputs"] = {
                 stream: (one["topic"], int(one["stamp_ns"])) for stream, one in values["inputs"].items()
             }
-            values["base_from_camera"] = np.array(values["base_from_camera"], np.float64).reshape(4, 4)
-            values["sensor_poses"] = {
-                name: np.array(pose, np.float64).reshape(4, 4) for name, pose in values["sensor_poses"].items()
-            }
+            values["poses"] = {name: _pose(pose) for name, pose in values["poses"].items()}
+            values["transforms"] = [(frame, int(stamp), _pose(pose)) for frame, stamp, pose in values["transforms"]]
+            command = values["last_command"]
+            values["last_command"] = None if command is None else np.array(command, np.float64).reshape(7)
             values["actions"] = np.array(values["actions"], np.float32)
             return cls(**values)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a record of a policy call: {error}") from error
+
+
+def _numbers(array: np.ndarray) -> list[Any]:
+    return np.asarray(array, np.float64).tolist()
+
+
+def _pose(values: Any) -> np.ndarray:
+    return np.array(values, np.float64).reshape(4, 4)

@@ -16,9 +16,9 @@ import numpy as np
 
 from ..bags.observations import with_own_images
 from ..bags.reader import Bag, DamagedMessageError
-from ..messages.decode import ConversionError, stamp_ns
+from ..messages.decode import MILLIMETRE, ConversionError, Readers, stamp_ns
 from ..observation.builder import observation_of
-from ..observation.frames import Frames
+from ..observation.frames import Frames, TransformError
 from ..observation.streams import is_camera_info
 from ..policy.base import Policy
 from ..policy.call_record import CallRecord
@@ -105,6 +105,9 @@ class RecordedCalls:
 
         unstamped = {topic for _, record in self.records for stream, (topic, _) in record.inputs.items()
                      if is_camera_info(stream)}  # fmt: skip
+        joints = {
+            record.inputs["gripper"][0]: record.gripper for _, record in self.records if "gripper" in record.inputs
+        }
         for raw in self._bag.messages({topic for topic, _ in needed}):
             while head is not None and head[0] + GRACE_NS < raw.offset_ns:
                 yield answer(head[1])
@@ -113,6 +116,8 @@ class RecordedCalls:
                 message = self._bag.decode(raw)
             except DamagedMessageError:
                 continue  # is missing in the calls that used it
+            if raw.topic in joints and joints[raw.topic].is_elsewhere(message):
+                continue  # the node passed it over
             key = raw.topic, stamp_ns(message.header)
             again = last.get(raw.topic) == key[1] and raw.topic not in unstamped  # the node drops a duplicate
             last[raw.topic] = key[1]
@@ -124,10 +129,22 @@ class RecordedCalls:
 
 
 def _observation(record: CallRecord, messages: Mapping[str, Any]) -> Observation | str:
-    poses = {**record.sensor_poses, record.camera_frame: record.base_from_camera}
-    frames = Frames(record.base_frame, record.camera_frame, poses)
+    answers = {(frame, stamp): pose for frame, stamp, pose in record.transforms}
+
+    def lookup(target: str, source: str, stamp_ns: int) -> np.ndarray:
+        try:
+            return answers[source, stamp_ns]
+        except KeyError:
+            raise TransformError(f"the record does not say where {source!r} was at {stamp_ns / 1e9:.3f} s") from None
+
+    reading = record.reading
+    frames = Frames(record.base_frame, record.camera_frame, record.poses, lookup, reading.get("ee_frame", ""))
+    readers = Readers(
+        gripper=record.gripper, depth_unit_m=reading.get("depth_unit_m", MILLIMETRE),
+        joints=tuple(reading["joint_names"]) if "joint_states" in messages else (),
+    )  # fmt: skip
     try:
-        seen = observation_of(record.stamp_ns, messages, record.instruction, frames)
+        seen = observation_of(record.stamp_ns, messages, record.instruction, frames, None, readers, record.last_command)
     except ConversionError as error:
         return f"refused here: {error}"
     return with_own_images(seen)
