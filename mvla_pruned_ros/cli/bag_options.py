@@ -37,8 +37,9 @@ def add_bag_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--bag-config", type=Path, metavar="FILE",
         help="YAML with topics, base_frame, camera_frame, extrinsics_source, extrinsics (translation, rotation_xyzw), "
-        "depth_registered, extra_clouds, sensor_frames, sensor_extrinsics, sync_tolerance_ms, instruction, split; or a "
-        "parameter file of the policy node",
+        "depth_registered, extra_clouds, sensor_frames, sensor_extrinsics, sync_tolerance_ms, instruction, split, "
+        "ee_pose_source, ee_frame, gripper_joint, gripper_closed, gripper_open, gripper_command_range, depth_unit_m; "
+        "or a parameter file of the policy node",
     )  # fmt: skip
     group.add_argument(
         "--extrinsics", nargs=7, type=float, metavar=("X", "Y", "Z", "QX", "QY", "QZ", "QW"),

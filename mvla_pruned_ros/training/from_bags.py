@@ -26,7 +26,7 @@ FORM = 2  # of the files and of what is put into them: those of another are made
 
 def where_actions_come_from(roles: dict[str, str]) -> str:
     """In words: the topics that tell velocity and gripper command."""
-    moves = roles.get("twist") or f"differences of {roles['ee_pose']} (there is no twist)"
+    moves = roles.get("twist") or f"differences of {roles.get('ee_pose', 'the end effector in tf')} (there is no twist)"
     grips = roles.get("gripper_command") or f"the opening in {roles['gripper']} (there is no gripper_command)"
     return f"velocity from {moves}, gripper from {grips}"
 
@@ -120,5 +120,6 @@ def _digest(path: Path, setup: BagSetup, config: MVLAConfig, most_hz: float) -> 
     poses = sorted((frame, pose.tolist()) for frame, pose in frames.poses.items())
     rest = (sorted(setup.topics.items()), frames.base, frames.camera, poses, setup.extrinsics_source,
             setup.depth_registered, list(setup.extra_clouds), setup.sync_tolerance_ms, setup.instruction, setup.split,
-            most_hz, asdict(config))  # fmt: skip
+            setup.ee_pose_source, setup.ee_frame, asdict(setup.readers().gripper), list(setup.gripper_command_range),
+            setup.depth_unit_m, most_hz, asdict(config))  # fmt: skip
     return hashlib.sha256(json.dumps([FORM, files, rest]).encode()).hexdigest()[:12]
