@@ -34,17 +34,23 @@ def sensors(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def records(sensors: Path, tiny_policy_folder: Path) -> list[CallRecord]:
-    """What the node's worker says of these frames, with settings, instruction and method changed on the way.
+    """What the node's worker says of these frames, with settings, instruction and method changed on the way."""
+    return recorded(sensors, tiny_policy_folder)
 
-    The worker is the node's own; its parameters and its messages come from here instead of from a graph.
+
+def recorded(sensors: Path, tiny_policy_folder: Path, **given: Any) -> list[CallRecord]:
+    """The worker is the node's own; its parameters and its messages come from here instead of from a graph.
+
+    Args:
+        given: parameters. With ee_pose_source tf the end effector is where ``tool_at`` says.
     """
     pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
     from mvla_pruned_ros.control.chunk_buffer import ChunkBuffer
-    from mvla_pruned_ros.messages.decode import stamp_ns
+    from mvla_pruned_ros.messages.decode import OWN_READERS, stamp_ns
     from mvla_pruned_ros.node.call_report import record_of
     from mvla_pruned_ros.node.parameters import SPECS, Settings
     from mvla_pruned_ros.node.worker import Result, Worker
-    from mvla_pruned_ros.observation.builder import FramesOfCall, observation_of
+    from mvla_pruned_ros.observation.builder import ObservationBuilder
     from mvla_pruned_ros.observation.frames import Frames
     from mvla_pruned_ros.observation.synchronizer import Synchronizer
     from mvla_pruned_ros.policy.fingerprint import policy_fingerprint
@@ -52,7 +58,7 @@ def records(sensors: Path, tiny_policy_folder: Path) -> list[CallRecord]:
     from mvla_pruned_ros.policy.runtime import PolicyRuntime
     from mvla_pruned_ros.pruning.methods import make_pruner
 
-    values = {name: spec.default for name, spec in SPECS.items()} | {"instruction": PUSH}
+    values = {name: spec.default for name, spec in SPECS.items()} | {"instruction": PUSH} | given
     # Frame: what changes before it.
     changes: dict[int, dict[str, Any]] = {
         3: {"keep_ratio": 0.25}, 4: {"pruning.return_share": 0.3}, 5: {"instruction": CLOSE}, 7: {"method": "random"}
@@ -61,20 +67,24 @@ def records(sensors: Path, tiny_policy_folder: Path) -> list[CallRecord]:
         "policy": str(tiny_policy_folder), "fingerprint": policy_fingerprint(tiny_policy_folder), "device": "cpu",
         "device_name": "cpu", "precision": "auto", "torch_threads": 1,
     }  # fmt: skip
-    roles = ("image", "depth", "camera_info", "ee_pose", "gripper")
+    of_tf = given.get("ee_pose_source") == "tf"
+    roles = ("image", "depth", "camera_info", *(() if of_tf else ("ee_pose",)), "gripper")
     topics = {role: TOPICS[role] for role in roles}
     names = {topic: role for role, topic in topics.items()}
     camera = "camera_color_optical_frame"
-    frames = Frames("base", camera, {camera: make_observation().views[0].camera.base_from_camera})
-    store, chunks, found = Synchronizer(topics, unstamped=("camera_info",)), ChunkBuffer(), []
+    poses = {camera: make_observation().views[0].camera.base_from_camera}
+    frames = Frames("base", camera, poses, lambda _, frame, stamp: tool_at(stamp), given.get("ee_frame", ""))
+    store = Synchronizer(topics, unstamped=("camera_info",), joints={"gripper": [given.get("gripper_joint", "")]})
+    chunks, found = ChunkBuffer(), []
     runtime = PolicyRuntime(MVLAPolicy.load(tiny_policy_folder), make_pruner("tri_stage", 0.5))
     settings = Settings.of(values)
+    builder = ObservationBuilder(frames, settings.readers(OWN_READERS))
 
     def on_result(result: Result) -> None:
-        found.append(record_of(result, settings, topics, FramesOfCall(frames), about))
+        found.append(record_of(result, settings, topics, builder.frames, about))
 
     def observe(matched: Any, settings: Settings) -> Any:
-        return observation_of(matched.stamp_ns, matched.messages, settings["instruction"], frames)
+        return builder.build(matched, settings["instruction"])
 
     worker = Worker(runtime, store, chunks, lambda: settings, observe, on_result)
     with Bag(sensors) as bag:
@@ -87,6 +97,13 @@ def records(sensors: Path, tiny_policy_folder: Path) -> list[CallRecord]:
                 worker._infer(matched, settings)
                 assert worker.failure is None
     return found
+
+
+def tool_at(stamp_ns: int) -> np.ndarray:
+    """(4, 4) of the end effector in the base frame; numbers that no float32 is."""
+    pose = np.eye(4)
+    pose[:3, 3] = 0.1 + (stamp_ns - 10**9) / 3e9, 0.6, 0.2
+    return pose
 
 
 def write(folder: Path, sensors: Path, records: list[CallRecord], lost: set[tuple[str, int]] = frozenset()) -> Path:  # type: ignore[assignment]
@@ -139,6 +156,43 @@ def test_calls_are_the_node_s_through_changes_and_resets(
     assert numbers["followed"] == numbers["actions_exact"] == numbers["selections_same"] == 9
     assert numbers["settings"] == {"tri_stage at 0.5": 3, "tri_stage at 0.25": 4, "random at 0.25": 2}
     assert numbers["episodes"] == 3 and not numbers["skipped"] and not numbers["causes"]
+
+
+def test_inputs_in_the_units_of_their_drivers_are_followed_too(
+    tmp_path: Path, tiny_policy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Depth in tenths of a millimetre, a finger among joints, the arm on the same topic at the same stamps, tf."""
+
+    def as_drivers_do(i: int, role: str, message: Any) -> Any:
+        if role == "depth":
+            metres = message.data.view("<f4").reshape(message.height, message.width)
+            message.encoding, message.step = "16UC1", 2 * message.width
+            message.data = (np.nan_to_num(metres) * 1e4).round().astype("<u2").view(np.uint8).ravel()
+        if role == "gripper":
+            message.name, message.position = ["left", "finger"], np.array([0.5, 0.03 - 0.002 * i])
+        return message
+
+    views = [make_observation(seed=i, stamp_ns=10**9 + i * STEP_NS) for i in range(4)]
+    write_bag(tmp_path / "fingers", [PUSH, *views], change=as_drivers_do)
+    with Bag(tmp_path / "fingers") as bag, BagWriter(tmp_path / "sensors", bag.types) as writer:
+        for raw in bag.messages(set(bag.types)):
+            message = bag.decode(raw)
+            if raw.topic == TOPICS["gripper"]:
+                arm = bag.decode(raw)
+                arm.name, arm.position = ["joint1", "joint2"], np.array([0.1, 0.2])
+                writer.write(raw.topic, 10**9 + raw.offset_ns - 1, arm)
+            writer.write(raw.topic, 10**9 + raw.offset_ns, message)
+    records = recorded(
+        tmp_path / "sensors", tiny_policy_folder, depth_unit_m=0.0001, gripper_joint="finger", gripper_open=0.04,
+        ee_pose_source="tf", ee_frame="tool0",
+    )  # fmt: skip
+    assert len(records) == 4 and records[0].reading == {
+        "depth_unit_m": 0.0001, "gripper_joint": "finger", "gripper_open": 0.04, "ee_frame": "tool0",
+    }  # fmt: skip
+    bag_of_calls = write(tmp_path / "bag", tmp_path / "sensors", records)
+    assert main(["replay", str(bag_of_calls), "--follow", "--out", str(tmp_path / "out")]) == 0
+    numbers = json.loads((tmp_path / "out" / "follow.json").read_text())
+    assert numbers["verdict"] == "exact" and numbers["followed"] == 4
 
 
 def test_history_counts(records: list[CallRecord], followed: Callable[..., tuple[int, dict[str, Any]]]) -> None:

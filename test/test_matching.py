@@ -142,3 +142,38 @@ def test_stream_whose_stamps_are_refused_is_told_from_one_that_is_silent() -> No
     words = store.silence(0.5)
     assert "/arm/pose (messages come, but are refused: stamp in the future, 37" in words
     assert words.endswith("/hand") and "/image" not in words
+
+
+def joint_state(stamp_ms: int, *names: str) -> SimpleNamespace:
+    one = message(stamp_ms)
+    one.name = list(names)
+    return one
+
+
+def test_messages_without_the_joint_of_the_gripper_are_passed_over() -> None:
+    """Nor do their stamps count: the arm's come at the same instants, and a little ahead."""
+    store = Synchronizer({"image": "/image", "gripper": "/joint_states"}, joints={"gripper": ["finger"]})
+    for stamp, names in ((1000, ["a", "b"]), (1000, ["finger"]), (1020, ["a"]), (1010, ["b", "finger"]), (1011, [])):
+        taken = store.put("gripper", joint_state(stamp, *names), 1020 * MS, 500 * MS)
+        assert taken == ("finger" in names)
+    assert not store.drops
+    put(store, "image", 1010)
+    matched = store.wait(TOLERANCE, 0.2)
+    assert matched is not None and matched.messages["gripper"].name == ["b", "finger"]
+
+
+def test_joint_of_the_gripper_that_never_comes_is_told_with_the_names_that_do() -> None:
+    now = [0.0]
+    topics = {"image": "/image", "gripper": "/joint_states"}
+    store = Synchronizer(topics, clock=lambda: now[0], joints={"gripper": ["finger"]})
+    assert store.silence(0.5).endswith("/joint_states"), "nothing came at all"
+    for names in (["a", "b"], ["c"], ["b", "c"]):
+        store.put("gripper", joint_state(1000, *names), 1000 * MS, 500 * MS)
+    store.put("image", message(1000), 1000 * MS, 500 * MS)
+    says = "/joint_states with joint 'finger' (gripper_joint), only messages with these: a, b, c"
+    assert store.silence(0.5) == says and store.unmatched_reason(TOLERANCE) == f"nothing on {says}"
+    now[0] = 2.0
+    assert store.silence(0.5) == "/image, /joint_states", "by now nothing comes"
+    for i in range(1000):
+        store.put("gripper", joint_state(1000, f"joint{i}"), 1000 * MS, 500 * MS)
+    assert len(store.silence(0.5)) < 400

@@ -9,6 +9,7 @@ import numpy as np
 
 from .observations import BagFrame, BagSignal
 
+OF_POSITION = 3  # first numbers of a twist or a pose
 HOLD_NS = 250_000_000  # a signal older than this says nothing any more; the simulator's arm stops then, too
 BEHIND_NS = 1_000_000_000  # signals are kept for this long before the oldest frame that waits
 
@@ -23,7 +24,7 @@ class _Track:
     def add(self, signal: BagSignal) -> None:
         if not self.stamps or signal.stamp_ns >= self.stamps[-1]:
             self.stamps.append(signal.stamp_ns)
-            self.values.append(signal.value)
+            self.values.append(signal.value[:OF_POSITION])  # turning is not learned
 
     @property
     def newest(self) -> int:

@@ -15,26 +15,28 @@ from typing import Any
 import numpy as np
 
 from ..messages.decode import ConversionError, gripper_opening, stamp_ns
+from ..observation.arm_state import end_effector_pose, orientation_of
 from ..observation.builder import ObservationBuilder
 from ..observation.frames import TransformError
 from ..observation.reasons import Reasons
-from ..observation.streams import is_camera_info, is_cloud
+from ..observation.streams import INTERPOLATED, is_camera_info, is_cloud, is_image
 from ..observation.synchronizer import MatchedMessages, Synchronizer
 from ..types import Observation
 from .reader import Bag, DamagedMessageError
 from .setup import TRANSFORMS, BagSetup
 from .tf_tree import TransformTree
+from .twist_frames import TwistFrames
 
 AHEAD_NS = 500_000_000  # recorded time that is read ahead: drivers of depth cameras deliver late
 KEPT_S = 1.0  # recorded time from when a message was read
 UNMATCHED = "image: superseded or unmatched"
-STILL_RAD_S = 1e-3
+OF_POSITION = 3  # first numbers of a pose
 CLOCK_JUMP_NS = 1_000_000_000  # a stamp that lies back by more begins an episode
 
 
 def is_stream(role: str) -> bool:
     """Whether an observation is made of a role's messages."""
-    return role in ("image", "ee_pose", "gripper") or is_cloud(role) or is_camera_info(role)
+    return role in INTERPOLATED or is_image(role) or is_cloud(role) or is_camera_info(role)
 
 
 def with_own_images(observation: Observation) -> Observation:
@@ -60,7 +62,8 @@ class BagSignal:
     Attributes:
         role: twist, gripper_command, ee_pose or gripper. episode: 0 for the first.
         stamp_ns: of its header; of a message without one, the newest seen before it on any topic but the pictures'.
-        value: velocity (3,) m/s; command (1,) -1 open to 1 close; position (3,) m; opening (1,) 0..1.
+        value: velocity (6,), m/s and rad/s, base frame; command (1,) -1 open to 1 close; pose (7,) in the base frame,
+            position in m and quaternion x y z w, NaN where the message has none; opening (1,) 0..1.
     """
 
     role: str
@@ -98,7 +101,10 @@ class BagFrames:
         """
         self._bag, self._setup, self._signals = bag, setup, signals
         self.roles = setup.resolve(bag)
-        self._builder = ObservationBuilder(setup.frames())
+        self._frames, self._readers = setup.frames(), setup.readers()
+        self._builder = ObservationBuilder(self._frames, self._readers)
+        self._commands = setup.gripper_commands()
+        self._moving: set[str] = set()  # frames whose transforms tell where the end effector is
         self.images = bag.counts[self.roles["image"]]
         self._names: dict[str, list[str]] = {}  # two cameras may share a camera info
         for role, topic in self.roles.items():
@@ -108,8 +114,11 @@ class BagFrames:
         infos = tuple(filter(is_camera_info, streams))
         self._tolerance_ns = round(setup.sync_tolerance_ms * 1e6)
         self._now = 0.0  # recorded time, seconds, of what was read
-        self._store = Synchronizer(streams, unstamped=infos, clock=lambda: self._now, kept_s=KEPT_S)
+        self._store = Synchronizer(
+            streams, unstamped=infos, clock=lambda: self._now, kept_s=KEPT_S, joints=setup.joints()
+        )
         self.drops = self._store.drops
+        self._twists = TwistFrames(setup, self.drops)
         self.unused = Reasons()
         self._taken = 0
         self._episode, self._begins = 0, True
@@ -135,8 +144,14 @@ class BagFrames:
 
     def _events(self) -> Iterator[BagFrame | BagSignal]:
         """What belongs to a picture is read ahead, everything else handled in the order it was recorded."""
-        if self._setup.from_tf:  # first of all: the one that belongs to a picture is often recorded after it
-            self._builder = ObservationBuilder(replace(self._setup.frames(), lookup=self._transforms().lookup))
+        if self._setup.asks_tf:  # first of all: the one that belongs to a picture is often recorded after it
+            tree = self._transforms()
+            self._frames = replace(self._frames, lookup=tree.lookup)
+            self._twists.tree = tree
+            self._builder = ObservationBuilder(self._frames, self._readers)
+            if self._signals and self._setup.ee_pose_of_tf:
+                self._moving = tree.moving(self._frames.base, self._frames.end_effector)
+                self._names |= {topic: [role] for role, topic in self.roles.items() if role == "tf"}
         held: deque[_Held] = deque()
         for raw in self._bag.messages(set(self._names)):
             while held and held[0].offset_ns < raw.offset_ns - AHEAD_NS:
@@ -162,6 +177,9 @@ class BagFrames:
         for role in self._names[one.topic]:
             if role == "instruction":
                 self._instruct(message.data)
+                continue
+            if role == "tf":
+                yield from self._signals_of_tf(message)
                 continue
             stamp = stamp_ns(message.header) if hasattr(message, "header") else None
             if stamp is not None and is_stream(role):
@@ -227,6 +245,7 @@ class BagFrames:
         self._store.flush()
         self._newest.clear()
         self._newest_ahead.clear()
+        self._twists.forget()
         self._begin()
         for role, info in self._camera_infos.items():  # a driver may publish it once
             self._store.put(role, info, 0, 0)
@@ -238,51 +257,60 @@ class BagFrames:
                 self._put_info(role, message)
             elif is_stream(role) and role != "image" and not is_camera_info(role):
                 self._store.put(role, message, stamp_ns(message.header), 0)
+            if role == "ee_pose" and self._signals and self._setup.ee_frame:
+                pose = self._pose(message)
+                if pose is not None:
+                    self._twists.remember(stamp_ns(message.header), pose[OF_POSITION:])
 
     def _put_info(self, role: str, message: Any) -> None:
         self._camera_infos[role] = message
         self._store.put(role, message, 0, 0)
 
     def _signal(self, role: str, message: Any, stamp: int | None) -> BagSignal | None:
+        at = stamp or max((self._newest[r] for r in ("twist", "ee_pose", "gripper") if r in self._newest), default=0)
         if role == "twist":
-            value = self._velocity(message, stamp is not None)
-        elif role == "ee_pose" and message.header.frame_id != self._setup.base_frame:
-            return None  # counted with its frame
+            value = self._twists.velocity(message, stamp is not None, at)
         elif role == "gripper_command":
-            value = np.clip([message.data], -1.0, 1.0)
+            value = np.array([self._commands.command(message.data)])
         elif role == "ee_pose":
-            position = message.pose.position
-            value = np.array([position.x, position.y, position.z])
+            value = self._pose(message)
         elif role == "gripper":
             try:
-                value = np.array([gripper_opening(message)])
+                value = np.array([gripper_opening(message, self._readers.gripper)])
             except ConversionError:  # counted with its frame
                 return None
         else:
             return None
         if value is None:
             return None
-        if not stamp:
-            stamp = max((self._newest[r] for r in ("twist", "ee_pose", "gripper") if r in self._newest), default=0)
-        elif role == "twist":
+        if stamp and role == "twist":
             self._newest[role] = stamp
-        if not np.isfinite(value).all():
+        if not np.isfinite(value[:OF_POSITION] if role == "ee_pose" else value).all():
             self.drops[f"{role}: not finite"] += 1
             return None
-        return BagSignal(role, self._episode, stamp, value)
+        return BagSignal(role, self._episode, at, value)
 
-    def _velocity(self, message: Any, stamped: bool) -> np.ndarray | None:
-        """(3,) m/s in the base frame; None, and counted, when a twist is in another."""
-        base = self._setup.base_frame
-        frame = message.header.frame_id if stamped else base
-        if frame and frame != base:
-            self.drops[f"twist: in frame {frame!r}: publish it in {base!r} or set base_frame"] += 1
-            return None
-        twist = message.twist if stamped else message
-        linear, angular = twist.linear, twist.angular
-        if max(abs(angular.x), abs(angular.y), abs(angular.z)) > STILL_RAD_S:
-            self.drops["twist: angular velocity is not learned, its linear part is"] += 1
-        return np.array([linear.x, linear.y, linear.z])
+    def _pose(self, message: Any | None, stamp: int = 0) -> np.ndarray | None:
+        """(7,) of a message, or, of None, of tf at a stamp; None: not known, which is counted with its frame."""
+        if message is not None and message.header.frame_id == self._frames.base:
+            at = message.pose.position
+            position, turn = np.array([at.x, at.y, at.z]), orientation_of(message.pose.orientation)
+        else:
+            try:
+                position, turn = end_effector_pose(message, stamp, self._frames)
+            except ConversionError:
+                return None
+        return np.concatenate([position, np.full(4, np.nan) if turn is None else turn])
+
+    def _signals_of_tf(self, message: Any) -> Iterator[BagSignal]:
+        """Where the end effector was, at each stamp of a transform that tells it."""
+        for one in message.transforms:
+            stamp = stamp_ns(one.header)
+            if one.child_frame_id in self._moving and stamp > self._newest.get("ee_pose", 0):
+                pose = self._pose(None, stamp)
+                if pose is not None:
+                    self._newest["ee_pose"] = stamp
+                    yield BagSignal("ee_pose", self._episode, stamp, pose)
 
     def _complete(self) -> Iterator[BagFrame]:
         """What has become complete."""

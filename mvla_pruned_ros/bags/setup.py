@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..configuration.reader import check_names, from_entries, read_yaml
+from ..messages.decode import MILLIMETRE, Readers
+from ..messages.gripper import GripperCommandRange, GripperJoint
 from ..observation.frames import Frames, pose_of, sensor_poses
-from ..observation.streams import EXTRA_CLOUD, INFO, cloud_streams
+from ..observation.streams import EXTRA_CLOUD, EXTRA_IMAGE, INFO, cloud_streams, image_streams
 from .reader import Bag
 
 IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
@@ -28,9 +30,11 @@ ROLES: dict[str, tuple[str, ...]] = {
     "gripper_command": ("std_msgs/msg/Float64",),
 }
 # Read only where the setup says so.
+JOINTS = "joint_states"
 TRANSFORMS = {"tf": "/tf", "tf_static": "/tf_static"}
 TRANSFORM_TYPES = ("tf2_msgs/msg/TFMessage",)
 EXTRINSICS_SOURCES = ("parameters", "tf")
+EE_POSE_SOURCES = ("topic", "tf")
 SENSORS = ("image", "depth", "points", "camera_info", "ee_pose", "gripper")
 # Those of `mvla record`.
 TOPICS = {
@@ -42,7 +46,9 @@ TOPICS = {
 SPLITS = ("instruction", "bag")
 FILE_KEYS = (
     "topics", "base_frame", "camera_frame", "extrinsics_source", "extrinsics", "depth_registered", "extra_clouds",
-    "sensor_frames", "sensor_extrinsics", "sync_tolerance_ms", "instruction", "split",
+    "sensor_frames", "sensor_extrinsics", "sync_tolerance_ms", "instruction", "split", "ee_pose_source", "ee_frame",
+    "gripper_joint", "gripper_closed", "gripper_open", "gripper_command_range", "depth_unit_m", "extra_images",
+    "joint_names",
 )  # fmt: skip
 
 
@@ -50,12 +56,14 @@ def types_of(role: str) -> tuple[str, ...]:
     """Message types that a role may have; raises ValueError for a role there is not."""
     if role in TRANSFORMS:
         return TRANSFORM_TYPES
+    if role == JOINTS:
+        return ROLES["gripper"]
     name = role.removesuffix(INFO)
-    if EXTRA_CLOUD.fullmatch(name) or name == "depth":
+    if EXTRA_CLOUD.fullmatch(name) or EXTRA_IMAGE.fullmatch(name) or name == "depth":
         return ROLES[name.split("_")[0] if name == role else "camera_info"]
     if role not in ROLES:
-        more = f"depth{INFO}, depth_1, depth_1{INFO}, points_1, ..."
-        raise ValueError(f"unknown topic role {role!r}: choose from {', '.join((*ROLES, *TRANSFORMS))}, {more}")
+        more = f"image_1, image_1{INFO}, depth{INFO}, depth_1, depth_1{INFO}, points_1, ..."
+        raise ValueError(f"unknown topic role {role!r}: choose from {', '.join((*ROLES, JOINTS, *TRANSFORMS))}, {more}")
     return ROLES[role]
 
 
@@ -76,6 +84,14 @@ class BagSetup:
         sync_tolerance_ms: largest difference of header stamps between an image and what belongs to it.
         instruction: words for the whole bag, in place of the topic; "" reads the topic.
         split: ``instruction``: each message of the topic begins an episode. ``bag``: only other words do.
+        ee_pose_source: ``topic``: of the role ee_pose. ``tf``: of ``ee_frame``, looked up at each stamp.
+        ee_frame: frame of the end effector in tf, and one that twists may be in.
+        gripper_joint, gripper_closed, gripper_open: which joint of the role gripper it is ("": the only one), and its
+            positions when closed and open, rad or m.
+        gripper_command_range: what the role gripper_command says for open and for closed.
+        depth_unit_m: metres per unit of 16UC1 depth.
+        extra_images: roles of more colour images, image_1, image_2, ...; those that ``topics`` names are read anyway.
+        joint_names: of the role joint_states, in the order in which policies are told their positions; none: not read.
     """
 
     topics: Mapping[str, str] = field(default_factory=dict)
@@ -90,6 +106,15 @@ class BagSetup:
     sync_tolerance_ms: float = 60.0
     instruction: str = ""
     split: str = "instruction"
+    ee_pose_source: str = "topic"
+    ee_frame: str = ""
+    gripper_joint: str = ""
+    gripper_closed: float = 0.0
+    gripper_open: float = 1.0
+    gripper_command_range: Sequence[float] = (-1.0, 1.0)
+    depth_unit_m: float = MILLIMETRE
+    extra_images: Sequence[str] = ()
+    joint_names: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for role in sorted(self.topics):
@@ -102,10 +127,38 @@ class BagSetup:
             raise ValueError("extrinsics are given, but extrinsics_source is tf: give one of the two")
         sensor_poses(self.sensor_frames, self.sensor_extrinsics)
         self._clouds("depth")
+        self._images()
         if self.split not in SPLITS:
             raise ValueError(f"split is {self.split!r}: choose from {', '.join(SPLITS)}")
         if not 0 <= self.sync_tolerance_ms <= 1000:
             raise ValueError(f"sync_tolerance_ms is {self.sync_tolerance_ms}, must lie in [0, 1000]")
+        self._check_end_effector()
+        self.readers()
+        self.gripper_commands()
+
+    def _check_end_effector(self) -> None:
+        if self.ee_pose_source not in EE_POSE_SOURCES:
+            raise ValueError(f"ee_pose_source is {self.ee_pose_source!r}: choose from {', '.join(EE_POSE_SOURCES)}")
+        if self.ee_pose_of_tf and not self.ee_frame:
+            raise ValueError(
+                "ee_pose_source is tf, but ee_frame is empty: name the frame of the end effector, as tool0"
+            )
+        if self.ee_pose_of_tf and "ee_pose" in self.topics:
+            raise ValueError(
+                f"ee_pose_source is tf, but topics names {self.topics['ee_pose']} for ee_pose: give one of the two"
+            )
+
+    def readers(self) -> Readers:
+        """How messages are read."""
+        gripper = GripperJoint(self.gripper_joint, self.gripper_closed, self.gripper_open)
+        return Readers(gripper=gripper, depth_unit_m=self.depth_unit_m, joints=tuple(filter(None, self.joint_names)))
+
+    def joints(self) -> dict[str, tuple[str, ...]]:
+        """Stream -> joints that its messages must have."""
+        return {"gripper": (self.gripper_joint,), "joint_states": self.readers().joints}
+
+    def gripper_commands(self) -> GripperCommandRange:
+        return GripperCommandRange.of(self.gripper_command_range)
 
     def with_remaps(self, words: Iterable[str]) -> BagSetup:
         """This setup with more topics, from words ``role:=topic`` as ROS writes remaps."""
@@ -120,6 +173,15 @@ class BagSetup:
     @property
     def from_tf(self) -> bool:
         return self.extrinsics_source == "tf"
+
+    @property
+    def ee_pose_of_tf(self) -> bool:
+        return self.ee_pose_source == "tf"
+
+    @property
+    def asks_tf(self) -> bool:
+        """Whether the bag's tf is read."""
+        return self.from_tf or self.ee_pose_of_tf
 
     @property
     def of_mvla_record(self) -> bool:
@@ -140,7 +202,14 @@ class BagSetup:
                 "frame in the base frame with --extrinsics X Y Z QX QY QZ QW (metres; quaternion x y z w) or in "
                 "the file of --bag-config, or take it from the bag's tf with --extrinsics-source tf"
             )
-        return Frames(self.base_frame, self.camera_frame, poses if pose is None else poses | {self.camera_frame: pose})
+        poses |= {} if pose is None else {self.camera_frame: pose}
+        end_effector = self.ee_frame if self.ee_pose_of_tf else ""
+        return Frames(self.base_frame, self.camera_frame, poses, end_effector=end_effector)
+
+    def _images(self) -> list[str]:
+        """Roles of colour images and their camera infos."""
+        named = [role for role in self.topics if EXTRA_IMAGE.fullmatch(role) and role not in self.extra_images]
+        return image_streams([*self.extra_images, *sorted(named)])
 
     def _clouds(self, source: str) -> list[str]:
         """Roles that points come from, with camera infos of their own."""
@@ -160,13 +229,15 @@ class BagSetup:
         if cloud == "depth" and "depth" not in self.topics and found["depth"] not in bag.types:
             cloud = "points" if found["points"] in bag.types else "depth"
         del found["depth" if cloud == "points" else "points"]
-        streams = self._clouds(cloud)
+        streams = [*self._images(), *self._clouds(cloud), *[JOINTS] * any(self.joint_names)]
         found |= {role: self.topics.get(role, f"/simulator/{role}") for role in streams}
         if self.instruction:
             del found["instruction"]
+        if self.ee_pose_of_tf:
+            del found["ee_pose"]
         needed = {*SENSORS, *streams, "instruction", *self.topics} & set(found)
         missing = [f"{role} ({found[role]})" for role in found if role in needed and found[role] not in bag.types]
-        if self.from_tf:
+        if self.asks_tf:
             transforms = {role: self.topics.get(role, topic) for role, topic in TRANSFORMS.items()}
             found |= {role: topic for role, topic in transforms.items() if topic in bag.types}
             missing += [f"{role} ({topic})" for role, topic in transforms.items() if role in self.topics

@@ -95,6 +95,11 @@ class TransformTree:
         common_from_target = self._chain(down[: down.index(common)], stamp_ns)
         return np.linalg.inv(common_from_target) @ common_from_source
 
+    def moving(self, target: str, source: str) -> set[str]:
+        """Frames between two that move: those whose transforms tell where one is in the other."""
+        between = set(self._to_root(source)) ^ set(self._to_root(target))
+        return {frame for frame in between if frame in self._edges and not self._edges[frame].static}
+
     def _to_root(self, frame: str) -> list[str]:
         path = [frame]
         while path[-1] in self._edges and self._edges[path[-1]].parent not in path:

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from ..bags.setup import BagSetup
 
 ROLES = (
-    "image, depth, points, camera_info, ee_pose, gripper, instruction, twist, gripper_command; depth_camera_info of "
-    "depth that is not registered to the image; depth_1, depth_1_camera_info, points_2, ... of more cameras; tf, "
-    "tf_static"
+    "image, depth, points, camera_info, ee_pose, gripper, joint_states, instruction, twist, gripper_command; "
+    "depth_camera_info of depth that is not registered to the image; image_1, image_1_camera_info, depth_1, "
+    "depth_1_camera_info, points_2, ... of more cameras; tf, tf_static"
 )
 
 
@@ -37,8 +37,9 @@ def add_bag_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--bag-config", type=Path, metavar="FILE",
         help="YAML with topics, base_frame, camera_frame, extrinsics_source, extrinsics (translation, rotation_xyzw), "
-        "depth_registered, extra_clouds, sensor_frames, sensor_extrinsics, sync_tolerance_ms, instruction, split; or a "
-        "parameter file of the policy node",
+        "depth_registered, extra_images, extra_clouds, sensor_frames, sensor_extrinsics, sync_tolerance_ms, "
+        "instruction, split, ee_pose_source, ee_frame, gripper_joint, gripper_closed, gripper_open, "
+        "gripper_command_range, depth_unit_m, joint_names; or a parameter file of the policy node",
     )  # fmt: skip
     group.add_argument(
         "--extrinsics", nargs=7, type=float, metavar=("X", "Y", "Z", "QX", "QY", "QZ", "QW"),

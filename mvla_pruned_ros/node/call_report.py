@@ -92,7 +92,7 @@ def record_of(
         base_frame=settings["base_frame"],
         camera_frame=settings["camera_frame"],
         poses=frames.poses,
-        transforms=frames.answers,
+        transforms=list(frames.answers),
         last_command=observation.state.last_command,
         method=pruner.name,
         keep_ratio=pruner.keep_ratio,

@@ -98,8 +98,7 @@ class RobotStateReader:
         return RobotState() if old or not self._fresh(self._of_tf_at) else self._of_tf
 
     def take_joints(self, message: JointState) -> None:
-        """A sensor_msgs/JointState. One with only some of the joints, as that of a gripper, is passed over, as is a stale
-        one.
+        """A sensor_msgs/JointState. One with only some of the joints, as of a gripper, is passed over, and a stale one.
 
         A stamp of zero stands for now.
         """

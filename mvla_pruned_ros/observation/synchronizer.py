@@ -26,6 +26,7 @@ KEPT = 10  # images and clouds
 KEPT_ARRIVALS = 400
 PERIODS = 9  # of a stream, whose median tells when the next message is due
 MOST_OTHERS = 30  # names of joints that are remembered to be told
+JOINTS_FROM = {"gripper": "gripper_joint", "joint_states": "joint_names"}  # stream -> parameter
 FOLLOW_MOTION = ("ee_pose", "joint_states")  # between two of their messages lies the state at an image
 WAIT_NS = 12_000_000  # for the second of them; slower streams than of 80 Hz are waited for no longer than others
 KEPT_SMALL = 500  # poses come at up to 1 kHz, and the one of an image must still be there when the image arrives
@@ -273,7 +274,7 @@ class Synchronizer:
             return ""
         names = ", ".join(list(stream.others)[:MOST_OTHERS]) or "none with a name"
         wanted = ", ".join(map(repr, self._joints[name]))
-        return f" with joint {wanted}, only messages with these: {names}"
+        return f" with joint {wanted} ({JOINTS_FROM[name]}), only messages with these: {names}"
 
     def _match(self, tolerance_ns: int, newest: bool = True, patience_s: float = 0.0) -> MatchedMessages | None:
         images = self._streams["image"].messages

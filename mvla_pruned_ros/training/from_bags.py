@@ -26,7 +26,7 @@ FORM = 3  # of the files and of what is put into them: those of another are made
 
 def where_actions_come_from(roles: dict[str, str]) -> str:
     """In words: the topics that tell velocity and gripper command."""
-    moves = roles.get("twist") or f"differences of {roles['ee_pose']} (there is no twist)"
+    moves = roles.get("twist") or f"differences of {roles.get('ee_pose', 'the end effector in tf')} (there is no twist)"
     grips = roles.get("gripper_command") or f"the opening in {roles['gripper']} (there is no gripper_command)"
     return f"velocity from {moves}, gripper from {grips}"
 
@@ -116,9 +116,5 @@ def _digest(path: Path, setup: BagSetup, config: MVLAConfig, most_hz: float) -> 
     """Of everything that decides what a bag is converted to; of the bag, names, sizes and times of its files."""
     inside = sorted(path.iterdir()) if path.is_dir() else [path]
     files = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in inside]
-    frames = setup.frames()
-    poses = sorted((frame, pose.tolist()) for frame, pose in frames.poses.items())
-    rest = (sorted(setup.topics.items()), frames.base, frames.camera, poses, setup.extrinsics_source,
-            setup.depth_registered, list(setup.extra_clouds), setup.sync_tolerance_ms, setup.instruction, setup.split,
-            most_hz, asdict(config))  # fmt: skip
-    return hashlib.sha256(json.dumps([FORM, files, rest]).encode()).hexdigest()[:12]
+    rest = [asdict(setup), most_hz, asdict(config)]
+    return hashlib.sha256(json.dumps([FORM, files, rest], default=np.ndarray.tolist).encode()).hexdigest()[:12]
