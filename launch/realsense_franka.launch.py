@@ -2,7 +2,7 @@
 
 ros2 launch mvla_pruned_ros realsense_franka.launch.py params_file:=my_copy_of_realsense_franka.yaml
 
-config/realsense_franka.yaml lists what has to run, with which settings, and the two gripper bridges you have to write.
+config/realsense_franka.yaml lists what has to run, with which settings, and the gripper bridge you have to write.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ REMAPPINGS = {
     "~/depth": "/camera/camera/aligned_depth_to_color/image_raw",
     "~/camera_info": "/camera/camera/color/camera_info",
     "~/ee_pose": "/franka_robot_state_broadcaster/current_pose",
-    "~/gripper": "/franka_gripper_bridge/opening",
+    "~/gripper": "/franka_gripper/joint_states",
     "~/command/twist": "/servo_node/delta_twist_cmds",
 }
 

@@ -11,6 +11,7 @@ import sys
 import time
 from array import array
 from collections.abc import Callable
+from time import time_ns
 from types import ModuleType
 from typing import Any
 
@@ -22,7 +23,7 @@ pytest.importorskip("rclpy", reason="no ROS here: the node needs a graph")
 from bags import numbers_of
 from depth_codecs import compressed_metres
 from diagnostic_msgs.msg import DiagnosticStatus
-from geometry_msgs.msg import TransformStamped
+from geometry_msgs.msg import PoseStamped, TransformStamped
 from live_graph import BEST_EFFORT, FAILURE, SIZE, LiveGraph, graph, refusal, ros  # noqa: F401
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2
@@ -59,6 +60,7 @@ class Buffer:
         if pose is None:
             raise TransformException("Lookup would require extrapolation into the future")
         found = TransformStamped()
+        found.header.stamp = ENCODER.time(time.nanoseconds or time_ns())
         t, q = found.transform.translation, found.transform.rotation
         t.x, t.y, t.z, q.x, q.y, q.z, q.w = numbers_of(pose)
         return found
@@ -123,6 +125,63 @@ def test_tf_without_tf2_fails_configure_and_says_what_to_do(
     monkeypatch.setitem(sys.modules, "tf2_ros", None)
     line = refusal(graph.node(**TF), capfd)
     assert "tf2_ros cannot be imported" in line and "extrinsics.*" in line
+
+
+def test_arm_that_publishes_tf_and_joints_only_is_driven_as_its_drivers_have_it(
+    graph: LiveGraph, buffer: Buffer
+) -> None:
+    """Fingers among joints, the arm's joints between, tool0 in tf, the gripper told in metres."""
+    robot = graph.robot
+    del robot.out["ee_pose"]
+    node = graph.active(
+        ee_pose_source="tf", ee_frame="tool0", gripper_joint="finger", gripper_open=0.04,
+        gripper_command_range=[0.08, 0.0], command_interface="pose", max_observation_age_ms=3000.0,
+    )  # fmt: skip
+    assert "ee_pose" not in node._store.topics
+    tool = np.eye(4)
+    tool[:3, 3] = 0.05, 0.6, 0.2
+    buffer.pose_at = lambda stamp: tool
+    fingers, arm = ENCODER.gripper(0.03, time_ns(), "base"), ENCODER.gripper(0.0, time_ns(), "base")
+    fingers.name, fingers.position = ["joint1", "finger"], array("d", [2.0, 0.03])
+    arm.name, arm.position = ["joint1", "joint2"], array("d", [2.0, 1.0])
+
+    def send(with_fingers: bool) -> None:
+        stamp = time_ns()
+        for message in (arm, fingers, arm)[: 3 if with_fingers else 1]:
+            message.header.stamp = ENCODER.time(stamp)
+            robot.out["gripper"].publish(message)
+        robot.send(without=("ee_pose", "gripper"), stamp=stamp)
+        time.sleep(0.03)
+
+    def says(text: str) -> bool:
+        return robot.status is not None and text in robot.status.message
+
+    until = time.monotonic() + 30
+    while not says("joint 'finger' (gripper_joint)") and time.monotonic() < until:
+        send(with_fingers=False)
+    assert says("/policy/gripper with joint 'finger' (gripper_joint), only messages with these: joint1, joint2")
+    worker = node._worker
+    assert worker is not None and worker.last is None
+    poses: list[Any] = []
+    robot.create_subscription(PoseStamped, "/policy/command/pose", poses.append, 100)
+    while not (worker.last and poses and robot.grippers) and time.monotonic() < until:
+        send(with_fingers=True)
+    assert worker.last is not None, robot.status and robot.status.message
+    np.testing.assert_allclose(worker.last.observation.proprio, [0.05, 0.6, 0.2, 0.75], atol=1e-6)
+    assert node._state.current.position is not None
+    assert ("base", "tool0") in buffer.asked
+    at = poses[-1].pose.position
+    assert np.abs([at.x - 0.05, at.y - 0.6, at.z - 0.2]).max() < 0.1, "leads on from where tf says it is"
+    assert robot.grippers and all(0.0 <= command <= 0.08 for command in robot.grippers)
+    assert not any("gripper" in cause for cause in node._store.drops)
+
+
+def test_end_effector_of_tf_without_tf2_fails_configure_and_names_the_parameter(
+    graph: LiveGraph, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tf2_ros", None)
+    line = refusal(graph.node(ee_pose_source="tf", ee_frame="tool0"), capfd)
+    assert "ee_pose_source is tf, but tf2_ros cannot be imported" in line and "ee_pose_source to topic" in line
 
 
 @pytest.mark.parametrize(

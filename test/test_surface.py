@@ -24,6 +24,7 @@ SETUPS: dict[str, dict[str, Any]] = {
         "cloud_source": "points", "image_transport": "compressed", "extra_clouds": ["depth_1", "points_2"],
     },
     "policy, depth": {"depth_transport": "compressedDepth", "depth_registered": False},
+    "policy, tf": {"ee_pose_source": "tf", "ee_frame": "tool0"},
     "policy, joints": {"command_interface": "joint_trajectory", "joint_names": ["a", "b"]},
     "policy, pose": {"command_interface": "pose"},
     "policy, numbers": {"command_interface": "multi_array"},

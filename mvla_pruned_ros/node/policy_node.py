@@ -45,6 +45,7 @@ from .worker import Result, Worker
 
 LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY)
+SHARED_DEPTH = 20  # of a topic on which joints of the arm come between: one kept would mostly be theirs
 WATCHDOG_PERIOD_S = 0.05
 DIAGNOSTICS_PERIOD_S = 1.0
 
@@ -105,7 +106,8 @@ class PolicyNode(LifecycleNode):
         topics = {}
         for name, (kind, topic) in input_topics(settings).items():
             # A profile for each: rclpy writes what is overridden into it, and one stream's would be all streams'.
-            qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+            depth = SHARED_DEPTH if name == "gripper" and settings["gripper_joint"] else 1
+            qos = QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT)
             subscription = self.create_subscription(
                 kind,
                 topic,
