@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from mvla_pruned_ros.bags.writer import bag_encoder
 from mvla_pruned_ros.messages.decode import ConversionError
-from mvla_pruned_ros.observation.end_effector import end_effector_pose
+from mvla_pruned_ros.observation.arm_state import end_effector_pose
 from mvla_pruned_ros.observation.frames import Frames, TransformError
 
 S = 10**9
@@ -237,7 +237,8 @@ def test_words_of_a_bag_are_those_of_the_node_with_the_same_defaults() -> None:
     from mvla_pruned_ros.bags.setup import FILE_KEYS, BagSetup
     from mvla_pruned_ros.node.parameters import SPECS
 
-    shared = {name for name in FILE_KEYS if name in SPECS} - {"sensor_frames", "sensor_extrinsics", "extra_clouds"}
+    empty = {"sensor_frames", "sensor_extrinsics", "extra_clouds", "extra_images", "joint_names"}  # [""] in ROS
+    shared = {name for name in FILE_KEYS if name in SPECS} - empty
     assert {"ee_pose_source", "ee_frame", "gripper_joint", "gripper_command_range", "depth_unit_m"} < shared
     for name in shared:
         ours, node = getattr(BagSetup(), name), SPECS[name].default

@@ -167,7 +167,8 @@ def test_arm_that_publishes_tf_and_joints_only_is_driven_as_its_drivers_have_it(
     while not (worker.last and poses and robot.grippers) and time.monotonic() < until:
         send(with_fingers=True)
     assert worker.last is not None, robot.status and robot.status.message
-    np.testing.assert_allclose(worker.last.observation.proprio, [0.05, 0.6, 0.2, 0.75], atol=1e-6)
+    state = worker.last.observation.state
+    np.testing.assert_allclose([*state.position, state.gripper], [0.05, 0.6, 0.2, 0.75], atol=1e-6)
     assert node._state.current.position is not None
     assert ("base", "tool0") in buffer.asked
     at = poses[-1].pose.position
