@@ -92,7 +92,9 @@ def _velocity(wanted: np.ndarray, form: CommandForm, limits: Limits, state: Robo
         return np.append(wanted[:3] - position, turn_between(orientation, wanted[3:])) / limits.goal_s
     asked = np.append(wanted, np.zeros(6 - len(wanted)))
     if form.actions.frame == "tool":
-        asked = Rotation.from_quat(_pose_of(state)[1]).apply(asked.reshape(2, 3)).ravel()
+        # As the tool will stand in the middle of the period for which the command is held.
+        tool = Rotation.from_quat(_pose_of(state)[1]) * Rotation.from_rotvec(asked[3:] * limits.period_s / 2)
+        asked = tool.apply(asked.reshape(2, 3)).ravel()
     return asked
 
 
