@@ -83,13 +83,13 @@ SPECS: dict[str, Field] = {
     "command_interface": Field(
         "twist",
         "What the controller is told: twist (velocity of the end effector), pose (where it shall be), joint_trajectory "
-        "(where the joints shall be) or multi_array (numbers, for a forward controller). A policy of Cartesian "
-        "velocities can drive twist, pose and multi_array; one of joint velocities or positions the last two.",
+        "(where the joints shall be) or multi_array (numbers, for a forward controller). A Cartesian policy can drive "
+        "twist, pose and multi_array; one of joint velocities or positions the last two.",
         fixed=True,
         choices=tuple(INTERFACES),
     ),
     "joint_names": Field(
-        [""], "Joints that the policy's actions move, in their order; none for a policy of Cartesian velocities.",
+        [""], "Joints that the policy's actions move, in their order; none for a Cartesian policy.",
         fixed=True, any_length=True,
     ),
     "require_enable": Field(
@@ -213,7 +213,7 @@ class Settings:
 
 
 def joint_names_of(values: Mapping[str, Any] | Settings) -> tuple[str, ...]:
-    """Joints that are commanded; none for a policy of Cartesian velocities. ROS has no empty list of words."""
+    """Joints that are commanded; none for a Cartesian policy. ROS has no empty list of words."""
     return tuple(name for name in values["joint_names"] if name)
 
 
