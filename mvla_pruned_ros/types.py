@@ -12,8 +12,11 @@ from typing import Literal
 
 import numpy as np
 
-# What the values of an action mean, see ``commands``.
-ActionSpace = Literal["cartesian_velocity", "cartesian_pose", "joint_velocity", "joint_position"]
+# What the values of an action mean, see ``control.action_spaces``.
+ActionSpace = Literal["cartesian_velocity", "cartesian_delta", "cartesian_pose", "joint_velocity", "joint_position"]
+ActionRotation = Literal["rotation_vector", "euler_xyz", "rotation_6d"]
+ActionFrame = Literal["base", "tool"]
+ActionPosition = Literal["absolute", "step"]
 
 
 @dataclass(frozen=True)
@@ -170,12 +173,14 @@ class ActionChunk:
             [stamp + k * step, stamp + (k + 1) * step).
         step_s: time between two actions, seconds.
         actions: (K, A) float32: in the action space ``cartesian_velocity``, end-effector velocity x, y, z in m/s (base
-            frame), then the gripper command, -1 (open) to 1 (close). The other spaces: see ``commands``.
+            frame), then the gripper command, -1 (open) to 1 (close). The other spaces: see ``control.action_spaces``.
+        origin: (3,) where the end effector was at the stamp, metres, base frame: steps of the position begin there.
     """
 
     stamp_ns: int
     step_s: float
     actions: np.ndarray
+    origin: np.ndarray | None = None
 
     def index_at(self, time_ns: int) -> int:
         """Which action is due at ``time_ns``; below 0 or from K on when the chunk does not cover it."""

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mvla_pruned_ros.control.chunk_buffer import ChunkBuffer
-from mvla_pruned_ros.control.splicer import LEAST_SHARE, IntraChunkStep, Splicer, step_towards
+from mvla_pruned_ros.control.splicer import LEAST_SHARE, Splicer, step_towards
+from mvla_pruned_ros.evaluation.splices.measure import IntraChunkStep
 from mvla_pruned_ros.types import ActionChunk
 
 MS = 1_000_000

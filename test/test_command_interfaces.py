@@ -21,6 +21,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from live_graph import BEST_EFFORT, INSTRUCTION, SIZE, SUCCESS, LiveGraph, refusal, ros, wait_for  # noqa: F401
 from rclpy.parameter import Parameter
+from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Empty, Float64MultiArray, String
 from std_srvs.srv import SetBool
@@ -163,6 +164,34 @@ def test_pose_leads_on_from_the_measured_one_and_holds_it_when_stopped(
     last = arm.commands[-1].pose
     assert [last.position.x, last.position.y, last.position.z] == pytest.approx(AT)
     assert last.orientation.w == 1.0
+
+
+def test_policy_of_poses_is_followed_within_the_speed_limits(
+    graph: LiveGraph, policies: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    arm = Arm(graph, PoseStamped, "pose")
+    folder = policies(action_dim=7, action_space="cartesian_pose", action_rotation="euler_xyz")
+    graph.active(policy=str(folder), command_interface="pose", max_angular_speed_rad_s=0.2)
+    assert "sends cartesian_pose (euler_xyz) as pose" in capfd.readouterr().err
+    assert arm.drive(lambda: arm.moving_command() and sum(not one["safe"] for one in arm.sent) > 20)
+    targets = np.array([one["sent"] for one in arm.sent if not one["safe"]])
+    assert np.linalg.norm(targets[:, :3] - AT, axis=1).max() == pytest.approx(SPEED * LOOKAHEAD_S, abs=1e-5)
+    assert Rotation.from_quat(targets[:, 3:]).magnitude().max() == pytest.approx(0.2 * LOOKAHEAD_S, abs=1e-5)
+    assert all(len(one["action"]) == 7 for one in arm.sent if not one["safe"])
+
+
+def test_direction_of_a_fast_action_is_kept_if_that_is_asked(graph: LiveGraph) -> None:
+    arm = Arm(graph, TwistStamped, "twist")
+    node = graph.active(max_speed_m_s=0.01)
+    assert arm.drive(lambda: sum(one["clamped"] for one in arm.sent) > 10)
+    assert np.linalg.norm(twists(arm)[:, :3], axis=1).max() > 0.011, "up to the limit along each axis"
+    assert node.set_parameters([Parameter("speed_limit", value="norm")])[0].successful
+    arm.sent.clear()
+    assert arm.drive(lambda: sum(one["clamped"] for one in arm.sent) > 20)
+    one = arm.sent[-1]
+    action, sent = np.array(one["action"][:3]), np.array(one["sent"][:3])
+    assert np.linalg.norm(sent) == pytest.approx(0.01, abs=1e-5)
+    assert one["spliced"] or sent / 0.01 == pytest.approx(action / np.linalg.norm(action), abs=1e-3)
 
 
 def test_target_pose_stays_in_the_workspace(graph: LiveGraph) -> None:

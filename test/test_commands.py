@@ -9,26 +9,37 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from mvla_pruned_ros.control.action_spaces import INTERFACES, CommandForm
+from mvla_pruned_ros.control.action_spaces import INTERFACES, ActionForm, CommandForm
 from mvla_pruned_ros.control.commands import MotionRefusedError, RobotState, command_of, hold, hold_target
 from mvla_pruned_ros.control.limits import BORDER_S, Limits
+from mvla_pruned_ros.policy.mvla.config import MVLAConfig
 
-TWIST = CommandForm("twist", "cartesian_velocity", 4)
-POSE = CommandForm("pose", "cartesian_velocity", 7)
+TWIST = CommandForm("twist", ActionForm(), 4)
+POSE = CommandForm("pose", ActionForm(), 7)
 ARM = ("shoulder", "elbow")
 QUARTER = Rotation.from_euler("z", 90, degrees=True).as_quat()
 AT = RobotState(np.array([0.1, 0.2, 0.3]), QUARTER, np.array([0.5, -0.5]))
 
 
 def joints(interface: str, space: Any) -> CommandForm:
-    return CommandForm(interface, space, 3, ARM)
+    return CommandForm(interface, ActionForm(space), 3, ARM)
 
 
 ALL_FORMS = [
-    CommandForm(interface, space, len(ARM) + 1 if space.startswith("joint") else 7, ARM)
+    CommandForm(
+        interface,
+        ActionForm(space, "euler_xyz" if space == "cartesian_pose" else "rotation_vector"),
+        len(ARM) + 1 if space.startswith("joint") else 7,
+        ARM,
+    )
     for interface, spaces in INTERFACES.items()
     for space in spaces
 ]
+
+
+def at_rest(form: CommandForm) -> np.ndarray:
+    """The motion that asks for nothing of a robot that is ``AT`` its place."""
+    return np.append(AT.pose, 0.0) if form.actions.of_poses and AT.pose is not None else np.zeros(form.motion_dim)
 
 
 def test_velocity_within_limits_is_untouched() -> None:
@@ -39,7 +50,7 @@ def test_velocity_within_limits_is_untouched() -> None:
 
 def test_speed_and_gripper_are_clamped_and_reported() -> None:
     action, limits = np.array([2.0, -2.0, 0.1, 3.0, 0.0, -0.1, -3.0]), Limits(0.5, max_angular_speed_rad_s=0.2)
-    command = command_of(action, CommandForm("twist", "cartesian_velocity", 7), limits, RobotState())
+    command = command_of(action, CommandForm("twist", ActionForm(), 7), limits, RobotState())
     assert command.values == pytest.approx([0.5, -0.5, 0.1, 0.2, 0.0, -0.1])
     assert command.gripper == -1.0 and command.clamped
 
@@ -55,14 +66,16 @@ def test_end_effector_slows_before_the_border_and_may_come_back() -> None:
     assert not command.clamped
 
 
-@pytest.mark.parametrize("form", ALL_FORMS, ids=lambda f: f"{f.interface}-{f.space}")
+@pytest.mark.parametrize("form", ALL_FORMS, ids=str)
 @pytest.mark.parametrize("bad", [math.nan, math.inf, None])
 def test_action_that_is_not_finite_or_of_another_length_is_refused_whole(form: CommandForm, bad: float | None) -> None:
-    action = np.zeros(form.action_dim if bad is not None else form.action_dim + 1)
-    if bad is not None:
-        action[1] = bad
-    with pytest.raises(ValueError, match=f"{form.action_dim} finite numbers"):
-        command_of(action, form, Limits(), AT)
+    motion = at_rest(form)
+    if bad is None:
+        motion = np.append(motion, 0.0)
+    else:
+        motion[1] = bad
+    with pytest.raises(ValueError, match=f"{form.motion_dim} finite numbers"):
+        command_of(motion, form, Limits(), AT)
 
 
 # Poses
@@ -144,21 +157,21 @@ def test_joints_are_not_moved_while_the_end_effector_is_outside_the_workspace(in
 # What is not known, and what is held
 
 
-@pytest.mark.parametrize("form", ALL_FORMS, ids=lambda f: f"{f.interface}-{f.space}")
+@pytest.mark.parametrize("form", ALL_FORMS, ids=str)
 def test_motion_never_starts_from_a_guess(form: CommandForm) -> None:
-    action = np.zeros(form.action_dim)
-    if form.of_joints or form.interface == "pose":
+    motion = at_rest(form)
+    if form.of_joints or form.interface == "pose" or form.actions.of_poses:
         with pytest.raises(MotionRefusedError, match="not known"):
-            command_of(action, form, Limits(), RobotState())
+            command_of(motion, form, Limits(), RobotState())
     else:
-        assert not command_of(action, form, Limits(), RobotState()).values.any()
+        assert not command_of(motion, form, Limits(), RobotState()).values.any()
 
 
-@pytest.mark.parametrize("form", ALL_FORMS, ids=lambda f: f"{f.interface}-{f.space}")
+@pytest.mark.parametrize("form", ALL_FORMS, ids=str)
 def test_safe_command_is_zero_velocity_or_what_was_measured(form: CommandForm) -> None:
     assert AT.position is not None and AT.orientation is not None and AT.joints is not None
     safe = hold(form, AT)
-    assert len(safe) == len(command_of(np.zeros(form.action_dim), form, Limits(), AT).values)
+    assert len(safe) == len(command_of(at_rest(form), form, Limits(), AT).values)
     if form.interface == "pose":
         assert safe.tolist() == [*AT.position, *AT.orientation]
     elif form.is_target:
@@ -195,18 +208,54 @@ def test_sagging_arm_is_held_where_it_stopped_and_a_moved_one_where_it_is() -> N
             "twist cannot carry .*: joint_trajectory or multi_array can",
         ),
         (("joint_trajectory", "cartesian_velocity", 4), "cannot carry .*: twist or pose or multi_array can"),
-        (("twist", "cartesian_pose", 7), "cartesian_pose, which this policy gives: no interface can"),
         (("twist", "cartesian_velocity", 5), r"gives 5 values per action: 4 .* or 7"),
         (("multi_array", "joint_velocity", 4), "name them in joint_names"),
         (("multi_array", "joint_velocity", 8, ARM), "8 values per action, 7 joints and the gripper; joint_names has 2"),
         (("multi_array", "joint_velocity", 3, ("a", "a")), "a name twice"),
         (("servo", "cartesian_velocity", 4), "command_interface 'servo' must be one of twist"),
         (("twist", "velocity", 4), "action_space 'velocity' must be one of cartesian_velocity"),
+        (
+            ("twist", ActionForm("cartesian_delta"), 14),
+            r"14 values .*: 4 \(step x, y, z and gripper\) or 7 \(step x, y, z, rot",
+        ),
+        (("pose", ActionForm("cartesian_pose", "rotation_6d"), 7), r"7 values .*: 10 \(position x, y, z, two columns"),
+        (("pose", ActionForm("cartesian_pose", "euler_xyz"), 4), r"4 values .*: 7 \(position x, y, z, Euler angles"),
+        (
+            ("joint_trajectory", ActionForm("cartesian_pose", "euler_xyz", position="step"), 7),
+            "cannot carry actions of the space cartesian_pose.*: twist or pose or multi_array can",
+        ),
     ],
 )
 def test_combinations_that_make_no_sense_are_refused_with_the_remedy(form: tuple, message: str) -> None:
+    interface, actions, *others = form
     with pytest.raises(ValueError, match=message):
-        CommandForm(*form)
+        CommandForm(interface, actions if isinstance(actions, ActionForm) else ActionForm(actions), *others)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ({"rotation": "quaternion"}, "action_rotation 'quaternion' must be one of rotation_vector, euler_xyz, rot"),
+        ({"frame": "world"}, "action_frame 'world' must be one of base, tool"),
+        ({"position": ["step"]}, "action_position .* must be one of absolute, step"),
+        ({"rotation": "euler_xyz"}, "euler_xyz does not go with .* cartesian_velocity: .* or cartesian_pose"),
+        ({"space": "joint_velocity", "frame": "tool"}, "action_frame tool does not go with action_space joint_vel"),
+        (
+            {"space": "cartesian_delta", "position": "step"},
+            "step does not go with .*: leave it out, or use cartesian_p",
+        ),
+        ({"space": "cartesian_pose"}, "cartesian_pose needs action_rotation: euler_xyz or rotation_6d"),
+        (
+            {"space": "cartesian_pose", "rotation": "euler_xyz", "frame": "tool"},
+            "tool does not go with .* cartesian_pose",
+        ),
+    ],
+)
+def test_forms_of_actions_that_there_are_not_are_refused_with_the_remedy(words: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ActionForm(**words)
+    with pytest.raises(ValueError, match=message):  # nor in a configuration
+        MVLAConfig(**{f"action_{name}": value for name, value in words.items()})
 
 
 @pytest.mark.parametrize(

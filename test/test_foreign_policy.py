@@ -160,6 +160,10 @@ def test_page_lists_every_member_of_the_interface() -> None:
         *METHODS,
         "chunk_size",
         "action_dim",
+        "action_space",
+        "action_rotation",
+        "action_frame",
+        "action_position",
         "step_s",
         "token_bucket",
         "device",
@@ -175,6 +179,18 @@ def test_actions_that_cannot_be_sent_are_refused_before_use(module: Callable[[st
     assert loaded("five:make").action_dim == 5
     with pytest.raises(ValueError, match="gives 5 values per action: 4 .* or 7"):
         loaded("five:make", check=partial(CommandForm, "twist"))
+
+
+def test_a_policy_of_poses_says_how_and_nothing_that_there_is_not(module: Callable[[str, str], None]) -> None:
+    body = "from grid_policy import *\nclass Posed(GridPolicy):\n    action_dim, action_space = 10, 'cartesian_pose'\n"
+    make = "def make(device, precision): return Posed()\n"
+    module("posed", f"{body}    action_rotation = 'rotation_6d'\n{make}")
+    forms: list[CommandForm] = []
+    loaded("posed:make", check=lambda *actions: forms.append(CommandForm("pose", *actions)))
+    assert str(forms[0]) == "cartesian_pose (rotation_6d) as pose"
+    module("unsaid", body + make)
+    with pytest.raises(ValueError, match="policy unsaid:make: .* needs action_rotation: euler_xyz or rotation_6d"):
+        loaded("unsaid:make")
 
 
 def test_a_bag_is_replayed_with_it(

@@ -14,6 +14,8 @@ from mla_checkpoint import tokenizer_entries
 from scipy.spatial.transform import Rotation
 from tokenizers import Tokenizer
 
+from mvla_pruned_ros.control.action_spaces import ActionForm
+from mvla_pruned_ros.control.motions import motions_of
 from mvla_pruned_ros.geometry.clouds import farthest_point_sample
 from mvla_pruned_ros.policy.base import StageTimer
 from mvla_pruned_ros.policy.mla.config import MLAConfig
@@ -248,6 +250,19 @@ def test_every_method_prunes_it_through_the_runtime(policy: MLAPolicy, seen: Obs
     assert inference.chunk.actions.shape == (1, 7)
     kept = int(inference.selection.kept.sum())
     assert kept == 48 if method == "none" else 0 < kept <= 24
+
+
+def test_actions_lead_on_from_where_the_end_effector_was_and_say_what_the_gripper_does(
+    policy: MLAPolicy, seen: Observation
+) -> None:
+    chunk = PolicyRuntime(policy, make_pruner("none", 1.0)).infer(seen).chunk
+    assert chunk.actions[0, 6] in (-1, 1), "as of all policies: upstream's 1 is open, and -1 opens here"
+    opened = np.array([[0, 0, 0, 0, 0, 0, 0.9], [0, 0, 0, 0, 0, 0, 0.1]], np.float32)
+    assert policy._actions(opened)[:, 6].tolist() == [-1, 1]
+    (pose,) = motions_of(chunk, ActionForm.of(policy))
+    assert pose[:3] == pytest.approx(PROPRIO[:3] + chunk.actions[0, :3])
+    angles = chunk.actions[0, 3:6].astype(float)
+    np.testing.assert_allclose(Rotation.from_quat(pose[3:]).as_matrix(), Rotation.from_euler("xyz", angles).as_matrix())
 
 
 def test_same_episode_gives_the_same_actions(policy: MLAPolicy, seen: Observation) -> None:

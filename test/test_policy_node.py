@@ -458,10 +458,9 @@ def test_upstream_policy_is_loaded_or_refused_by_the_same_node(
     """Its actions are poses, not velocities; what is wrong with a folder is told as for any other policy."""
     run = write_run(tmp_path / "run")
     convert(run, tmp_path / "mla", overrides=run / "sizes.json")
-    message = refusal(graph.node(policy=str(tmp_path / "mla")), capfd)
-    assert (
-        "twist cannot carry actions of the space cartesian_pose, which this policy gives: no interface can" in message
-    )
+    node = graph.node(policy=str(tmp_path / "mla"), command_interface="pose", instruction="")
+    assert node.trigger_configure() == SUCCESS
+    assert "sends cartesian_pose (step of the position, euler_xyz) as pose" in capfd.readouterr().err
     (tmp_path / "mla" / "config.json").write_text('{"architecture": "mla", "action_dim": 4}')
     assert "action_dim 4 and proprio_dim 7 must both be 7" in refusal(graph.node(policy=str(tmp_path / "mla")), capfd)
 

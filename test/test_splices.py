@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from mvla_pruned_ros.cli.main import main
-from mvla_pruned_ros.control.splicer import IntraChunkStep
-from mvla_pruned_ros.evaluation.splices.measure import SplicedEpisode, summary
+from mvla_pruned_ros.evaluation.splices.measure import IntraChunkStep, SplicedEpisode, summary
 from mvla_pruned_ros.evaluation.splices.plot import splice_svg
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from ..geometry.rotations import angle_between, turn_between
 from .action_spaces import CommandForm
 from .limits import BORDER_S, Limits, limit_velocity
 
@@ -30,6 +31,11 @@ class RobotState:
     orientation: np.ndarray | None = None
     joints: np.ndarray | None = None
 
+    @property
+    def pose(self) -> np.ndarray | None:
+        """(7,) position and orientation, where both are known."""
+        return None if self.position is None or self.orientation is None else np.append(self.position, self.orientation)
+
 
 @dataclass(frozen=True)
 class Command:
@@ -47,31 +53,49 @@ class Command:
     clamped: bool = False
 
 
-def command_of(action: np.ndarray, form: CommandForm, limits: Limits, state: RobotState) -> Command:
-    """The command for one action, within the limits.
+def command_of(motion: np.ndarray, form: CommandForm, limits: Limits, state: RobotState) -> Command:
+    """The command for one motion, see ``motions``, within the limits.
+
+    The end effector is led to a pose at the velocity that would be there after ``limits.goal_s``: where a motion is a
+    pose, it is the one for so long ahead.
 
     Args:
-        action: (A,). state: what is measured. Without a position, motion is not kept in the workspace.
+        motion: (M,), the gripper included. state: what is measured. Without a position, motion is not kept in the
+            workspace.
 
     Raises:
-        ValueError: not ``form.action_dim`` finite numbers; nothing of it may be sent.
+        ValueError: not ``form.motion_dim`` finite numbers; nothing of it may be sent.
         MotionRefusedError: the command starts from a pose or from joint positions that are not known, or the end
             effector is outside the workspace and joints are moved: which way leads back is not known then.
     """
-    action = np.asarray(action, float)
-    if action.shape != (form.action_dim,) or not np.isfinite(action).all():
-        raise ValueError(f"an action must be {form.action_dim} finite numbers, got {action}")
-    motion, gripper = action[:-1], float(np.clip(action[-1], -1, 1))
+    motion = np.asarray(motion, float)
+    if motion.shape != (form.motion_dim,) or not np.isfinite(motion).all():
+        raise ValueError(f"a motion must be {form.motion_dim} finite numbers, got {motion}")
+    wanted, gripper = motion[:-1], float(np.clip(motion[-1], -1, 1))
     if form.of_joints:
-        values, clamped = _joint_values(motion, form, limits, state)
+        values, clamped = _joint_values(wanted, form, limits, state)
     else:
-        asked = np.append(motion, np.zeros(6 - len(motion)))
-        values = limit_velocity(asked, limits, state.position)
+        asked = _velocity(wanted, form, limits, state)
+        # On the way to a pose the direction is what matters; a velocity is limited as the parameter says.
+        values = limit_velocity(asked, limits, state.position, straight=form.actions.of_poses)
         clamped = _differ(values, asked)
         if form.interface == "pose":
             values, cut = pose_target(values, limits, state)
             clamped = clamped or cut
-    return Command(values, gripper, clamped or _differ(gripper, action[-1]))
+    return Command(values, gripper, clamped or _differ(gripper, motion[-1]))
+
+
+def _velocity(wanted: np.ndarray, form: CommandForm, limits: Limits, state: RobotState) -> np.ndarray:
+    """(6,) linear and angular velocity, base frame, that a motion without its gripper asks for."""
+    if form.actions.of_poses:
+        position, orientation = _pose_of(state)
+        return np.append(wanted[:3] - position, turn_between(orientation, wanted[3:])) / limits.goal_s
+    asked = np.append(wanted, np.zeros(6 - len(wanted)))
+    if form.actions.frame == "tool":
+        # As the tool will stand in the middle of the period for which the command is held.
+        tool = Rotation.from_quat(_pose_of(state)[1]) * Rotation.from_rotvec(asked[3:] * limits.period_s / 2)
+        asked = tool.apply(asked.reshape(2, 3)).ravel()
+    return asked
 
 
 def hold(form: CommandForm, state: RobotState) -> np.ndarray:
@@ -105,8 +129,7 @@ def hold_target(held: np.ndarray | None, form: CommandForm, limits: Limits, stat
     size = len(now) if form.of_joints else 3
     far = np.abs(now[:size] - held[:size]).max() > speed * limits.lookahead_s
     if not form.of_joints:
-        turned = (Rotation.from_quat(now[3:]) * Rotation.from_quat(held[3:]).inv()).magnitude()
-        far = far or turned > limits.max_angular_speed_rad_s * limits.lookahead_s
+        far = far or angle_between(held[3:], now[3:]) > limits.max_angular_speed_rad_s * limits.lookahead_s
     return now if far else held
 
 
@@ -144,7 +167,7 @@ def _joint_values(motion: np.ndarray, form: CommandForm, limits: Limits, state: 
     joints = _joints_of(state)
     lower, upper = np.minimum(limits.joint_lower, joints), np.maximum(limits.joint_upper, joints)
     step = limits.max_joint_speed * limits.lookahead_s
-    if form.space == "joint_position":
+    if form.actions.space == "joint_position":
         target = np.clip(np.clip(motion, joints - step, joints + step), lower, upper)
         return target, _differ(target, motion)
     velocity = np.clip(motion, -limits.max_joint_speed, limits.max_joint_speed)

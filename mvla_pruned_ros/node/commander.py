@@ -85,12 +85,11 @@ class Commander:
     def start(self, form: CommandForm, worker: Worker) -> None:
         """Begin to send what the worker's chunks make due."""
         with self.lock:
-            self._form, self._worker = form, worker
+            self._form, self._worker, self._splicer = form, worker, Splicer(form.actions)
             self.gate.restart()
             self._ticked_at = self._stopped_at = time.monotonic()
             self._stopped, self._parked, self.active = True, False, True
             self._held, self.refused = None, None
-            self._splicer.rest()
             self._claim = self._node.create_publisher(Empty, f"~/{CLAIM}", 1)
             clock = self._node.get_clock()
             self._timer = CommandTimer(clock, lambda: self._settings()["command_rate_hz"], self._tick, self._failed)
@@ -213,9 +212,12 @@ class Commander:
             return
         asked = due[0].actions[due[1]]
         where = {"action": asked, "chunk_stamp_ns": due[0].stamp_ns, "index": due[1]}
-        action, spliced = self._splicer.follow(*due, blend=settings["splice"] == "blend")
+        limits, state = settings.limits, self._state.current
+        motion, spliced = self._splicer.follow(
+            *due, settings["splice"] == "blend", now_ns + round(limits.goal_s * 1e9), state.pose
+        )
         try:
-            command = command_of(action, self._form, settings.limits, self._state.current)
+            command = command_of(motion, self._form, limits, state)
         except MotionRefusedError as error:
             self.refused = self._with_topic(str(error))
             self._safe_command(self.refused, **where)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..control.action_spaces import CommandForm
+from ..control.action_spaces import ActionForm, CommandForm
 from ..observation.builder import ObservationBuilder
 from ..observation.frames import Frames, Lookup, pose_of, sensor_poses
 from ..observation.streams import image_streams, info_of, is_camera_info
@@ -18,7 +18,6 @@ from ..policy.engine.device import set_threads
 from ..policy.runtime import PolicyRuntime, WarmUp
 from ..policy.source import PolicySource
 from ..pruning.methods import make_pruner
-from ..types import ActionSpace
 from .parameters import Settings, joint_names_of
 from .ros_messages import installed_readers
 
@@ -52,9 +51,9 @@ class Loaded:
         """One line for the log."""
         warm_up = self.warm_up
         return (
-            f"policy {settings['policy']} on {self.policy.device_name}, first call {warm_up.first_ms:.0f} ms, then "
-            f"{warm_up.full_ms:.1f} ms with all visual tokens and {warm_up.pruned_ms:.1f} ms pruned"
-            + ("" if self.runtime.prune else ": nothing is pruned")
+            f"policy {settings['policy']} on {self.policy.device_name}, sends {self.form}, first call "
+            f"{warm_up.first_ms:.0f} ms, then {warm_up.full_ms:.1f} ms with all visual tokens and "
+            f"{warm_up.pruned_ms:.1f} ms pruned" + ("" if self.runtime.prune else ": nothing is pruned")
         )
 
 
@@ -76,9 +75,9 @@ def load(settings: Settings, tf_lookup: Callable[[], Lookup], warn: Callable[[st
         set_threads(settings["torch_threads"])
     source, form = PolicySource.of(settings["policy"]), None
 
-    def take_form(space: ActionSpace, action_dim: int) -> None:
+    def take_form(actions: ActionForm, action_dim: int) -> None:
         nonlocal form
-        form = CommandForm(settings["command_interface"], space, action_dim, joint_names_of(settings))
+        form = CommandForm(settings["command_interface"], actions, action_dim, joint_names_of(settings))
 
     policy = source.load(settings["device"], settings["precision"], take_form)
     assert form is not None, "told by load"

@@ -14,7 +14,7 @@ from rclpy.parameter import Parameter
 
 from ..configuration.fields import Field, fields_of
 from ..control.action_spaces import INTERFACES
-from ..control.limits import Limits
+from ..control.limits import SPEED_LIMITS, Limits
 from ..messages.decode import DEPTH_UNITS_M, MILLIMETRE, Readers
 from ..messages.gripper import LARGEST, GripperCommandRange, GripperJoint
 from ..observation.streams import cloud_streams, image_streams
@@ -110,8 +110,8 @@ SPECS: dict[str, Field] = {
     "command_interface": Field(
         "twist",
         "What the controller is told: twist (velocity of the end effector), pose (where it shall be), joint_trajectory "
-        "(where the joints shall be) or multi_array (numbers, for a forward controller). A policy of Cartesian "
-        "velocities can drive twist, pose and multi_array; one of joint velocities or positions the last two.",
+        "(where the joints shall be) or multi_array (numbers, for a forward controller). A Cartesian policy can drive "
+        "twist, pose and multi_array; one of joint velocities or positions the last two.",
         fixed=True,
         choices=tuple(INTERFACES),
     ),
@@ -145,8 +145,16 @@ SPECS: dict[str, Field] = {
         60.0, "Largest difference of header stamps between image and each other stream of an observation.", 0.0, 1000.0
     ),
     "max_clock_jump_ms": Field(2000.0, "A jump of the clock ahead beyond this forgets the episode.", 100.0, 600000.0),
-    "max_speed_m_s": Field(0.25, "Limit of commanded velocity per axis, m/s.", 0.0, 10.0),
-    "max_angular_speed_rad_s": Field(0.5, "Limit of commanded angular velocity per axis, rad/s.", 0.0, 20.0),
+    "max_speed_m_s": Field(0.25, "Limit of commanded velocity, m/s; see speed_limit.", 0.0, 10.0),
+    "max_angular_speed_rad_s": Field(
+        0.5, "Limit of commanded angular velocity, rad/s; see speed_limit.", 0.0, 20.0
+    ),
+    "speed_limit": Field(
+        "per_axis",
+        "How Cartesian speeds are limited: per_axis cuts each axis off, which bends the way; norm shortens velocity "
+        "and angular velocity, each as a whole, and keeps their directions.",
+        choices=SPEED_LIMITS,
+    ),
     "max_joint_speed": Field(0.25, "Limit of commanded joint velocity, rad/s (m/s of a sliding joint).", 0.0, 20.0),
     "joint_lower": Field(
         [-2 * math.pi], "Lowest commanded position of the joints, rad or m: one for all, or one each.", any_length=True
@@ -222,6 +230,8 @@ class Settings:
             joint_lower=tuple(values["joint_lower"]),
             joint_upper=tuple(values["joint_upper"]),
             lookahead_s=values["target_lookahead_ms"] / 1e3,
+            speed_limit=values["speed_limit"],
+            period_s=1 / values["command_rate_hz"],
         )
         joints = joint_names_of(values)
         for name in ("joint_lower", "joint_upper"):
@@ -254,7 +264,7 @@ def check_end_effector(source: str, frame: str) -> None:
 
 
 def joint_names_of(values: Mapping[str, Any] | Settings) -> tuple[str, ...]:
-    """Joints that are commanded; none for a policy of Cartesian velocities. ROS has no empty list of words."""
+    """Joints that are commanded; none for a Cartesian policy. ROS has no empty list of words."""
     return tuple(name for name in values["joint_names"] if name)
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
-from scipy.spatial.transform import Rotation, Slerp
+from scipy.spatial.transform import Rotation
 
+from ..geometry.rotations import turned_towards
 from ..messages.decode import ConversionError, Readers, gripper_opening, pose_to_position, stamp_ns
 from ..types import ArmState
 from .frames import Frames
@@ -44,7 +45,7 @@ def arm_state(
         (position, orientation), (p, q), share = around("ee_pose", lambda m: end_effector_pose(m, stamp, frames))
         if share:
             position = (position + share * (p - position)).astype(np.float32)
-            orientation = None if orientation is None or q is None else between(orientation, q, share)
+            orientation = None if orientation is None or q is None else turned_towards(orientation, q, share)
     opening, later, share = around("gripper", lambda m: gripper_opening(m, readers.gripper))
     joints = None
     if readers.joints:
@@ -53,11 +54,6 @@ def arm_state(
     if last_command is None and orientation is not None:
         last_command = np.append(position, orientation)
     return ArmState(position, opening + share * (later - opening), orientation, joints, last_command)
-
-
-def between(first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
-    """(4,) unit quaternion x y z w on the short way from one to another, (4,) each. share: 0..1."""
-    return Slerp([0, 1], Rotation.from_quat([first, second]))(share).as_quat()
 
 
 def joint_positions(message: Any, names: tuple[str, ...]) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..pruning.types import Evidence, Selection, TokenLayout
-from ..types import ActionSpace, Observation
+from ..types import ActionFrame, ActionPosition, ActionRotation, ActionSpace, Observation
 from .engine.stage_timer import StageTimer
 
 
@@ -47,8 +47,9 @@ class Policy(Protocol):
     A class of your own may inherit from this: then what is not abstract has the default that is given here.
 
     Attributes:
-        chunk_size, action_dim, step_s: form of the chunk. action_space: what its values mean, see ``commands``.
         views: names of the views it takes, see ``Observation``. proprio: features of the robot's state that it takes.
+        chunk_size, action_dim, step_s: form of the chunk.
+        action_space, action_rotation, action_frame, action_position: what its values mean, see ``ActionForm``.
         device: where it runs; its stages are timed there. device_name: the same for people to read.
         token_bucket: numbers of visual tokens that are multiples of this are the ones it is prepared for; 1 where all
             numbers are alike.
@@ -60,6 +61,9 @@ class Policy(Protocol):
     action_space: ActionSpace = "cartesian_velocity"
     views: tuple[str, ...] = ("image",)
     proprio: tuple[str, ...] = ("ee_position", "gripper")
+    action_rotation: ActionRotation = "rotation_vector"
+    action_frame: ActionFrame = "base"
+    action_position: ActionPosition = "absolute"
     device: torch.device = torch.device("cpu")
     device_name: str = "cpu"
     token_bucket: int = 1

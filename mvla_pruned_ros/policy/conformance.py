@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from ..control.action_spaces import ActionForm
 from ..pruning.types import Reason, Selection, TokenLayout
 from .base import Policy, PolicyOutput
 from .engine.stage_timer import StageTimer
@@ -46,6 +47,10 @@ def _check(policy: Any) -> None:
         whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
         if not (whole or (member == "step_s" and isinstance(value, float))) or not 0 < value < float("inf"):
             raise PolicyInterfaceError(f"{member} is {value!r}, must be a positive number")
+    try:
+        ActionForm.of(policy)
+    except ValueError as error:
+        raise PolicyInterfaceError(str(error)) from error
     policy.reset()
     observation = policy.example()
     policy.check_instruction(observation.instruction)

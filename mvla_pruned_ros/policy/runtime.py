@@ -148,7 +148,12 @@ class PolicyRuntime:
             pruner.observe(prepared.layout, selection, output.evidence)
         self.calls += 1
         return Inference(
-            chunk=ActionChunk(observation.stamp_ns, self.policy.step_s, output.actions),
+            chunk=ActionChunk(
+                observation.stamp_ns,
+                self.policy.step_s,
+                output.actions,
+                np.asarray(prepared.layout.end_effector, float),
+            ),
             selection=selection,
             layout=prepared.layout,
             stats=PruningStats.of(selection),

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..configuration.reader import read_json
+from ..control.action_spaces import ActionForm
 from ..models import SHIPPED, policy_folder
 from ..pruning.tri_stage.config import TriStageConfig
-from ..types import ActionSpace
 from .base import Policy
 from .conformance import check_policy
 from .engine.device import resolve_device
@@ -63,13 +63,13 @@ class PolicySource:
         return TriStageConfig() if self.folder is None else TriStageConfig.of_policy(self.folder)
 
     def load(
-        self, device: str = "cpu", precision: str = "auto", check: Callable[[ActionSpace, int], object] | None = None
+        self, device: str = "cpu", precision: str = "auto", check: Callable[[ActionForm, int], object] | None = None
     ) -> Policy:
         """The policy, ready to act.
 
         Args:
             device, precision: of ``resolve_device`` and ``resolve_precision`` for a folder; given to a factory as they
-                are. check: told the action space and the values per action; raises ValueError for actions that the
+                are. check: told what actions mean and the values per action; raises ValueError for actions that the
                 caller cannot use.
 
         Raises:
@@ -78,11 +78,11 @@ class PolicySource:
         if self.folder is None:
             policy = check_policy(self._made(device, precision), self.name)
             if check is not None:
-                check(getattr(policy, "action_space", Policy.action_space), policy.action_dim)
+                check(ActionForm.of(policy), policy.action_dim)
             return policy
         config = load_config(self.folder)
         if check is not None:  # asked first: the weights may be many gigabytes
-            check(config.action_space, config.action_dim)
+            check(config.actions, config.action_dim)
         kind = MLAPolicy if isinstance(config, MLAConfig) else MVLAPolicy
         return kind.load(self.folder, device, precision)
 

@@ -41,9 +41,10 @@ def bag_demonstrations(events: BagFrames, config: MVLAConfig, most_hz: float = 0
     Raises:
         ValueError: the policy does not command a twist and a gripper, or the bag has no frame to learn from.
     """
-    if config.action_dim != 4:
+    if config.action_dim != 4 or config.action_space != "cartesian_velocity":
         raise ValueError(
-            f"a bag tells 4 values per action (velocity x, y, z, gripper), the policy has {config.action_dim}"
+            f"a bag tells 4 values per action (velocity x, y, z, gripper), the policy has {config.action_dim} of "
+            f"{config.actions}"
         )
     inputs: list[PolicyInput] = []
     actions: list[np.ndarray] = []

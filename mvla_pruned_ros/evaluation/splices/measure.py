@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...control.splicer import IntraChunkStep
 from ...policy.runtime import PolicyRuntime
 from ..grouping import grouped
 from ..success.rollout import DelayedControl
@@ -17,6 +16,28 @@ if TYPE_CHECKING:
 
 MODES = ("switch", "blend")
 ROUNDING = 1e-6  # of float32 actions
+
+
+@dataclass(frozen=True)
+class IntraChunkStep:
+    """How far a policy itself goes between two consecutive actions, at most.
+
+    Attributes:
+        axes: (N,) along each axis of the motion. length: Euclidean. The gripper is no motion of the arm and left out.
+    """
+
+    axes: np.ndarray
+    length: float
+
+    @classmethod
+    def of(cls, actions: np.ndarray) -> IntraChunkStep:
+        """Of a chunk, (K, N + 1); zero for a single action."""
+        steps = np.diff(np.asarray(actions, float)[:, :-1], axis=0)
+        return cls(np.abs(steps).max(0, initial=0.0), float(np.linalg.norm(steps, axis=1).max(initial=0.0)))
+
+    def __or__(self, other: IntraChunkStep) -> IntraChunkStep:
+        """The larger of two."""
+        return IntraChunkStep(np.maximum(self.axes, other.axes), max(self.length, other.length))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from ...configuration.files import write_json
 from ...configuration.reader import read_config, read_json
-from ...types import ActionSpace
+from ...control.action_spaces import ActionForm
 from ..proprio import check_features
 
 Config = TypeVar("Config", bound="PolicyConfig")
@@ -36,9 +36,9 @@ class PolicyConfig:
     evidence_layers: tuple[int, ...]
 
     @property
-    def action_space(self) -> ActionSpace:
-        """What the values of an action mean, see ``commands``."""
-        raise NotImplementedError
+    def actions(self) -> ActionForm:
+        """What the values of an action mean."""
+        return ActionForm.of(self)
 
     @property
     def token_pixels(self) -> int:

@@ -37,8 +37,10 @@ class TorchPolicy:
         """
         self.device, config = device, model.config
         self.chunk_size, self.action_dim, self.step_s = config.chunk_size, config.action_dim, config.step_s
-        self.action_space = config.action_space
         self.views, self.proprio = config.views, config.proprio
+        form = config.actions
+        self.action_space, self.action_rotation = form.space, form.rotation
+        self.action_frame, self.action_position = form.frame, form.position
         self.device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
         self._executor = Executor(model, device, seed, recompute, static)
         self.token_bucket = GRAPH_BUCKET if device.type == "cuda" and self._executor.static else 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from ...types import ActionSpace
+from ...control.action_spaces import ActionForm
 from ..engine.config import PolicyConfig
 
 ARCHITECTURE = "mla"
@@ -68,9 +68,9 @@ class MLAConfig(PolicyConfig):
     evidence_layers: tuple[int, ...] = (8, 16, 24)
 
     @property
-    def action_space(self) -> ActionSpace:
+    def actions(self) -> ActionForm:
         """Steps of the position and absolute angles; fixed by the architecture."""
-        return "cartesian_pose"
+        return ActionForm("cartesian_pose", "euler_xyz", position="step")
 
     def __post_init__(self) -> None:
         if self.architecture != ARCHITECTURE:

@@ -16,7 +16,7 @@ from ...configuration.files import write_json
 from ...configuration.reader import read_json
 
 FILE = "normalization.json"
-GRIPPER = 6  # of every 7 values of an action: x, y, z, Euler x, y, z, gripper
+GRIPPERS = slice(6, None, 7)  # of every 7 values of an action: x, y, z, Euler x, y, z, gripper
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,7 @@ class MLANormalization:
     def actions(self, chunk: np.ndarray) -> np.ndarray:
         """(chunk, A) as predicted -> physical: clipped, the gripper opened from 0.5 on and closed below."""
         chunk = np.clip(chunk, -1, 1)
-        grippers = slice(GRIPPER, None, GRIPPER + 1)
-        chunk[:, grippers] = chunk[:, grippers] >= 0.5
+        chunk[:, GRIPPERS] = chunk[:, GRIPPERS] >= 0.5
         return self.action.denormalize(chunk)
 
     def check(self, proprio_dim: int, action_dim: int) -> None:

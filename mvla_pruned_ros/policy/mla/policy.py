@@ -13,7 +13,7 @@ from ..engine.torch_policy import TorchPolicy
 from ..example import example_observation
 from .checkpoint import load_mla_parts
 from .model import MLABatch, MLAModel
-from .normalization import MLANormalization
+from .normalization import GRIPPERS, MLANormalization
 from .preprocess import MLAInput, prepare
 from .prompt import PromptTokenizer
 
@@ -21,9 +21,9 @@ from .prompt import PromptTokenizer
 class MLAPolicy(TorchPolicy):
     """An MLA policy ready to act.
 
-    Proprio and actions have 7 values: position (m), Euler angles x, y, z (rad), gripper 0 (closed) to 1 (open). Proprio
+    Proprio has 7 values: position (m), Euler angles x, y, z (rad, about fixed axes), gripper 0 (closed) to 1 (open); it
     is the pose that was last commanded. Of an action the position is a step from where the end effector is, the angles
-    are absolute, and the gripper is 0 or 1.
+    are absolute, and the gripper is -1 (open) or 1 (close), as of all policies here; upstream's are 1 and 0.
     """
 
     def __init__(
@@ -66,7 +66,9 @@ class MLAPolicy(TorchPolicy):
         return prepare(observation, self.config)
 
     def _actions(self, chunk: np.ndarray) -> np.ndarray:
-        return self.normalization.actions(chunk)
+        actions = self.normalization.actions(chunk)
+        actions[:, GRIPPERS] = 1 - 2 * actions[:, GRIPPERS]
+        return actions
 
     def _batch(self, prepared: MLAInput, selection: Selection, instruction: str) -> MLABatch:
         return MLABatch(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
-from ...types import ActionSpace
+from ...types import ActionFrame, ActionPosition, ActionRotation, ActionSpace
 from ..engine.config import PolicyConfig
 
 SEGMENTS = ("instruction", "proprio", "image", "points", "action")
@@ -51,7 +51,10 @@ class MVLAConfig(PolicyConfig):
     chunk_size: int = 16  # actions per call
     step_s: float = 0.0125  # s between two actions
     action_dim: int = 4
-    action_space: ActionSpace = "cartesian_velocity"  # what the values of an action mean, see ``commands``
+    action_space: ActionSpace = "cartesian_velocity"  # what the values of an action mean, see ``ActionForm``
+    action_rotation: ActionRotation = "rotation_vector"
+    action_frame: ActionFrame = "base"
+    action_position: ActionPosition = "absolute"
     proprio_dim: int = 4
     ddim_train_steps: int = 100
     ddim_steps: int = 8
@@ -68,10 +71,7 @@ class MVLAConfig(PolicyConfig):
             )
         if self.head not in ("l1", "ddim"):
             raise ValueError(f"head must be l1 or ddim, got {self.head!r}")
-        if self.action_space not in get_args(ActionSpace):
-            raise ValueError(
-                f"action_space must be one of {', '.join(get_args(ActionSpace))}, got {self.action_space!r}"
-            )
+        _ = self.actions  # refuses forms that there are not
         for name in ("width", "depth", "heads", "mlp_width", "chunk_size", "num_groups", "group_size",
                      "instruction_length", "action_dim", "proprio_dim", "min_points", "ddim_steps"):  # fmt: skip
             if getattr(self, name) < 1:
