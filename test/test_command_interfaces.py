@@ -180,6 +180,23 @@ def test_policy_of_poses_is_followed_within_the_speed_limits(
     assert all(len(one["action"]) == 7 for one in arm.sent if not one["safe"])
 
 
+def test_action_that_is_no_rotation_stops_the_arm(
+    graph: LiveGraph, policies: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arm, infer = Arm(graph, TwistStamped, "twist"), PolicyRuntime.infer
+    graph.active(policy=str(policies(action_dim=10, action_space="cartesian_pose", action_rotation="rotation_6d")))
+    assert arm.drive(arm.moving_command)
+
+    def flat(self: PolicyRuntime, observation: Any) -> Any:
+        inference = infer(self, observation)
+        return replace(inference, chunk=replace(inference.chunk, actions=np.zeros((16, 10), np.float32)))
+
+    monkeypatch.setattr(PolicyRuntime, "infer", flat)
+    assert arm.drive(lambda: arm.stopped() and "is no rotation" in arm.sent[-1]["reason"])
+    assert not twists(arm)[-1].any()
+    assert arm.drive(lambda: arm.says(DiagnosticStatus.ERROR, "is no rotation", "the arm is stopped"))
+
+
 def test_direction_of_a_fast_action_is_kept_if_that_is_asked(graph: LiveGraph) -> None:
     arm = Arm(graph, TwistStamped, "twist")
     node = graph.active(max_speed_m_s=0.01)

@@ -34,7 +34,7 @@ def _lengths(column: np.ndarray, values: np.ndarray) -> np.ndarray:
     """(K, 1) of (K, 3)."""
     lengths = np.linalg.norm(column, axis=1, keepdims=True)
     if not (lengths > LEAST_COLUMN).all():
-        raise ValueError(f"rotation_6d {values[lengths.argmin()]} is no rotation: its columns are zero or parallel")
+        raise ValueError(f"rotation_6d {values[lengths.argmin()]} is no rotation: zero or parallel columns")
     return lengths
 
 

@@ -213,12 +213,11 @@ class Commander:
         asked = due[0].actions[due[1]]
         where = {"action": asked, "chunk_stamp_ns": due[0].stamp_ns, "index": due[1]}
         limits, state = settings.limits, self._state.current
-        motion, spliced = self._splicer.follow(
-            *due, settings["splice"] == "blend", now_ns + round(limits.goal_s * 1e9), state.pose
-        )
+        blend, goal_ns = settings["splice"] == "blend", now_ns + round(limits.goal_s * 1e9)
         try:
+            motion, spliced = self._splicer.follow(*due, blend, goal_ns, state.pose)
             command = command_of(motion, self._form, limits, state)
-        except MotionRefusedError as error:
+        except (MotionRefusedError, ValueError) as error:  # ValueError: an action that is no motion
             self.refused = self._with_topic(str(error))
             self._safe_command(self.refused, **where)
             return
