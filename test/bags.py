@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from mvla_pruned_ros.bags.setup import ROLES, TOPICS
 from mvla_pruned_ros.bags.writer import BagWriter
+from mvla_pruned_ros.observation.streams import INFO
 from mvla_pruned_ros.types import Observation
 
 BASE, CAMERA = "base", "camera_color_optical_frame"
@@ -32,6 +33,11 @@ def numbers_of(pose: np.ndarray) -> list[float]:
     return [*pose[:3, 3].tolist(), *Rotation.from_matrix(pose[:3, :3]).as_quat().tolist()]
 
 
+def optional(value: np.ndarray | None) -> list[Any]:
+    """Arguments of what is only there if it is known."""
+    return [] if value is None else [value]
+
+
 def write_bag(
     folder: Path,
     frames: list[Observation | str],
@@ -43,7 +49,7 @@ def write_bag(
     late_ns: Mapping[str, int] = MappingProxyType({}),
     period_ns: int = 10**8,
 ) -> None:
-    """A bag with the topics of `mvla record`, or others.
+    """A bag with the topics of `mvla record`, or others; views but the first are in frames of their names.
 
     Args:
         frames: observations, and instructions between them. lost: frame and role of a message that is left out.
@@ -54,6 +60,10 @@ def write_bag(
     """
     names = TOPICS | (topics or {})
     kinds = {names[role]: ROLES[role][0] for role in ROLES if role != "points"}
+    observations = [frame for frame in frames if not isinstance(frame, str)]
+    for view in observations[0].views[1:] if observations else ():
+        names |= {view.name: f"/simulator/{view.name}", view.name + INFO: f"/simulator/{view.name + INFO}"}
+        kinds |= {names[view.name]: "sensor_msgs/msg/Image", names[view.name + INFO]: "sensor_msgs/msg/CameraInfo"}
     kinds |= dict.fromkeys(("/tf", "/tf_static") if transforms else (), "tf2_msgs/msg/TFMessage")
     count = 0
     with BagWriter(folder, kinds) as writer:
@@ -66,11 +76,14 @@ def write_bag(
             stamp = frame.stamp_ns
             parts = {
                 "camera_info": make.camera_info(frame.views[0].camera, stamp, CAMERA),
-                "ee_pose": make.pose(frame.state.position, stamp, BASE),
+                "ee_pose": make.pose(frame.state.position, stamp, BASE, *optional(frame.state.orientation)),
                 "gripper": make.gripper(frame.state.gripper, stamp, BASE),
                 "depth": make.image(depth_of(frame), "32FC1", stamp, CAMERA),
                 "image": make.image(frame.views[0].image, "rgb8", stamp, CAMERA),
             }
+            for view in frame.views[1:]:
+                parts[view.name + INFO] = make.camera_info(view.camera, stamp, view.name)
+                parts[view.name] = make.image(view.image, "rgb8", stamp, view.name)
             for j, (role, message) in enumerate(parts.items()):
                 if (i, role) != lost:
                     writer.write(names[role], at + j + late_ns.get(role, 0), change(i, role, message))

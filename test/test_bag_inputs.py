@@ -17,6 +17,7 @@ from mvla_pruned_ros.bags.observations import BagFrame, BagFrames, BagSignal
 from mvla_pruned_ros.bags.reader import Bag
 from mvla_pruned_ros.bags.setup import BagSetup
 from mvla_pruned_ros.bags.writer import bag_encoder
+from mvla_pruned_ros.control.action_spaces import ActionForm
 from mvla_pruned_ros.sim.viewpoint import camera_pose
 from mvla_pruned_ros.training.from_bags import where_actions_come_from
 from mvla_pruned_ros.types import Observation
@@ -143,7 +144,7 @@ def test_end_effector_of_tf_needs_no_pose_topic(tmp_path: Path, frames: list[Any
     np.testing.assert_allclose(told[2].value[:3], [0.01, 0.6, 0.25])
     assert abs(told[2].value[3:] @ TURN.as_quat()) == pytest.approx(1)
     roles = {role: topic for role, topic in events.roles.items() if role != "twist"}
-    assert "differences of the end effector in tf" in where_actions_come_from(roles)
+    assert "differences of the end effector in tf" in where_actions_come_from(roles, ActionForm())
 
 
 def test_motion_of_an_end_effector_of_tf_is_learned(tmp_path: Path, frames: list[Any]) -> None:
@@ -151,7 +152,7 @@ def test_motion_of_an_end_effector_of_tf_is_learned(tmp_path: Path, frames: list
     with Bag(tmp_path / "bag") as bag:
         events = BagFrames(bag, BagSetup(base_from_camera=camera_pose(), **OF_TF), signals=True)
         roles = set(events.roles) - {"twist", "gripper_command"}
-        labels = [label for _, label in labelled(events, roles, 3, 0.025)]
+        labels = [label for _, label in labelled(events, roles, ActionForm(), 4, 3, 0.025)]
     assert len(labels) == 4 and labels[0] is not None
     np.testing.assert_allclose(labels[0], [[0.1, 0, 0, -1]] * 3, atol=1e-6)
 
@@ -224,11 +225,12 @@ def test_twist_of_the_tool_is_turned_into_the_base_frame_both_parts(
     expected = [[0.001 * k, 0.0, -0.1] for k in range(16)]
     np.testing.assert_allclose(twists[:, :3], TURN.apply(expected), atol=1e-9)
     np.testing.assert_allclose(twists[:, 3:], TURN.apply([[0.0, 0.0, 0.4]] * 16), atol=1e-9)
-    assert events.drops == {"twist: angular velocity is not learned, its linear part is": 16}
+    assert events.twists.turning == 16 and not events.drops
     with Bag(tmp_path / "bag") as bag:
         again = BagFrames(bag, BagSetup(base_from_camera=camera_pose(), **known), signals=True)
-        labels = [label for _, label in labelled(again, again.roles, 4, 0.0125)]
+        labels = [label for _, label in labelled(again, again.roles, ActionForm(), 7, 4, 0.0125)]
     np.testing.assert_allclose(labels[0][:, :3], TURN.apply(expected[:4]), atol=1e-6)
+    np.testing.assert_allclose(labels[0][:, 3:6], TURN.apply([[0.0, 0.0, 0.4]] * 4), atol=1e-6)
 
 
 def test_twist_of_the_tool_far_from_any_pose_or_of_another_frame_is_no_label(tmp_path: Path, frames: list[Any]) -> None:

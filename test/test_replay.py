@@ -16,6 +16,7 @@ from mvla_pruned_ros.bags.observations import BagFrame, BagFrames
 from mvla_pruned_ros.bags.reader import Bag
 from mvla_pruned_ros.bags.setup import BagSetup
 from mvla_pruned_ros.cli.main import main
+from mvla_pruned_ros.control.action_spaces import ActionForm
 from mvla_pruned_ros.sim.viewpoint import camera_pose
 from mvla_pruned_ros.types import ArmState, Observation
 
@@ -36,7 +37,7 @@ def bag_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def actions_of(folder: Path, chunk: int, without: set[str] = frozenset()) -> list[np.ndarray | None]:  # type: ignore[assignment]
     with Bag(folder) as bag:
         events = BagFrames(bag, BagSetup(base_from_camera=camera_pose()), signals=True)
-        return [actions for _, actions in labelled(events, set(events.roles) - without, chunk, STEP_S)]
+        return [actions for _, actions in labelled(events, set(events.roles) - without, ActionForm(), 4, chunk, STEP_S)]
 
 
 def test_recorded_actions_are_those_of_the_steps_of_a_chunk(bag_folder: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..messages.decode import ConversionError, gripper_opening, stamp_ns
-from ..observation.arm_state import end_effector_pose, orientation_of
+from ..observation.arm_state import end_effector_pose, joint_positions, orientation_of
 from ..observation.builder import ObservationBuilder
 from ..observation.frames import TransformError
 from ..observation.reasons import Reasons
@@ -23,7 +23,7 @@ from ..observation.streams import INTERPOLATED, is_camera_info, is_cloud, is_ima
 from ..observation.synchronizer import MatchedMessages, Synchronizer
 from ..types import Observation
 from .reader import Bag, DamagedMessageError
-from .setup import TRANSFORMS, BagSetup
+from .setup import JOINTS, TRAJECTORY, TRANSFORMS, BagSetup
 from .tf_tree import TransformTree
 from .twist_frames import TwistFrames
 
@@ -60,10 +60,11 @@ class BagSignal:
     """One small message.
 
     Attributes:
-        role: twist, gripper_command, ee_pose or gripper. episode: 0 for the first.
+        role: twist, gripper_command, ee_pose, gripper, joint_states or joint_trajectory. episode: 0 for the first.
         stamp_ns: of its header; of a message without one, the newest seen before it on any topic but the pictures'.
         value: velocity (6,), m/s and rad/s, base frame; command (1,) -1 open to 1 close; pose (7,) in the base frame,
-            position in m and quaternion x y z w, NaN where the message has none; opening (1,) 0..1.
+            position in m and quaternion x y z w, NaN where the message has none; opening (1,) 0..1; positions (N,) of
+            the joints of ``joint_names``, of a trajectory at the time at which they are to be reached.
     """
 
     role: str
@@ -86,7 +87,9 @@ class BagFrames:
 
     Attributes:
         roles: role -> topic of what is read.
+        joints: how many are told.
         images: how many pictures the bag has, at least as many as frames will come.
+        twists: what was made of those.
         drops: cause -> count of messages and pictures that were not used. unused: why pictures were not. Both complete
             after the iteration.
     """
@@ -103,6 +106,7 @@ class BagFrames:
         self.roles = setup.resolve(bag)
         self._frames, self._readers = setup.frames(), setup.readers()
         self._builder = ObservationBuilder(self._frames, self._readers)
+        self.joints = len(self._readers.joints)
         self._commands = setup.gripper_commands()
         self._moving: set[str] = set()  # frames whose transforms tell where the end effector is
         self.images = bag.counts[self.roles["image"]]
@@ -118,7 +122,7 @@ class BagFrames:
             streams, unstamped=infos, clock=lambda: self._now, kept_s=KEPT_S, joints=setup.joints()
         )
         self.drops = self._store.drops
-        self._twists = TwistFrames(setup, self.drops)
+        self.twists = TwistFrames(setup, self.drops)
         self.unused = Reasons()
         self._taken = 0
         self._episode, self._begins = 0, True
@@ -147,7 +151,7 @@ class BagFrames:
         if self._setup.asks_tf:  # first of all: the one that belongs to a picture is often recorded after it
             tree = self._transforms()
             self._frames = replace(self._frames, lookup=tree.lookup)
-            self._twists.tree = tree
+            self.twists.tree = tree
             self._builder = ObservationBuilder(self._frames, self._readers)
             if self._signals and self._setup.ee_pose_of_tf:
                 self._moving = tree.moving(self._frames.base, self._frames.end_effector)
@@ -188,7 +192,9 @@ class BagFrames:
                 elif role == "image":
                     self._store.put(role, message, stamp, 0)
                 self._newest[role] = max(stamp, self._newest.get(role, stamp))
-            if self._signals and (signal := self._signal(role, message, stamp)):
+            if self._signals and role == TRAJECTORY:
+                yield from self._points(message, stamp or self._newest_of_motion())
+            elif self._signals and (signal := self._signal(role, message, stamp)):
                 yield signal
             yield from self._complete()
 
@@ -245,7 +251,7 @@ class BagFrames:
         self._store.flush()
         self._newest.clear()
         self._newest_ahead.clear()
-        self._twists.forget()
+        self.twists.forget()
         self._begin()
         for role, info in self._camera_infos.items():  # a driver may publish it once
             self._store.put(role, info, 0, 0)
@@ -260,16 +266,16 @@ class BagFrames:
             if role == "ee_pose" and self._signals and self._setup.ee_frame:
                 pose = self._pose(message)
                 if pose is not None:
-                    self._twists.remember(stamp_ns(message.header), pose[OF_POSITION:])
+                    self.twists.remember(stamp_ns(message.header), pose[OF_POSITION:])
 
     def _put_info(self, role: str, message: Any) -> None:
         self._camera_infos[role] = message
         self._store.put(role, message, 0, 0)
 
     def _signal(self, role: str, message: Any, stamp: int | None) -> BagSignal | None:
-        at = stamp or max((self._newest[r] for r in ("twist", "ee_pose", "gripper") if r in self._newest), default=0)
+        at = stamp or self._newest_of_motion()
         if role == "twist":
-            value = self._twists.velocity(message, stamp is not None, at)
+            value = self.twists.velocity(message, stamp is not None, at)
         elif role == "gripper_command":
             value = np.array([self._commands.command(message.data)])
         elif role == "ee_pose":
@@ -279,6 +285,8 @@ class BagFrames:
                 value = np.array([gripper_opening(message, self._readers.gripper)])
             except ConversionError:  # counted with its frame
                 return None
+        elif role == JOINTS and self._readers.joints and set(self._readers.joints) <= set(message.name):
+            value = joint_positions(message, self._readers.joints)
         else:
             return None
         if value is None:
@@ -289,6 +297,20 @@ class BagFrames:
             self.drops[f"{role}: not finite"] += 1
             return None
         return BagSignal(role, self._episode, at, value)
+
+    def _newest_of_motion(self) -> int:
+        return max((self._newest[r] for r in ("twist", "ee_pose", "gripper", JOINTS) if r in self._newest), default=0)
+
+    def _points(self, message: Any, stamp: int) -> Iterator[BagSignal]:
+        """Where the joints shall be and when, of a trajectory_msgs/JointTrajectory."""
+        for point in message.points:
+            positions = dict(zip(message.joint_names, point.positions))
+            values = np.array([positions.get(name, np.nan) for name in self._readers.joints])
+            if not len(values) or not np.isfinite(values).all():
+                self.drops[f"{TRAJECTORY}: without a position of each of joint_names"] += 1
+                return
+            after = point.time_from_start
+            yield BagSignal(TRAJECTORY, self._episode, stamp + after.sec * 10**9 + after.nanosec, values)
 
     def _pose(self, message: Any | None, stamp: int = 0) -> np.ndarray | None:
         """(7,) of a message, or, of None, of tf at a stamp; None: not known, which is counted with its frame."""

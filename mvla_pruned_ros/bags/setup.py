@@ -30,7 +30,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "gripper_command": ("std_msgs/msg/Float64",),
 }
 # Read only where the setup says so.
-JOINTS = "joint_states"
+JOINTS, TRAJECTORY = "joint_states", "joint_trajectory"
 TRANSFORMS = {"tf": "/tf", "tf_static": "/tf_static"}
 TRANSFORM_TYPES = ("tf2_msgs/msg/TFMessage",)
 EXTRINSICS_SOURCES = ("parameters", "tf")
@@ -58,12 +58,16 @@ def types_of(role: str) -> tuple[str, ...]:
         return TRANSFORM_TYPES
     if role == JOINTS:
         return ROLES["gripper"]
+    if role == TRAJECTORY:
+        return ("trajectory_msgs/msg/JointTrajectory",)
     name = role.removesuffix(INFO)
     if EXTRA_CLOUD.fullmatch(name) or EXTRA_IMAGE.fullmatch(name) or name == "depth":
         return ROLES[name.split("_")[0] if name == role else "camera_info"]
     if role not in ROLES:
         more = f"image_1, image_1{INFO}, depth{INFO}, depth_1, depth_1{INFO}, points_1, ..."
-        raise ValueError(f"unknown topic role {role!r}: choose from {', '.join((*ROLES, JOINTS, *TRANSFORMS))}, {more}")
+        raise ValueError(
+            f"unknown topic role {role!r}: choose from {', '.join((*ROLES, JOINTS, TRAJECTORY, *TRANSFORMS))}, {more}"
+        )
     return ROLES[role]
 
 
@@ -231,6 +235,7 @@ class BagSetup:
         del found["depth" if cloud == "points" else "points"]
         streams = [*self._images(), *self._clouds(cloud), *[JOINTS] * any(self.joint_names)]
         found |= {role: self.topics.get(role, f"/simulator/{role}") for role in streams}
+        found |= {role: self.topics[role] for role in (TRAJECTORY,) if role in self.topics}
         if self.instruction:
             del found["instruction"]
         if self.ee_pose_of_tf:

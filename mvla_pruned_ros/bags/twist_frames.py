@@ -20,13 +20,14 @@ class TwistFrames:
     """Turns twists into the base frame: by the measured orientation of the end effector, or by tf.
 
     Attributes:
-        tree: of the bag, None where tf is not read.
+        tree: of the bag, None where tf is not read. turning: how many twists had an angular velocity.
     """
 
     def __init__(self, setup: BagSetup, drops: Counter[str]) -> None:
         """Args: drops: counts here what could not be turned, with the reason."""
         self._setup, self._drops = setup, drops
         self.tree: TransformTree | None = None
+        self.turning = 0
         self._turns: deque[tuple[int, np.ndarray]] = deque(maxlen=KEPT)
 
     def remember(self, stamp_ns: int, quaternion: np.ndarray) -> None:
@@ -46,8 +47,7 @@ class TwistFrames:
         """
         twist = message.twist if stamped else message
         linear, angular = ([v.x, v.y, v.z] for v in (twist.linear, twist.angular))
-        if np.abs(angular).max() > STILL_RAD_S:
-            self._drops["twist: angular velocity is not learned, its linear part is"] += 1
+        self.turning += bool(np.abs(angular).max() > STILL_RAD_S)
         frame = message.header.frame_id if stamped else ""
         if not frame or frame == self._setup.base_frame:
             return np.array([*linear, *angular])

@@ -8,7 +8,8 @@ but for rounding. Each machine records its own demonstrations; without a common 
 
 With --bag network and training are those of the preset, demonstrations come from the bags: observations as the policy
 node would see them, actions from the recorded twist and gripper command at the policy's steps. Without a topic of a
-twist the differences of the end-effector pose are taken, without one of a gripper command the opening.
+twist the differences of the end-effector pose are taken, without one of a gripper command the opening. --policy-config
+says which views, features of proprio and form of actions the policy has: poses and steps with rotation, or joints.
 docs/your_own_robot.md shows the whole way.
 """
 
@@ -17,7 +18,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from ..training.loop import TrainingConfig
     from ..training.recipes import Recipe, Shard
 
+MOST_WORDS = 24  # of an instruction
 SUMMARY = "train a policy on the scripted experts"
 EPILOG = """examples:
   mvla train --preset small --out out/train/small          (how the shipped policy was made)
@@ -61,6 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--step-s", type=options.number(0.001, 10), metavar="S",
         help="with --bag: seconds between two actions (default: 0.0125)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--policy-config", type=Path, metavar="FILE",
+        help="with --bag: YAML or JSON with keys of the policy's config.json that differ from the preset's: views, "
+        "proprio, action_space, action_dim, chunk_size, image_size, ... (docs/your_own_robot.md)",
     )  # fmt: skip
     parser.add_argument(
         "--most-hz", type=options.number(0, 1000), default=0.0, metavar="HZ",
@@ -101,6 +109,8 @@ def run(args: argparse.Namespace) -> int:
     if ranks.local == 0:
         ranks.wait()
     data = Demonstrations.load(paths)
+    if args.bag:
+        config = _with_words(config, list(set(data.instruction)))
     console.print(f"{training.steps} steps on {len(data)} frames")
     train(data, config, training, args.out, policy_folder(recipe.start) if recipe.start else None, ranks)
     ranks.leave()
@@ -125,7 +135,7 @@ def _training(args: argparse.Namespace, recipe: Recipe, device: str) -> Training
 def _policy(args: argparse.Namespace, recipe: Recipe) -> MVLAConfig:
     """The network of a recipe; bags may have a workspace and a period of their own."""
     if not args.bag:
-        for name in ("workspace", "step_s", "most_hz", *BAG_OPTIONS):
+        for name in ("workspace", "step_s", "most_hz", "policy_config", *BAG_OPTIONS):
             if getattr(args, name):
                 raise ValueError(f"--{name.replace('_', '-')} is for --bag, and none was given")
         return recipe.policy
@@ -134,10 +144,42 @@ def _policy(args: argparse.Namespace, recipe: Recipe) -> MVLAConfig:
             f"preset {args.preset!r} goes on from policy {recipe.start!r}, which knows other words: "
             "with --bag take a preset that begins anew"
         )
-    config = recipe.policy
+    config = _changed(recipe.policy, args.policy_config) if args.policy_config else recipe.policy
     if args.workspace:
         config = replace(config, workspace_lower=tuple(args.workspace[:3]), workspace_upper=tuple(args.workspace[3:]))
     return config if args.step_s is None else replace(config, step_s=args.step_s)
+
+
+def _changed(config: MVLAConfig, path: Path) -> MVLAConfig:
+    """A configuration with the keys of a file. Where that names features of proprio, their number is known."""
+    from ..configuration.reader import check_names, from_entries, read_yaml
+    from ..policy.mvla.config import MVLAConfig
+    from ..policy.proprio import FEATURES
+
+    entries = {**asdict(config), **(changes := read_yaml(path))}
+    try:
+        check_names(changes, [field.name for field in fields(MVLAConfig)], "key")
+        known = [name for name in entries["proprio"] if name in FEATURES]
+        if "proprio_dim" not in changes and all(FEATURES[name][0] for name in known):
+            entries["proprio_dim"] = sum(FEATURES[name][0] for name in known)
+        return from_entries(MVLAConfig, entries, "key")
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _with_words(config: MVLAConfig, instructions: Sequence[str]) -> MVLAConfig:
+    """A configuration with room for the longest of some instructions.
+
+    Raises:
+        ValueError: one is longer than may be.
+    """
+    from ..policy.mvla.instruction import words_of
+
+    longest = max(map(str, instructions), key=lambda text: len(words_of(text)))
+    count = len(words_of(longest))
+    if count > MOST_WORDS:
+        raise ValueError(f"instruction {longest!r} has {count} words, a policy learns up to {MOST_WORDS}: shorten it")
+    return replace(config, instruction_length=max(config.instruction_length, count))
 
 
 def _from_bags(args: argparse.Namespace, recipe: Recipe, config: MVLAConfig, console: Console) -> list[Path]:

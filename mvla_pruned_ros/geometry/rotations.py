@@ -30,6 +30,19 @@ def rotation_of(values: np.ndarray, form: ActionRotation) -> Rotation:
     return Rotation.from_matrix(np.stack([first, second, np.cross(first, second)], 2))
 
 
+def numbers_of(quaternions: np.ndarray, form: ActionRotation) -> np.ndarray:
+    """(K, 3) or, as ``rotation_6d``, (K, 6) numbers of (K, 4) rotations: what ``rotation_of`` takes. NaN stays NaN."""
+    known = np.isfinite(quaternions).all(1)
+    rotation = Rotation.from_quat(np.where(known[:, None], quaternions, [0, 0, 0, 1]))
+    if form == "rotation_vector":
+        numbers = rotation.as_rotvec()
+    elif form == "euler_xyz":
+        numbers = rotation.as_euler("xyz")
+    else:
+        numbers = rotation.as_matrix()[:, :, :2].swapaxes(1, 2).reshape(-1, 6)
+    return np.where(known[:, None], numbers, np.nan)
+
+
 def _lengths(column: np.ndarray, values: np.ndarray) -> np.ndarray:
     """(K, 1) of (K, 3)."""
     lengths = np.linalg.norm(column, axis=1, keepdims=True)

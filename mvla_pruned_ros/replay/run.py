@@ -17,6 +17,7 @@ from ..bags.observations import BagFrame, BagFrames
 from ..bags.reader import Bag
 from ..bags.setup import BagSetup
 from ..configuration.files import write_json
+from ..control.action_spaces import ActionForm
 from ..policy.base import Policy
 from ..policy.engine.machine import machine
 from ..pruning.base import Pruner
@@ -75,7 +76,9 @@ def replay(
 def _frames(events: BagFrames, policy: Policy) -> Iterator[tuple[BagFrame, np.ndarray | None]]:
     """Frames with the actions that were recorded from them on, None where the bag has no commands or too few."""
     if "twist" in events.roles:
-        return labelled(events, events.roles, policy.chunk_size, policy.step_s)
+        return labelled(
+            events, events.roles, ActionForm.of(policy), policy.action_dim, policy.chunk_size, policy.step_s
+        )
     return ((event, None) for event in events if isinstance(event, BagFrame))
 
 

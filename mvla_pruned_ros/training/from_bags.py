@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ..bags.labels import labelled
+from ..bags.labels import labelled, where_motion_comes_from
 from ..bags.observations import BagFrames
 from ..bags.reader import Bag
 from ..bags.setup import BagSetup
+from ..control.action_spaces import ActionForm
 from ..policy.mvla.config import MVLAConfig
 from ..policy.mvla.preprocess import NotReadyError, PolicyInput, prepare
 from .demonstrations import Demonstrations
@@ -24,11 +25,14 @@ UNLABELLED = "no commands for the whole chunk"
 FORM = 3  # of the files and of what is put into them: those of another are made anew
 
 
-def where_actions_come_from(roles: dict[str, str]) -> str:
-    """In words: the topics that tell velocity and gripper command."""
-    moves = roles.get("twist") or f"differences of {roles.get('ee_pose', 'the end effector in tf')} (there is no twist)"
+def where_actions_come_from(roles: dict[str, str], form: ActionForm) -> str:
+    """In words: the topics that tell motion and gripper command."""
+    role = where_motion_comes_from(roles, form)
+    moves = roles.get(role, "the end effector in tf")
+    if role == "ee_pose" and not form.of_poses:
+        moves = f"differences of {moves} (there is no twist)"
     grips = roles.get("gripper_command") or f"the opening in {roles['gripper']} (there is no gripper_command)"
-    return f"velocity from {moves}, gripper from {grips}"
+    return f"{form.space.split('_')[1]} from {moves}, gripper from {grips}"
 
 
 def bag_demonstrations(events: BagFrames, config: MVLAConfig, most_hz: float = 0.0) -> Iterator[Demonstrations]:
@@ -39,18 +43,21 @@ def bag_demonstrations(events: BagFrames, config: MVLAConfig, most_hz: float = 0
             taken; 0 takes all.
 
     Raises:
-        ValueError: the policy does not command a twist and a gripper, or the bag has no frame to learn from.
+        ValueError: the form of the actions does not fit the bag, or that has no frame to learn from.
     """
-    if config.action_dim != 4 or config.action_space != "cartesian_velocity":
+    form = config.actions
+    if not form.of_joints:
+        form.check_dim(config.action_dim)
+    elif events.joints != config.action_dim - 1:
         raise ValueError(
-            f"a bag tells 4 values per action (velocity x, y, z, gripper), the policy has {config.action_dim} of "
-            f"{config.actions}"
+            f"the policy's actions move {config.action_dim - 1} joints (action_dim without the gripper), joint_names "
+            f"has {events.joints}: name the joints of the bag in the file of --bag-config"
         )
     inputs: list[PolicyInput] = []
     actions: list[np.ndarray] = []
     words: list[str] = []
     last, count = None, 0
-    for frame, label in labelled(events, events.roles, config.chunk_size, config.step_s):
+    for frame, label in labelled(events, events.roles, form, config.action_dim, config.chunk_size, config.step_s):
         stamp = frame.observation.stamp_ns
         if most_hz and not frame.begins and last is not None and 0 <= stamp - last < 0.999e9 / most_hz:
             continue
@@ -70,6 +77,8 @@ def bag_demonstrations(events: BagFrames, config: MVLAConfig, most_hz: float = 0
             inputs, actions, words = [], [], []
     if inputs:
         yield Demonstrations.of(inputs, actions, words)
+    if config.action_dim == 4 and events.twists.turning:
+        events.drops["twist: angular velocity is not learned, its linear part is"] += events.twists.turning
     if not count:
         causes = "; ".join(f"{cause}: {number}" for cause, number in sorted(events.drops.items()))
         why = events.unused.sentence(events.images)
@@ -103,7 +112,7 @@ def convert_bags(
                     part.save(folder / names[-1])
                     frames += len(part)
                 report = {
-                    "files": names, "frames": frames, "actions": where_actions_come_from(events.roles),
+                    "files": names, "frames": frames, "actions": where_actions_come_from(events.roles, config.actions),
                     "drops": dict(sorted(events.drops.items())), "not_used": events.unused.report(events.images),
                 }  # fmt: skip
                 done.write_text(json.dumps(report) + "\n")  # last: what it lists is whole

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from ..engine.tokenizer_file import read_tokenizer
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
+SPLITTER = pre_tokenizers.Whitespace()  # makes words of punctuation marks, too
 
 
 class InstructionTokenizer:
@@ -25,13 +26,11 @@ class InstructionTokenizer:
     @classmethod
     def from_instructions(cls, instructions: Iterable[str], length: int) -> InstructionTokenizer:
         """Vocabulary of the words in ``instructions``, lower case, in alphabetical order."""
-        splitter = pre_tokenizers.Whitespace()  # makes words of punctuation marks, which are none
-        found = {word for text in instructions for word, _ in splitter.pre_tokenize_str(text.lower())}
-        words = sorted(filter(_is_word, found))
+        words = sorted({word for text in instructions for word in words_of(text.lower())})
         vocabulary = {word: i for i, word in enumerate([PAD, UNKNOWN, *words])}
         tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
         tokenizer.normalizer = normalizers.Lowercase()
-        tokenizer.pre_tokenizer = splitter
+        tokenizer.pre_tokenizer = SPLITTER
         return cls(tokenizer, length)
 
     @classmethod
@@ -73,6 +72,11 @@ class InstructionTokenizer:
             raise ValueError(f"instruction {text!r} has {len(ids)} words, this policy takes 1 to {self.length}")
         pad = self._tokenizer.token_to_id(PAD)
         return np.array(ids + [pad] * (self.length - len(ids)), np.int64)
+
+
+def words_of(text: str) -> list[str]:
+    """Words of an instruction, as they are counted. Punctuation is none."""
+    return [word for word, _ in SPLITTER.pre_tokenize_str(text) if _is_word(word)]
 
 
 def _is_word(text: str) -> bool:
