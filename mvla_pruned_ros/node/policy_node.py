@@ -125,6 +125,7 @@ class PolicyNode(LifecycleNode):
         self._store = Synchronizer(topics, unstamped=infos, gripper_joint=settings["gripper_joint"])
         instruction = self.create_subscription(String, "~/instruction", self._instruct, COMMAND_QOS)
         others = [instruction.topic_name, self._state.joint_topic]
+        self._shared_topics = [topics["gripper"]] if settings["gripper_joint"] else []
         self._input_topics = [*topics.values(), *(topic for topic in others if topic)]
 
     def _take(self, name: str, message: Any) -> None:
@@ -301,7 +302,7 @@ class PolicyNode(LifecycleNode):
             commander=self._commander,
             refused=self._refused,
             image_publishers=self.count_publishers(self._store.topics["image"]),
-            links=link_problems(self, self._input_topics, self._commander.publishers),
+            links=link_problems(self, self._input_topics, self._commander.publishers, self._shared_topics),
         )
         status = view.status()
         self._report(status)
