@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from mvla_pruned_ros.bags.labels import labelled
 from mvla_pruned_ros.bags.observations import BagFrame, BagFrames, BagSignal
 from mvla_pruned_ros.bags.reader import Bag
 from mvla_pruned_ros.bags.setup import BagSetup
+from mvla_pruned_ros.bags.twist_frames import TwistFrames
 from mvla_pruned_ros.bags.writer import bag_encoder
 from mvla_pruned_ros.control.action_spaces import ActionForm
 from mvla_pruned_ros.sim.viewpoint import camera_pose
@@ -253,6 +255,30 @@ def test_twist_whose_frame_tf_does_not_know_is_counted_once_each(tmp_path: Path,
     assert len(seen) == 4 and events.drops["twist: in frame 'tool0': no transform to 'base' at its stamp"] == 16
 
 
+def test_orientation_nearest_to_the_stamp_of_a_twist_turns_it() -> None:
+    frames = TwistFrames(BagSetup(ee_frame=TOOL, sync_tolerance_ms=30.0), drops := Counter())
+    quarters = [Rotation.from_euler("z", 90 * k, degrees=True) for k in range(4)]
+    for k, turn in enumerate(quarters):
+        frames.remember(k * STEP_NS, turn.as_quat())
+        frames.remember(k * STEP_NS - 1, quarters[0].as_quat())  # too late
+        frames.remember(k * STEP_NS + 1, np.full(4, np.nan))
+    for at, k in ((0, 0), (STEP_NS - 20_000_000, 1), (STEP_NS + 20_000_000, 1), (3 * STEP_NS + 30_000_000, 3)):
+        got = frames.velocity(make.twist([1.0, 0, 0, 0, 1.0, 0], at, TOOL), True, at)
+        np.testing.assert_allclose(got, [*quarters[k].apply([1, 0, 0]), *quarters[k].apply([0, 1, 0])], atol=1e-9)
+    assert frames.velocity(make.twist([1.0, 0, 0], 4 * STEP_NS, TOOL), True, 4 * STEP_NS) is None
+    frames.forget()
+    assert frames.velocity(make.twist([1.0, 0, 0], 0, TOOL), True, 0) is None
+    assert drops["twist: in frame 'tool0': no orientation of ee_pose within sync_tolerance_ms of its stamp"] == 2
+
+
+def test_memory_of_orientations_is_bounded() -> None:
+    frames = TwistFrames(BagSetup(ee_frame=TOOL), Counter())
+    for k in range(10_000):
+        frames.remember(k * 1_000_000, TURN.as_quat())
+    assert len(frames._stamps) == len(frames._turns) <= 4000
+    assert frames.velocity(make.twist([1.0, 0, 0], 9_999_000_000, TOOL), True, 9_999_000_000) is not None
+
+
 # The setup
 
 
@@ -262,6 +288,7 @@ def test_twist_whose_frame_tf_does_not_know_is_counted_once_each(tmp_path: Path,
         ({"ee_pose_source": "tf"}, "ee_pose_source is tf, but ee_frame is empty: name the frame"),
         ({"ee_pose_source": "guess"}, "ee_pose_source is 'guess': choose from topic, tf"),
         (OF_TF | {"topics": {"ee_pose": "/arm/pose"}}, "topics names /arm/pose for ee_pose: give one of the two"),
+        ({"ee_frame": "base"}, "ee_frame is 'base', which is base_frame too"),
         ({"gripper_closed": 1.0}, "gripper_closed and gripper_open are both 1.0"),
         ({"gripper_command_range": [0.0, 0.0]}, "gripper_command_range is .*must differ"),
         ({"depth_unit_m": 0.0}, r"depth_unit_m must lie in \[1e-06, 1\] metres, got 0.0"),

@@ -181,3 +181,24 @@ def test_every_format_is_among_those_that_a_refusal_names() -> None:
     assert set(CAMERA_ENCODINGS) < set(COLOUR_ENCODINGS) and len(CAMERA_ENCODINGS) == 19
     with pytest.raises(ConversionError, match=r"'8UC3': rgb8, bgr8, .*yuv422_yuy2.*nv12.*bayer_rggb8.*can be used"):
         image_to_rgb(image(np.zeros((4, 24), np.uint8), "8UC3", 8, 4))
+
+
+def test_every_small_size_becomes_a_picture_of_that_size_or_is_refused(opencv: None) -> None:
+    """And never anything else, with whatever library reads it."""
+    refused = set()
+    for encoding in CAMERA_ENCODINGS:
+        for width in range(1, 10):
+            for height in range(1, 10):
+                row = width * {"8": 1, "6": 2}.get(encoding[-1], 1)
+                row = 2 * width if encoding in YUV422 else width * 2 * DEEP[encoding][0] if encoding in DEEP else row
+                rows = height * 3 // 2 if encoding in YUV420 else height
+                message = image(np.full((rows, row), 90, np.uint8), encoding, width, height, padding=3)
+                try:
+                    got = image_to_rgb(message)
+                except ConversionError:
+                    refused.add((encoding, width, height))
+                    continue
+                assert got.shape == (height, width, 3) and got.dtype == np.uint8 and got.flags.c_contiguous
+    assert {e for e, *_ in refused} == {*YUV422, *YUV420, *(e for e in CAMERA_ENCODINGS if e.startswith("bayer"))}
+    assert not any(w >= 4 and h >= 4 for e, w, h in refused if e.startswith("bayer"))
+    assert not any(w % 2 == 0 and h % 2 == 0 for e, w, h in refused if not e.startswith("bayer"))

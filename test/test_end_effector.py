@@ -215,6 +215,7 @@ def test_pose_in_a_frame_of_tf_is_known_to_commands_too(clock: Clock) -> None:
     [
         ({"ee_pose_source": "tf"}, "ee_frame is empty: name the frame"),
         ({"ee_frame": "tool0"}, "ee_frame is 'tool0', but ee_pose_source is topic: set ee_pose_source to tf, or leave"),
+        ({"ee_pose_source": "tf", "ee_frame": "base"}, "ee_frame is 'base', which is base_frame too"),
         ({"gripper_open": 0.0}, "gripper_closed and gripper_open are both 0.0"),
         ({"gripper_closed": math.nan}, "gripper_closed must be finite"),
         ({"gripper_command_range": [0.08, 0.08]}, "gripper_command_range is .*must differ"),

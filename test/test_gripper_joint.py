@@ -58,6 +58,10 @@ def test_opening_published_as_such_is_taken_as_it_is() -> None:
     assert gripper_opening(joints(arm=9.0, gripper=1.05), GripperJoint("gripper")) == 1.05
     with pytest.raises(ConversionError, match="opening is 1.2: .*scaled to 0.*gripper_closed"):
         gripper_opening(joints(gripper=1.2))
+    with pytest.raises(
+        ConversionError, match="joint gripper is at 85.0, no opening .*: set gripper_closed and gripper_o"
+    ):
+        gripper_opening(joints(arm=0.5, gripper=85.0), GripperJoint("gripper"))
 
 
 def test_several_joints_without_a_choice_and_a_choice_that_is_not_there_are_refused_with_the_names() -> None:

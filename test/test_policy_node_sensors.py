@@ -26,7 +26,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseStamped, TransformStamped
 from live_graph import BEST_EFFORT, FAILURE, SIZE, LiveGraph, graph, refusal, ros  # noqa: F401
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, JointState, PointCloud2
 from std_msgs.msg import Header
 
 from mvla_pruned_ros.bags.writer import bag_encoder
@@ -133,6 +133,7 @@ def test_arm_that_publishes_tf_and_joints_only_is_driven_as_its_drivers_have_it(
     """Fingers among joints, the arm's joints between, tool0 in tf, the gripper told in metres."""
     robot = graph.robot
     del robot.out["ee_pose"]
+    of_the_arm = robot.create_publisher(JointState, "/policy/gripper", BEST_EFFORT)  # another driver, the same topic
     node = graph.active(
         ee_pose_source="tf", ee_frame="tool0", gripper_joint="finger", gripper_open=0.04,
         gripper_command_range=[0.08, 0.0], command_interface="pose", max_observation_age_ms=3000.0,
@@ -149,7 +150,7 @@ def test_arm_that_publishes_tf_and_joints_only_is_driven_as_its_drivers_have_it(
         stamp = time_ns()
         for message in (arm, fingers, arm)[: 3 if with_fingers else 1]:
             message.header.stamp = ENCODER.time(stamp)
-            robot.out["gripper"].publish(message)
+            (robot.out["gripper"] if message is fingers else of_the_arm).publish(message)
         robot.send(without=("ee_pose", "gripper"), stamp=stamp)
         time.sleep(0.03)
 
@@ -175,6 +176,7 @@ def test_arm_that_publishes_tf_and_joints_only_is_driven_as_its_drivers_have_it(
     assert np.abs([at.x - 0.05, at.y - 0.6, at.z - 0.2]).max() < 0.1, "leads on from where tf says it is"
     assert robot.grippers and all(0.0 <= command <= 0.08 for command in robot.grippers)
     assert not any("gripper" in cause for cause in node._store.drops)
+    assert not says("publishers on /policy/gripper")
 
 
 def test_end_effector_of_tf_without_tf2_fails_configure_and_names_the_parameter(

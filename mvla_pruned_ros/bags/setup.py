@@ -147,6 +147,8 @@ class BagSetup:
             raise ValueError(
                 "ee_pose_source is tf, but ee_frame is empty: name the frame of the end effector, as tool0"
             )
+        if self.ee_frame and self.ee_frame == self.base_frame:
+            raise ValueError(f"ee_frame is {self.ee_frame!r}, which is base_frame too: name that of the end effector")
         if self.ee_pose_of_tf and "ee_pose" in self.topics:
             raise ValueError(
                 f"ee_pose_source is tf, but topics names {self.topics['ee_pose']} for ee_pose: give one of the two"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from bisect import bisect_left
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from .setup import BagSetup
 from .tf_tree import TransformTree
 
 STILL_RAD_S = 1e-3
-KEPT = 2000  # orientations of the end effector: two seconds at 1 kHz, some of which are read ahead
+KEPT = 2000  # orientations of the end effector, at least: two seconds at 1 kHz, some of which are read ahead
 
 
 class TwistFrames:
@@ -28,16 +29,27 @@ class TwistFrames:
         self._setup, self._drops = setup, drops
         self.tree: TransformTree | None = None
         self.turning = 0
-        self._turns: deque[tuple[int, np.ndarray]] = deque(maxlen=KEPT)
+        self._stamps: list[int] = []  # in order
+        self._turns: list[np.ndarray] = []
 
     def remember(self, stamp_ns: int, quaternion: np.ndarray) -> None:
-        """The end effector's orientation, x y z w in the base frame; one that is not known (NaN) is passed over."""
-        if np.isfinite(quaternion).all():
-            self._turns.append((stamp_ns, quaternion))
+        """The end effector's orientation, x y z w in the base frame.
+
+        One that is not known (NaN), or whose stamp lies behind the last, is passed over.
+        """
+        if np.isfinite(quaternion).all() and (not self._stamps or stamp_ns > self._stamps[-1]):
+            self._stamps.append(stamp_ns)
+            self._turns.append(quaternion)
+        if len(self._stamps) > 2 * KEPT:
+            del self._stamps[:KEPT], self._turns[:KEPT]
 
     def forget(self) -> None:
         """Time went back."""
+        self._stamps.clear()
         self._turns.clear()
+
+    def _apart(self, i: int, stamp_ns: int) -> int:
+        return abs(self._stamps[i] - stamp_ns)
 
     def velocity(self, message: Any, stamped: bool, stamp_ns: int) -> np.ndarray | None:
         """(6,) m/s and rad/s in the base frame; None, and counted, when it cannot be said what a twist is there.
@@ -46,21 +58,25 @@ class TwistFrames:
             message: geometry_msgs/TwistStamped, or Twist, which is in the base frame.
         """
         twist = message.twist if stamped else message
-        linear, angular = ([v.x, v.y, v.z] for v in (twist.linear, twist.angular))
-        self.turning += bool(np.abs(angular).max() > STILL_RAD_S)
+        both = np.array([[v.x, v.y, v.z] for v in (twist.linear, twist.angular)])
         frame = message.header.frame_id if stamped else ""
-        if not frame or frame == self._setup.base_frame:
-            return np.array([*linear, *angular])
-        turn = self._turn_of(frame, stamp_ns)
-        return None if turn is None else np.concatenate([turn.apply(linear), turn.apply(angular)])
+        if frame and frame != self._setup.base_frame:
+            turn = self._turn_of(frame, stamp_ns)
+            if turn is None:
+                return None
+            both = turn.apply(both)
+        self.turning += bool(np.abs(both[1]).max() > STILL_RAD_S)
+        return both.ravel()
 
     def _turn_of(self, frame: str, stamp_ns: int) -> Rotation | None:
         """base_from_frame; None, and counted, where it is not known."""
         setup, base, why = self._setup, self._setup.base_frame, f"twist: in frame {frame!r}: "
         if frame == setup.ee_frame and not setup.ee_pose_of_tf:
-            near = min(self._turns, key=lambda turn: abs(turn[0] - stamp_ns), default=None)
-            if near is not None and abs(near[0] - stamp_ns) <= setup.sync_tolerance_ms * 1e6:
-                return Rotation.from_quat(near[1])
+            after = bisect_left(self._stamps, stamp_ns)
+            beside = range(len(self._stamps))[max(0, after - 1) : after + 1]
+            near = min(beside, key=lambda i: self._apart(i, stamp_ns), default=None)
+            if near is not None and self._apart(near, stamp_ns) <= setup.sync_tolerance_ms * 1e6:
+                return Rotation.from_quat(self._turns[near])
             self._drops[f"{why}no orientation of ee_pose within sync_tolerance_ms of its stamp"] += 1
         elif self.tree is not None:
             try:

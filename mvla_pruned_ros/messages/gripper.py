@@ -48,6 +48,11 @@ def gripper_opening(message: Any, joint: GripperJoint = GripperJoint()) -> float
     """
     position = _position(message, joint.name)
     if (joint.closed, joint.open) == (0.0, 1.0):
+        if not -SLACK <= position <= 1 + SLACK and joint.name:
+            raise ConversionError(
+                f"gripper joint {joint.name} is at {position}, no opening from 0 (closed) to 1 (open): set "
+                "gripper_closed and gripper_open to its positions when closed and open"
+            )
         if not -SLACK <= position <= 1 + SLACK:
             raise ConversionError(
                 f"gripper opening is {position}: position[0] must be scaled to 0 (closed) to 1 (open), or "

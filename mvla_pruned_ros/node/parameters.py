@@ -242,7 +242,7 @@ class Settings:
         pruning = {n[len(PRUNING) :]: v for n, v in values.items() if n.startswith(PRUNING)}
         gripper = GripperJoint(values["gripper_joint"], values["gripper_closed"], values["gripper_open"])
         commands = GripperCommandRange.of(values["gripper_command_range"])
-        check_end_effector(values["ee_pose_source"], values["ee_frame"])
+        check_end_effector(values["ee_pose_source"], values["ee_frame"], values["base_frame"])
         return cls(dict(values), TriStageConfig(**pruning), limits, gripper, commands)
 
     def readers(self, functions: Readers, joints: tuple[str, ...] = ()) -> Readers:
@@ -250,8 +250,12 @@ class Settings:
         return dataclasses.replace(functions, gripper=self.gripper, depth_unit_m=self["depth_unit_m"], joints=joints)
 
 
-def check_end_effector(source: str, frame: str) -> None:
+def check_end_effector(source: str, frame: str, base: str) -> None:
     """Raises ValueError when tf is asked for the end effector without its frame, or the frame is given without need."""
+    if frame and frame == base:
+        raise ValueError(
+            f"ee_frame is {frame!r}, which is base_frame too: name the frame of the end effector, as tool0"
+        )
     if source == "tf" and not frame:
         raise ValueError(
             "ee_pose_source is tf, but ee_frame is empty: name the frame of the end effector in tf, as tool0, or set "

@@ -125,6 +125,7 @@ class PolicyNode(LifecycleNode):
         joints = {"gripper": [settings["gripper_joint"]], "joint_states": joint_names_of(settings)}
         self._store = Synchronizer(topics, unstamped=infos, joints=joints)
         instruction = self.create_subscription(String, "~/instruction", self._instruct, COMMAND_QOS)
+        self._shared_topics = [topics["gripper"]] if settings["gripper_joint"] else []
         self._input_topics = [*topics.values(), instruction.topic_name]
 
     def _take(self, name: str, message: Any) -> None:
@@ -304,7 +305,7 @@ class PolicyNode(LifecycleNode):
             commander=self._commander,
             refused=self._refused,
             image_publishers=self.count_publishers(self._store.topics["image"]),
-            links=link_problems(self, self._input_topics, self._commander.publishers),
+            links=link_problems(self, self._input_topics, self._commander.publishers, self._shared_topics),
         )
         status = view.status()
         self._report(status)

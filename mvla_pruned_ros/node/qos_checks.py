@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from rclpy.node import Node
@@ -12,18 +12,19 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 CLAIM = "command/claim"  # below a policy node's name: nothing is sent there, its publisher says that the node is active
 
 
-def link_problems(node: Node, inputs: Sequence[str], outputs: Sequence[Any]) -> list[str]:
+def link_problems(node: Node, inputs: Sequence[str], outputs: Sequence[Any], shared: Collection[str] = ()) -> list[str]:
     """One line for each problem; none when all is well.
 
     DDS connects nothing when QoS does not match and says so once, in the log, if at all.
 
     Args:
-        inputs: names of the topics that are subscribed to. outputs: publishers of commands.
+        inputs: names of the topics that are subscribed to. outputs: publishers of commands. shared: inputs that may
+            have several publishers, as joint states of arm and gripper.
     """
     problems = []
     for topic in inputs:
         senders = node.get_publishers_info_by_topic(topic)
-        if len(senders) > 1:
+        if len(senders) > 1 and topic not in shared:
             problems.append(f"{len(senders)} publishers on {topic}")
         ours = _of(node, node.get_subscriptions_info_by_topic(topic))
         for sender in senders:

@@ -102,5 +102,6 @@ def end_effector_pose(message: Any | None, stamp: int, frames: Frames) -> tuple[
 def orientation_of(quaternion: Any) -> np.ndarray | None:
     """(4,) unit quaternion x y z w of a geometry_msgs/Quaternion; None for one that is no rotation."""
     turn = np.array([quaternion.x, quaternion.y, quaternion.z, quaternion.w])
-    norm = float(np.linalg.norm(turn))
+    with np.errstate(over="ignore"):
+        norm = float(np.linalg.norm(turn))
     return turn / norm if abs(norm - 1) <= NORM_TOLERANCE else None  # false for NaN as well
