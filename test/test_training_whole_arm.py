@@ -71,7 +71,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("whole_arm")
     policy = {
         "views": ["image", "image_1"], "proprio": ["ee_position", "ee_rotation_6d", "gripper"], "action_dim": 7,
-        "image_size": SIZE, "num_groups": 4, "group_size": 4, "width": 64, "depth": 2, "evidence_layers": [1], "chunk_size": CHUNK,
+        "image_size": SIZE, "num_groups": 4, "group_size": 4, "width": 64, "depth": 2, "evidence_layers": [1],
+        "chunk_size": CHUNK,
     }  # fmt: skip
     (root / "policy.yaml").write_text(json.dumps(policy))
     pose = camera_at(SIZE, SIZE).base_from_camera
