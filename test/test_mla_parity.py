@@ -115,6 +115,6 @@ def test_patches_of_point_groups_in_the_camera_of_rlbench() -> None:
     camera = CameraModel(224, 224, 307.7174807, 307.7174807, 112, 112, pose).resized(672, 672)
     points = recorded()["front.points"]
     first, second = (index[0].numpy() for index in sample_groups(torch.from_numpy(points)[None]))
-    layout = token_layout(points, points[first[second]], camera, 16, 42, np.zeros(3))
+    layout = token_layout(points, points[first[second]], {"image": camera}, 16, 42, np.zeros(3))
     row, column = recorded()["front.patch"].T.astype(int)
     np.testing.assert_array_equal(layout.point_patches[0], np.where(recorded()["front.valid"], row * 16 + column, -1))
