@@ -42,7 +42,7 @@ def test_quaternion_and_its_negative_are_told_alike(feature: str) -> None:
 
 def test_hand_that_points_down_jumps_in_angles_and_not_in_columns() -> None:
     """What the comment at the features warns of: two turns 0.02 rad apart on either side of pi."""
-    turns = Rotation.from_euler("x", [np.pi - 0.01, np.pi + 0.01]).as_quat()
+    turns = Rotation.from_rotvec([[np.pi - 0.01, 0, 0], [np.pi + 0.01, 0, 0]]).as_quat()
     near = [dataclasses.replace(STATE, orientation=turn) for turn in turns]
     angles = [proprio_vector(state, ("ee_euler_xyz",), 3) for state in near]
     columns = [proprio_vector(state, ("ee_rotation_6d",), 6) for state in near]
