@@ -45,6 +45,7 @@ def layout_of(patches: int = 2, points: int = 2, point_patch: list[int] | None =
         point_patches=np.array([[-1] * points if point_patch is None else point_patch]),
         camera_poses=np.eye(4)[None],
         end_effector=np.array([0, 0, 9], np.float32),
+        spacing=0.05,
     )
 
 
@@ -99,10 +100,10 @@ def test_similarity_compares_calls_that_are_so_far_apart() -> None:
     left, right = np.array([1.0, 0.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0, 0.0])
     attentions, layouts = [left, right, left, right], [layout_of()] * 4
     for lag, expected in ((1, [0, 0, 0]), (2, [1, 1])):
-        cosines, variations = similarity(layouts, attentions, lag, robot_radius_m=0.1)
+        cosines, variations = similarity(layouts, attentions, lag, CONFIG)
         np.testing.assert_allclose(cosines, expected, atol=1e-6)
         np.testing.assert_allclose(variations, 1 - np.array(expected), atol=1e-6)
-    assert len(similarity(layouts, attentions, 4, robot_radius_m=0.1)[0]) == 0
+    assert len(similarity(layouts, attentions, 4, CONFIG)[0]) == 0
 
 
 def test_salience_of_a_point_is_found_again_where_it_went_in_the_list() -> None:
@@ -110,7 +111,7 @@ def test_salience_of_a_point_is_found_again_where_it_went_in_the_list() -> None:
     old, new = layout_of(2, 2), layout_of(2, 2)
     new.point_positions[:] = old.point_positions[::-1]
     attentions = [np.array([0.0, 0.0, 0.9, 0.1]), np.array([0.0, 0.0, 0.1, 0.9])]
-    cosines, _ = similarity([old, new], attentions, 1, robot_radius_m=0.1)
+    cosines, _ = similarity([old, new], attentions, 1, CONFIG)
     assert cosines[0] > 0.99
 
 

@@ -5,29 +5,45 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from mvla_pruned_ros.evaluation.calibration.descent import GRID, HORIZON, Recording, action_error, descend, neighbours
-from mvla_pruned_ros.policy.engine.stage_timer import StageTimer
+from mvla_pruned_ros.cli.main import main
+from mvla_pruned_ros.evaluation.calibration.descent import BAG_GRID, GRID, descend, grid_of, neighbours
+from mvla_pruned_ros.evaluation.calibration.recorded import Recording, action_error, unpruned
+from mvla_pruned_ros.evaluation.calibration.sweep import CalibrationSweep
+from mvla_pruned_ros.policy.base import Policy
+from mvla_pruned_ros.policy.mvla.config import MVLAConfig
 from mvla_pruned_ros.policy.mvla.policy import MVLAPolicy
 from mvla_pruned_ros.pruning.methods import make_pruner
 from mvla_pruned_ros.pruning.tri_stage.config import TriStageConfig
-from mvla_pruned_ros.pruning.types import Selection
 from mvla_pruned_ros.types import Observation
+
+GRID_OF_SMALL = grid_of(MVLAConfig().token_spacing)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An episode that is at hand."""
+
+    instruction: str
+    prepared: tuple[Any, ...]
+    group: str = "push"
+    seed: int = 0
+
+    def show(self, policy: Policy) -> tuple[str, tuple[Any, ...]]:
+        return self.instruction, self.prepared
 
 
 @pytest.fixture
 def recording(tiny_policy_folder: Path, observation: Callable[..., Observation]) -> tuple[MVLAPolicy, Recording]:
     policy = MVLAPolicy.load(tiny_policy_folder)
-    prepared = [policy.prepare(observation()) for _ in range(3)]
-    instruction = observation().instruction
-    outputs = [policy.act(p, Selection.full(p.layout), instruction, StageTimer()) for p in prepared]
-    actions = np.stack([output.actions[:HORIZON] for output in outputs])
-    attention = tuple(output.evidence.attention for output in outputs)
-    return policy, Recording("push", instruction, tuple(prepared), actions, attention)
+    prepared = tuple(policy.prepare(observation()) for _ in range(3))
+    return policy, unpruned(policy, Shown(observation().instruction, prepared))
 
 
 def test_error_is_zero_when_nothing_is_dropped_and_not_when_most_is(recording: tuple[MVLAPolicy, Recording]) -> None:
@@ -51,22 +67,67 @@ def test_search_finds_the_best_of_parameters_that_do_not_interact() -> None:
         return [float(sum(getattr(c, n) != getattr(target, n) for n in fields)) for c in configs]
 
     steps: list[str] = []
-    best, error = descend(evaluate, TriStageConfig(), 2, lambda name, *_: steps.append(name))
+    best, error = descend(evaluate, TriStageConfig(), 2, lambda name, *_: steps.append(name), GRID_OF_SMALL)
     assert (best, error) == (target, 0.0)
     assert steps == ["smoothing", "overlap_discount", "stage_modality", "window"]
 
 
 def test_search_stays_where_it_is_when_nothing_is_better() -> None:
     start = TriStageConfig(window=2)
-    assert descend(lambda configs: [1.0] * len(configs), start, 3, lambda *_: None) == (start, 1.0)
+    assert descend(lambda configs: [1.0] * len(configs), start, 3, lambda *_: None, GRID_OF_SMALL) == (start, 1.0)
 
 
 def test_neighbours_differ_in_one_parameter_and_are_all_allowed() -> None:
-    start = TriStageConfig()
-    found = list(neighbours(start))
-    assert {name for name, _ in found} == set(GRID)
+    start, grid = TriStageConfig(stage_modality=True), grid_of(0.05, BAG_GRID)
+    found = list(neighbours(start, grid))
+    assert {name for name, _ in found} == set(grid) > set(GRID)
     for name, config in found:
         assert dataclasses.replace(config, **{name: getattr(start, name)}) == start
+
+
+def test_parameters_of_a_stage_that_is_off_are_not_tried() -> None:
+    tried = {name for name, _ in neighbours(TriStageConfig(stage_semantic=False), grid_of(0.05, BAG_GRID))}
+    assert "stage_semantic" in tried and "smoothing" in tried
+    assert tried.isdisjoint({"robot_share", "object_threshold", "window"})
+
+
+def test_radii_that_are_tried_follow_the_spacing_of_tokens() -> None:
+    assert grid_of(0.1)["robot_radius_m"] == (0.0, 0.1, 0.15, 0.3)
+
+
+def test_groups_weigh_alike_however_many_episodes_they_have() -> None:
+    @dataclass(frozen=True)
+    class Named:
+        group: str
+        seed: int
+
+    sweep = CalibrationSweep(Path(), [Named("a", 0), Named("b", 1), Named("a", 2)], (0.5, 0.2), 1)  # type: ignore[list-item]
+    told: list[int] = []
+    sweep.on_setting = lambda: told.append(1)
+    sweep._scale = np.ones(4)
+    with sweep:
+        sweep._pool.imap = lambda _, jobs, chunksize: (job[3] * (1 + job[1].seed) for job in jobs)  # type: ignore
+        [errors] = sweep._errors("random", [None])
+    np.testing.assert_allclose(errors, [[0.5 * 2, 0.2 * 2], [0.5 * 2, 0.2 * 2]])
+    assert told == [1]
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("--held-out-bag b", "--held-out-bag is for --bag"),
+        ("--frames 9", "--frames is for --bag"),
+        ("--instruction push", "--instruction is for --bag"),
+        ("--bag a --tasks push", "--tasks is for tasks of the simulator"),
+        ("--bag a --seed 0", "--seed is for tasks of the simulator"),
+        ("--bag a b --held-out-bag b", "b: a bag that is fitted to cannot be held out"),
+        ("--tasks push --held-out push", "push: a task that is fitted to cannot be held out"),
+        ("--bag nowhere", "bag nowhere does not exist"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["calibrate", *words.split()]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
 
 
 def test_calibration_of_a_policy_folder_is_used_and_its_absence_means_defaults(tmp_path: Path) -> None:

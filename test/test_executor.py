@@ -72,7 +72,7 @@ def test_one_recording_serves_all_calls_with_as_many_tokens(
 def layout_of(count: int) -> TokenLayout:
     points = np.zeros((count - 1, 3))
     patches, pose = np.zeros((1, count - 1), int), np.eye(4)[None]
-    return TokenLayout(("image",), ((1, 1),), np.zeros((1, 3)), points, patches, pose, np.zeros(3))
+    return TokenLayout(("image",), ((1, 1),), np.zeros((1, 3)), points, patches, pose, np.zeros(3), 0.05)
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,7 @@ BROKEN = {
     "lacks:layout": r"layout.point_positions is \(32, 2\), must be \(32, 3\)",
     "lacks:views": r"layout.views is \('image',\), and the policy says that it takes \('front',\)",
     "lacks:proprio": r"proprio is \('elbow',\), must be a tuple of names among ee_position, ",
+    "lacks:spacing": "layout.spacing is -0.1, must be the metres between neighbouring tokens",
     "lacks:own_example": "cannot act on its own example: ValueError: 'pull': this policy can only push",
 }
 
@@ -151,6 +152,9 @@ def test_what_does_not_fit_is_named(name: str, module: Callable[[str, str], None
            "    policy = GridPolicy(); policy.views = ('front',); return policy\n"
            "def proprio(device, precision):\n"
            "    policy = GridPolicy(); policy.proprio = ('elbow',); return policy\n"
+           "def scaled(layout): return dataclasses.replace(layout, spacing=-0.1)\n"
+           "def spacing(device, precision):\n"
+           "    return changed('prepare', lambda p: dataclasses.replace(p, layout=scaled(p.layout)))\n"
            "def own_example(device, precision):\n"
            "    return changed('example', lambda o: dataclasses.replace(o, instruction='pull'))\n")  # fmt: skip
     with pytest.raises(ValueError, match=f"(?s)policy {name}.*{BROKEN[name]}"):

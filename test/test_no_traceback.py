@@ -185,7 +185,14 @@ def damaged(folder: Path) -> Path:
     return folder
 
 
-BAG_READERS = ["replay BAD", "replay BAD --follow", "replay BAD --live", "analyze BAD", "train --out out --bag BAD"]
+BAG_READERS = [
+    "replay BAD",
+    "replay BAD --follow",
+    "replay BAD --live",
+    "analyze BAD",
+    "train --out out --bag BAD",
+    "calibrate --bag BAD POSE",
+]
 POLICY_READERS = [
     "replay BAG POSE --policy BAD", "analyze --task push --policy BAD", "bench --policy BAD", "convert BAD new",
     "evaluate --policy BAD", "calibrate --policy BAD", "splices --policy BAD",

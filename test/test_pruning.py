@@ -21,6 +21,8 @@ from mvla_pruned_ros.pruning.types import Evidence, PruningStats, Reason, Select
 GRID = 8
 OBJECT = np.array([0.2, 0.6, 0.03])
 GRIPPER = np.array([0.0, 0.6, 0.2])
+SPACING = 0.05
+LENGTHS = TriStageConfig().lengths(SPACING)
 
 
 def scene(end_effector: np.ndarray = GRIPPER, rng: np.random.Generator | None = None) -> TokenLayout:
@@ -34,7 +36,8 @@ def scene(end_effector: np.ndarray = GRIPPER, rng: np.random.Generator | None = 
                              forearm + rng.normal(0, 0.01, (8, 3))]).astype(np.float32)  # fmt: skip
     patch = np.array([[10, 11, 12, 13, 14, 15, -1, -1] + [40, 41, 42, 43, 44, 45, -1, -1] + [5] * 8])
     pose = np.eye(4)[None]
-    return TokenLayout(("image",), ((GRID, GRID),), image, points, patch, pose, end_effector.astype(np.float32))
+    at = end_effector.astype(np.float32)
+    return TokenLayout(("image",), ((GRID, GRID),), image, points, patch, pose, at, SPACING)
 
 
 def attention_of(layout: TokenLayout, selection: Selection, ignored: int | None = None) -> Evidence:
@@ -186,9 +189,9 @@ def test_point_salience_is_carried_by_position_not_by_index() -> None:
     shuffled = TokenLayout(
         layout.views, layout.grids, layout.image_positions, layout.point_positions[order],
         layout.point_patches[:, order], layout.camera_poses,
-        layout.end_effector,
+        layout.end_effector, layout.spacing,
     )  # fmt: skip
-    carried = carry(memory, shuffled, 0.1).salience[64:]
+    carried = carry(memory, shuffled, LENGTHS).salience[64:]
     assert carried[order < 8].min() > 10 * carried[order >= 8].max()
 
 
@@ -196,7 +199,7 @@ def test_salience_near_the_gripper_moves_with_it() -> None:
     before, after = scene(), scene(GRIPPER + np.array([-0.25, 0.1, 0.0]))
     weight = np.full(88, 0.01)
     weight[72:80] = 1  # the gripper's groups
-    carried = carry(SalienceMemory.seen(before, weight), after, 0.1).salience[64:]
+    carried = carry(SalienceMemory.seen(before, weight), after, LENGTHS).salience[64:]
     assert carried[8:16].min() > 5 * max(carried[:8].max(), carried[16:].max())
 
 
@@ -224,7 +227,7 @@ def test_semantic_sets_follow_space_and_attention() -> None:
     layout = scene()
     weight = np.full(88, 0.5)
     weight[10:16] = weight[64:72] = 3.0
-    sets = semantic_sets(layout, weight, 0.1, 1.0)
+    sets = semantic_sets(layout, weight, LENGTHS, 1.0)
     assert (sets[10:16] == SemanticSet.OBJECT).all() and (sets[64:72] == SemanticSet.OBJECT).all()
     assert (sets[40:46] == SemanticSet.ROBOT).all() and (sets[72:80] == SemanticSet.ROBOT).all()
     assert (sets[80:] == SemanticSet.BACKGROUND).all(), "the forearm stands off the table, but nobody looks at it"
@@ -263,6 +266,7 @@ def test_change_of_grid_forgets_and_is_full() -> None:
         np.full((1, 24), -1),
         layout.camera_poses,
         layout.end_effector,
+        layout.spacing,
     )
     assert pruner.select(other).is_full
 

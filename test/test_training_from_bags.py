@@ -74,6 +74,12 @@ def test_training_on_it_leaves_a_policy(trained: Path) -> None:
         policy.check_instruction("juggle the faucets")
 
 
+def test_pruning_is_fitted_to_it_in_the_end(trained: Path) -> None:
+    content = json.loads((trained / "pruning.json").read_text())
+    (bag,) = content["fitted"]["bags"]
+    assert Path(bag["bag"]).name == "bag" and 0 < bag["frames"] <= 80
+
+
 def test_what_does_not_go_together_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = ["--out", str(tmp_path / "out")]
     assert main(["train", *out, "--workspace", *["0", "0", "0", "1", "1", "1"]]) == 2

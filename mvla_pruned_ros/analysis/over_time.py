@@ -33,7 +33,7 @@ def segments(
 
     Args:
         layouts: of T calls that kept every token. attentions: T times (N,).
-        config: smoothing, segment_threshold and robot_radius_m are used.
+        config: of stage III.
 
     Returns:
         (T,) total variation between what stage III predicted and what the call showed, NaN for the first;
@@ -46,7 +46,7 @@ def segments(
         if memory is None:
             memory, begins[i] = seen, True
             continue
-        predicted = carry(memory, layout, config.robot_radius_m)
+        predicted = carry(memory, layout, config.lengths(layout.spacing))
         error[i] = total_variation(predicted.salience, seen.salience)
         kept = np.ones(layout.num_visual, bool)
         memory, begins[i] = update(predicted, kept, attention, config.smoothing, config.segment_threshold)
@@ -54,13 +54,13 @@ def segments(
 
 
 def similarity(
-    layouts: Sequence[TokenLayout], attentions: Sequence[np.ndarray], lag: int, robot_radius_m: float
+    layouts: Sequence[TokenLayout], attentions: Sequence[np.ndarray], lag: int, config: TriStageConfig
 ) -> tuple[np.ndarray, np.ndarray]:
     """How alike the salience of two calls is that are ``lag`` calls apart.
 
     Args:
         layouts: of T calls that kept every token. attentions: T times (N,). lag: at least 1.
-        robot_radius_m: what is nearer to the end effector than this is moved along with it.
+        config: its lengths say what moves with the end effector, and what is the same place.
 
     Returns:
         (max(0, T - lag),) cosine, 1 for the same pattern, and total variation, 0 for the same.
@@ -68,7 +68,7 @@ def similarity(
     cosines, variations = [], []
     for i in range(lag, len(layouts)):
         old = SalienceMemory.seen(layouts[i - lag], attentions[i - lag])
-        expected = carry(old, layouts[i], robot_radius_m).salience
+        expected = carry(old, layouts[i], config.lengths(layouts[i].spacing)).salience
         seen = SalienceMemory.seen(layouts[i], attentions[i]).salience
         cosines.append(cosine(expected, seen))
         variations.append(total_variation(expected, seen))

@@ -29,7 +29,8 @@ LAGS = (1, 2, 4, 8, 16, 32)  # calls apart
 
 def sets_of(call: Call, config: TriStageConfig) -> np.ndarray:
     """(N,) ``SemanticSet`` of a call's tokens, by the attention it showed itself and not by a prediction."""
-    return semantic_sets(call.layout, call.evidence.attention, config.robot_radius_m, config.object_threshold)
+    lengths = config.lengths(call.layout.spacing)
+    return semantic_sets(call.layout, call.evidence.attention, lengths, config.object_threshold)
 
 
 def analyse(calls: Sequence[Call], config: TriStageConfig) -> dict[str, Any]:
@@ -52,8 +53,8 @@ def analyse(calls: Sequence[Call], config: TriStageConfig) -> dict[str, Any]:
         "instructions": list(dict.fromkeys(call.instruction for call in calls)),
         "tokens": {"image": first.num_image, "points": first.num_points},
         "parameters": {
-            name: getattr(config, name)
-            for name in ("robot_radius_m", "object_threshold", "smoothing", "segment_threshold")
+            "robot_radius_m": config.lengths(first.spacing).robot,
+            **{name: getattr(config, name) for name in ("object_threshold", "smoothing", "segment_threshold")},
         },
         "image_share": {name: _summary([row[name] for row in rows]) for name in SHARES},
         "attention_on_visual_tokens": _summary([row["attention_visual"] for row in rows]),
@@ -82,9 +83,7 @@ def _rows(episode: list[Call], start_ns: int, config: TriStageConfig) -> list[di
     """One row per call of an episode."""
     layouts, attentions = [c.layout for c in episode], [c.evidence.attention for c in episode]
     error, begins = segments(layouts, attentions, config)
-    cosines, variations = (
-        np.concatenate([[np.nan], x]) for x in similarity(layouts, attentions, 1, config.robot_radius_m)
-    )
+    cosines, variations = (np.concatenate([[np.nan], x]) for x in similarity(layouts, attentions, 1, config))
     rows = []
     for i, call in enumerate(episode):
         norm, attention, n2 = call.evidence.norm, call.evidence.attention, call.layout.num_image
@@ -158,7 +157,7 @@ def _similarity(calls: Sequence[Call], config: TriStageConfig) -> dict[str, Any]
     for episode in grouped(calls, lambda call: call.episode).values():
         layouts, attentions = [c.layout for c in episode], [c.evidence.attention for c in episode]
         for lag, (cosines, variations) in by_lag.items():
-            one, other = similarity(layouts, attentions, lag, config.robot_radius_m)
+            one, other = similarity(layouts, attentions, lag, config)
             cosines.extend(one)
             variations.extend(other)
     uniform = [cosine(c.evidence.attention, np.ones_like(c.evidence.attention)) for c in calls]

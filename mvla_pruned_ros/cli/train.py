@@ -10,7 +10,8 @@ With --bag network and training are those of the preset, demonstrations come fro
 node would see them, actions from the recorded twist and gripper command at the policy's steps. Without a topic of a
 twist the differences of the end-effector pose are taken, without one of a gripper command the opening. --policy-config
 says which views, features of proprio and form of actions the policy has: poses and steps with rotation, or joints.
-docs/your_own_robot.md shows the whole way.
+docs/your_own_robot.md shows the whole way. In the end the parameters of pruning are fitted to a few frames of the bags,
+unless --no-calibrate says otherwise; `mvla calibrate --bag` does that more thoroughly.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ..training.recipes import Recipe, Shard
 
 MOST_WORDS = 24  # of an instruction
+QUICK_FRAMES = 80  # that pruning parameters are fitted to after a training on bags
 SUMMARY = "train a policy on the scripted experts"
 EPILOG = """examples:
   mvla train --preset small --out out/train/small          (how the shipped policy was made)
@@ -73,6 +75,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--most-hz", type=options.number(0, 1000), default=0.0, metavar="HZ",
         help="with --bag: frames per second taken (default: all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--no-calibrate", action="store_true",
+        help="with --bag: do not fit the pruning parameters to the bags afterwards (see `mvla calibrate`)",
     )  # fmt: skip
     add_bag_arguments(parser)
     parser.add_argument("--steps", type=options.whole(1, 10**9), help="instead of the recipe's")
@@ -114,6 +120,8 @@ def run(args: argparse.Namespace) -> int:
     console.print(f"{training.steps} steps on {len(data)} frames")
     train(data, config, training, args.out, policy_folder(recipe.start) if recipe.start else None, ranks)
     ranks.leave()
+    if args.bag and ranks.first and not args.no_calibrate:
+        _calibrate(args, console)
     console.print(f"policy in {args.out}; try it: mvla {_trial(args)}", soft_wrap=True)
     return 0
 
@@ -136,7 +144,7 @@ def _training(args: argparse.Namespace, recipe: Recipe, device: str) -> Training
 def _policy(args: argparse.Namespace, recipe: Recipe) -> MVLAConfig:
     """The network of a recipe; bags may have a workspace and a period of their own."""
     if not args.bag:
-        for name in ("workspace", "step_s", "most_hz", "policy_config", *BAG_OPTIONS):
+        for name in ("workspace", "step_s", "most_hz", "policy_config", "no_calibrate", *BAG_OPTIONS):
             if getattr(args, name):
                 raise ValueError(f"--{name.replace('_', '-')} is for --bag, and none was given")
         return recipe.policy
@@ -209,6 +217,36 @@ def _from_experts(args: argparse.Namespace, recipe: Recipe, config: MVLAConfig, 
     folder = _data_folder(args)
     console.print(f"{len(recipe.shards)} files of demonstrations in {folder}")
     return collect(recipe.shards, config, folder, args.workers, told)
+
+
+def _calibrate(args: argparse.Namespace, console: Console) -> None:
+    """Fit the pruning parameters to the bags, quickly; a policy is none the worse where that fails."""
+    from rich.console import Console as Silent
+
+    from ..evaluation.calibration.fit import Effort, mean_error
+    from ..pruning.tri_stage.config import CALIBRATION_FILE
+    from .calibrate import BagFit, fit_to_bags
+
+    out = args.out / CALIBRATION_FILE
+    if out.exists():  # somebody's work: this would be a coarser fit
+        console.print(f"pruning parameters: {out} is kept as it is", soft_wrap=True)
+        return
+    again = (
+        f"mvla calibrate --policy {args.out} --bag {' '.join(map(str, args.bag))} --out {out} (with the same options)"
+    )
+    todo = BagFit(str(args.out), args.bag, [], bag_setup(args), args.most_hz, QUICK_FRAMES)
+    effort = Effort(keep_ratios=(0.35,), rounds=1, workers=args.workers, min_gain=0.05)
+    try:
+        fit = fit_to_bags(todo, effort, out, console, words=Silent(quiet=True))
+    except ValueError as error:
+        console.print(f"pruning parameters: not fitted, the defaults hold: {error}", soft_wrap=True)
+        return
+    before, after = (mean_error(fit.fitted[name]) for name in ("defaults", "calibrated"))
+    console.print(
+        f"pruning parameters: fitted to about {QUICK_FRAMES} frames, {before:.3f} -> {after:.3f} of the action error "
+        f"of random pruning; more thoroughly: {again}",
+        soft_wrap=True,
+    )
 
 
 def _data_folder(args: argparse.Namespace) -> Path:

@@ -99,6 +99,10 @@ def _check_layout(layout: TokenLayout) -> None:
             raise PolicyInterfaceError(f"layout.{field} is {found}, must be {shape}")
     if not np.isfinite(layout.point_positions).all():
         raise PolicyInterfaceError("layout.point_positions has values that are not finite")
+    if not 0 < layout.spacing < float("inf"):
+        raise PolicyInterfaceError(
+            f"layout.spacing is {layout.spacing!r}, must be the metres between neighbouring tokens, a positive number"
+        )
 
 
 def _check_output(output: PolicyOutput, selection: Selection, policy: Policy) -> None:

@@ -28,6 +28,8 @@ class TokenLayout:
         point_patches: (V, N3) int, image token on which a centre projects in each view, -1 outside its image.
         camera_poses: (V, 4, 4) base_from_camera of each view.
         end_effector: (3,) float32, base frame, metres.
+        spacing: metres between neighbouring tokens, about, as the policy's configuration has it and not this call: the
+            scale that lengths are measured by. Positive.
     """
 
     views: tuple[str, ...]
@@ -37,6 +39,7 @@ class TokenLayout:
     point_patches: np.ndarray
     camera_poses: np.ndarray
     end_effector: np.ndarray
+    spacing: float
 
     @property
     def num_image(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,6 +65,14 @@ class PolicyConfig:
     def num_visual(self) -> int:
         """Visual tokens of an unpruned call."""
         return self.num_patches + self.num_groups
+
+    @property
+    def token_spacing(self) -> float:
+        """Metres between neighbouring tokens if those of one view and the point groups were spread evenly over the
+        largest face of the workspace: what a camera sees of it is a surface of about this size. Further views show the
+        same surface again."""
+        edges = sorted(upper - lower for lower, upper in zip(self.workspace_lower, self.workspace_upper))
+        return math.sqrt(edges[1] * edges[2] / (self.grid**2 + self.num_groups))
 
     def check_backbone(self) -> None:
         """Raises ValueError where heads do not divide the width evenly, or evidence is read in layers there are not."""

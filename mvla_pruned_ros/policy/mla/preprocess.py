@@ -111,8 +111,7 @@ def prepare(observation: Observation, config: MLAConfig) -> MLAInput:
             cloud,
             points[first[second]],
             cameras,
-            config.grid,
-            config.token_pixels,
+            config,
             observation.state.position,
         ),
     )

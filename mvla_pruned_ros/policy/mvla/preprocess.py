@@ -143,7 +143,7 @@ def prepare(observation: Observation, config: MVLAConfig, grouped: PointGroups |
         groups=cloud.groups,
         proprio=proprio,
         end_effector=end_effector,
-        layout=token_layout(cloud.points, cloud.centres, cameras, config.grid, config.patch_size, end_effector),
+        layout=token_layout(cloud.points, cloud.centres, cameras, config, end_effector),
     )
 
 
@@ -151,8 +151,7 @@ def token_layout(
     points: np.ndarray,
     centres: np.ndarray,
     cameras: Mapping[str, CameraModel],
-    grid: int,
-    patch_size: int,
+    config: PolicyConfig,
     end_effector: np.ndarray,
 ) -> TokenLayout:
     """Where image patches and point groups lie in space and on the image.
@@ -160,9 +159,9 @@ def token_layout(
     Args:
         points: (N, 3) workspace cloud, metres. centres: (G, 3). cameras: of each view by its name, for the resampled
             image.
-        grid: image tokens along one edge of a view. patch_size: pixels along one edge of an image token.
-        end_effector: (3,) metres.
+        config: size and number of image tokens, spacing of all. end_effector: (3,) metres.
     """
+    grid, patch_size = config.grid, config.token_pixels
 
     def patch_of(xyz: np.ndarray, camera: CameraModel) -> np.ndarray:
         uv, depth = camera.project(xyz)
@@ -187,4 +186,5 @@ def token_layout(
         point_patches=np.where(patches >= 0, patches + first, -1),
         camera_poses=np.stack([camera.base_from_camera for camera in cameras.values()]),
         end_effector=np.asarray(end_effector, np.float32),
+        spacing=config.token_spacing,
     )

@@ -15,19 +15,20 @@ from ..base import top
 from ..types import TokenLayout
 from .simple import ChoosingPruner
 
-EDGES_M = (0.04, 0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.4)  # borders of distance to the end effector
+# Borders of distance to the end effector, in multiples of the spacing of tokens: 4, 8, ..., 40 cm for ``small``.
+EDGES = (0.77, 1.54, 2.31, 3.08, 3.85, 4.81, 5.77, 7.69)
 
 
 def kinds_of(layout: TokenLayout) -> np.ndarray:
     """(N,) int kind of each visual token: its modality, and how far from the end effector it lies; patches that show
     no point of the workspace are a kind of their own."""
-    distance = np.linalg.norm(layout.positions - layout.end_effector, axis=1)
-    unplaced = len(EDGES_M) + 1
-    step = np.where(np.isfinite(distance), np.searchsorted(EDGES_M, np.nan_to_num(distance, nan=0.0)), unplaced)
+    distance = np.linalg.norm(layout.positions - layout.end_effector, axis=1) / layout.spacing
+    unplaced = len(EDGES) + 1
+    step = np.where(np.isfinite(distance), np.searchsorted(EDGES, np.nan_to_num(distance, nan=0.0)), unplaced)
     return step + (np.arange(layout.num_visual) >= layout.num_image) * (unplaced + 1)
 
 
-NUM_KINDS = 2 * (len(EDGES_M) + 2)
+NUM_KINDS = 2 * (len(EDGES) + 2)
 
 
 @dataclass(frozen=True)

@@ -45,9 +45,9 @@ class TriStagePruner:
             memory = None
         if memory is None:
             return Selection.full(layout)
-        config = self.config
+        config, lengths = self.config, self.config.lengths(layout.spacing)
         if config.stage_dynamics:
-            predicted = carry(memory, layout, config.robot_radius_m)
+            predicted = carry(memory, layout, lengths)
         elif memory.layout.num_points == layout.num_points:
             predicted = SalienceMemory(layout, memory.salience, memory.age)
         else:
@@ -55,7 +55,7 @@ class TriStagePruner:
         self._predicted = predicted
         share = self._image_share()
         sets = (
-            semantic_sets(layout, predicted.salience, config.robot_radius_m, config.object_threshold)
+            semantic_sets(layout, predicted.salience, lengths, config.object_threshold)
             if config.stage_semantic
             else None
         )

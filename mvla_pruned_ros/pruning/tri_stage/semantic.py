@@ -10,16 +10,13 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ..types import SemanticSet, TokenLayout
+from .config import Lengths
 
-LINK_M = 0.06  # tokens nearer than this belong to one thing; patches and point groups are a few centimetres apart
 
-
-def semantic_sets(
-    layout: TokenLayout, salience: np.ndarray, robot_radius_m: float, object_threshold: float
-) -> np.ndarray:
+def semantic_sets(layout: TokenLayout, salience: np.ndarray, lengths: Lengths, object_threshold: float) -> np.ndarray:
     """Which part of the scene each visual token shows.
 
-    Robot: within ``robot_radius_m`` of the end effector, known from proprio. Of the rest, whatever stands off the
+    Robot: within ``lengths.robot`` of the end effector, known from proprio. Of the rest, whatever stands off the
     support surface is linked into things; a thing is an object when the mean salience of its tokens reaches
     ``object_threshold`` times the mean over all tokens, so that a member keeps its protection while its own
     salience is unknown or underrated. Everything else is background.
@@ -35,12 +32,12 @@ def semantic_sets(
     finite = np.isfinite(positions)
     located = finite[:, 0] & finite[:, 1] & finite[:, 2]
     x, y, z = (positions - layout.end_effector).T
-    robot = located & (np.sqrt(x * x + y * y + z * z) <= robot_radius_m)
+    robot = located & (np.sqrt(x * x + y * y + z * z) <= lengths.robot)
     sets[robot] = SemanticSet.ROBOT
     rest = np.flatnonzero(located & ~robot)
     if len(rest) == 0:
         return sets
-    pairs = cKDTree(positions[rest]).query_pairs(LINK_M, output_type="ndarray")
+    pairs = cKDTree(positions[rest]).query_pairs(lengths.link, output_type="ndarray")
     thing, values = linked(len(rest), pairs), salience[rest]
     mean = np.bincount(thing, values)[thing] / np.bincount(thing)[thing]
     sets[rest[mean >= object_threshold * salience.mean()]] = SemanticSet.OBJECT

@@ -8,10 +8,11 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ..types import TokenLayout
+from .config import Lengths
 
-MATCH_M = 0.08  # a patch farther than this from every patch of the last call keeps the memory of its own index
 STILL = 1e-4  # m, and entries of the rotation matrix: a camera that moves by less stands still
 NEIGHBOURS = 3  # old point groups that a new one inherits from
+SOFTENED = 1 / 8  # of the distance of a match: nearer than this, the nearest of them counts little more than the next
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class SalienceMemory:
         return cls(layout, salience, np.zeros(len(attention), np.int64))
 
 
-def carry(memory: SalienceMemory, layout: TokenLayout, robot_radius_m: float) -> SalienceMemory:
+def carry(memory: SalienceMemory, layout: TokenLayout, lengths: Lengths) -> SalienceMemory:
     """Predict the salience of the tokens of the next call.
 
     Salience lives in space: point token j is another group in every frame, and a patch shows another part of a
@@ -50,12 +51,13 @@ def carry(memory: SalienceMemory, layout: TokenLayout, robot_radius_m: float) ->
 
     Args:
         memory: of the last call. layout: of the call to come; grids must agree.
-        robot_radius_m: what is nearer to the end effector than this moves with it.
+        lengths: what is nearer to the end effector than ``robot`` moves with it; a patch that is farther than ``match``
+            from every patch of the last call keeps the memory of its own index.
     """
     old, n2 = memory.layout, layout.num_image
     moved = old.positions.astype(np.float64)
     x, y, z = (moved - old.end_effector).T
-    near = np.sqrt(x * x + y * y + z * z) <= robot_radius_m  # false where there is no position
+    near = np.sqrt(x * x + y * y + z * z) <= lengths.robot  # false where there is no position
     moved[near] += layout.end_effector - old.end_effector
     salience = np.concatenate([memory.salience[:n2], np.zeros(layout.num_points)])
     age = np.concatenate([memory.age[:n2], np.zeros(layout.num_points, np.int64)])
@@ -68,7 +70,7 @@ def carry(memory: SalienceMemory, layout: TokenLayout, robot_radius_m: float) ->
         old_patches, new_patches = _located(moved[view]) + first, _located(layout.image_positions[view]) + first
         if len(old_patches) and len(new_patches):
             distance, nearest = cKDTree(moved[old_patches]).query(layout.image_positions[new_patches])
-            match = distance <= MATCH_M
+            match = distance <= lengths.match
             now, then = new_patches[match], old_patches[nearest[match]]
             salience[now] = memory.salience[then]
             if not stands_still:
@@ -78,7 +80,7 @@ def carry(memory: SalienceMemory, layout: TokenLayout, robot_radius_m: float) ->
         k = min(NEIGHBOURS, old.num_points)
         distance, nearest = cKDTree(moved[n2:]).query(layout.point_positions, k)
         distance, nearest = distance.reshape(-1, k), nearest.reshape(-1, k)
-        weight = 1 / (distance**2 + 1e-4)  # 1 cm softens the nearest
+        weight = 1 / (distance**2 + (SOFTENED * lengths.match) ** 2)
         weight /= weight.sum(1, keepdims=True)
         salience[n2:] = (weight * memory.salience[n2:][nearest]).sum(1)
         age[n2:] = memory.age[n2:][nearest[:, 0]]
