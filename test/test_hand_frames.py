@@ -148,6 +148,21 @@ def test_pose_without_orientation_is_refused_in_one_sentence() -> None:
     )
 
 
+def test_pose_without_orientation_is_refused_for_a_policy_that_takes_it_and_read_for_others() -> None:
+    bad = pose_message(10 * S)
+    bad.pose.orientation.w += 2.0
+    parts = {
+        "image": make.image(np.zeros((24, 32, 3), np.uint8), "rgb8", 10 * S, OUTSIDE),
+        "camera_info": make.camera_info(model(STILL), 10 * S, OUTSIDE),
+        "points": make.cloud("xyz", np.ones((4, 3), np.float32), 10 * S, "base"),
+        "gripper": make.gripper(1.0, 10 * S, "base"),
+        "ee_pose": bad,
+    }
+    assert observation_of(10 * S, parts, "go", FRAMES).state.orientation is None
+    with pytest.raises(ConversionError, match=r"\(~/ee_pose\) has a quaternion of length 2\..*the policy takes it$"):
+        observation_of(10 * S, parts, "go", FRAMES, readers=Readers(orientation=True))
+
+
 def test_where_tf_tells_the_end_effector_it_is_asked_at_each_stamp() -> None:
     frames = Frames("base", OUTSIDE, {}, lambda target, source, stamp: hand_at(stamp), "tool0", {WRIST: ON_HAND})
     np.testing.assert_array_equal(frames.pose(WRIST, 11 * S, "image"), hand_at(11 * S) @ ON_HAND)

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("rclpy", reason="no ROS here: the node needs a graph")
 
 from geometry_msgs.msg import TwistStamped
-from live_graph import SUCCESS, ros, wait_for  # noqa: F401
+from live_graph import SUCCESS, LiveGraph, graph, refusal, ros, wait_for  # noqa: F401
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -22,7 +22,10 @@ from scipy.spatial.transform import Rotation
 
 from mvla_pruned_ros.geometry.clouds import depth_to_points
 from mvla_pruned_ros.node import policy_node
+from mvla_pruned_ros.node.diagnostics import View
+from mvla_pruned_ros.node.ros_messages import ENCODER
 from mvla_pruned_ros.node.worker import Result
+from mvla_pruned_ros.observation.synchronizer import Synchronizer
 from mvla_pruned_ros.rigs import whole_arm
 from mvla_pruned_ros.rigs.child_process import ChildNode
 from mvla_pruned_ros.rigs.latency import INSTRUCTION, summarise
@@ -123,6 +126,38 @@ def test_commands_move_and_turn_within_the_limits(run: Run) -> None:
 
 def test_sensor_to_command_takes_no_longer_than_it_may(run: Run) -> None:
     assert 0 < run.figures["outside_ms_p50"] < OUTSIDE_MS_P50, run.figures
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        (
+            {"joint_names": ["a"]},
+            "takes the views image, image_1: name image_1 in extra_images, and remap ~/image_1 and",
+        ),
+        ({"extra_images": ["image_1"]}, "takes joint_positions: name the joints in joint_names, in the policy's order"),
+    ],
+)
+def test_robot_that_does_not_tell_what_the_policy_takes_fails_configure(
+    parameters: dict[str, Any], says: str, tmp_path: Path, graph: LiveGraph, capfd: pytest.CaptureFixture[str]
+) -> None:
+    policy = str(save_whole_arm_policy(tmp_path / "policy", INSTRUCTION))
+    assert says in refusal(graph.node(policy=policy, **parameters), capfd)
+
+
+def test_images_that_are_lost_are_told_of_each_view() -> None:
+    def topic(stream: str) -> str:
+        return f"/policy/{stream}"
+
+    streams = ("image", "camera_info", "image_1", "image_1_camera_info")
+    store = Synchronizer({name: topic(name) for name in streams}, clock=lambda: 0.0)
+    for stamp in range(1, 41):
+        for name in streams:
+            if name != "image_1" or stamp % 2:
+                store.put(name, ENCODER.gripper(1.0, stamp, ""), stamp, 10**9)
+    view = View("policy", {}, None, None, store, None, None, 1, [])  # type: ignore[arg-type]
+    text = view._lost_images()
+    assert text.startswith("20 of 40 images arrived in the last 4 s on /policy/image_1: start the camera driver"), text
 
 
 def test_the_policy_takes_both_views_orientation_and_joints(tmp_path: Path) -> None:

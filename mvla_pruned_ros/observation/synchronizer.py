@@ -286,7 +286,8 @@ class Synchronizer:
         if stream.passed_over_at == -math.inf:
             return ""
         names = ", ".join(list(stream.others)[:MOST_OTHERS]) or "none with a name"
-        wanted = ", ".join(map(repr, self._joints[name]))
+        missing = [joint for joint in self._joints[name] if joint not in stream.others]
+        wanted = ", ".join(map(repr, missing or self._joints[name]))  # each may come, but never all together
         return f" with joint {wanted} ({JOINTS_FROM[name]}), only messages with these: {names}"
 
     def _match(self, tolerance_ns: int, newest: bool = True, patience_s: float = 0.0) -> MatchedMessages | None:

@@ -10,7 +10,7 @@ import numpy as np
 from sensor_msgs.msg import PointField
 
 from ...node.ros_messages import ENCODER
-from .matrix import Report, fault, goes_on, recovers, says, stops
+from .matrix import MORE, Report, fault, goes_on, recovers, says, stops
 from .session import Session
 
 ROW = "wrong encoding, bad step or length, missing fields, big-endian"
@@ -108,6 +108,22 @@ for name, streams, text, fields in (
 _refused("camera info of another camera", "camera_info", "two cameras", _frame, row=OTHER)
 _refused("image of another camera", "image", "colour image is in frame 'elsewhere'", _frame, row=OTHER)
 _refused("image and camera info of another camera", "image camera_info", "set camera_frame", _frame, row=OTHER)
+
+
+def _twice_as_long(message: Any) -> None:
+    message.pose.orientation.w = 2.0
+
+
+_refused("quaternion of length 2", "ee_pose", "(~/ee_pose) has a quaternion of length 2", _twice_as_long, "two views",
+         MORE)  # fmt: skip
+
+
+@fault("joint states without a joint", MORE, "passed over, the arm stops, ERROR names the joint; recovers", "two views")
+def _(session: Session, report: Report) -> None:
+    bad = session.peer.altered("joint_states")
+    bad.name, bad.position = bad.name[:3] + bad.name[4:], bad.position[:3] + bad.position[4:]
+    stops(session, report, joint_states=bad)
+    says(session, report, "/joint_states with joint 'joint4' (joint_names), only", "ERROR", joint_states=bad)
 
 
 @fault(
