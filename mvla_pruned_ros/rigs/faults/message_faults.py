@@ -74,7 +74,7 @@ def _nan_pose(message: Any) -> None:
     message.pose.position.y = float("nan")
 
 
-_refused("wrong image encoding", "image", "yuv422", _set(encoding="yuv422"))
+_refused("wrong image encoding", "image", "8UC3", _set(encoding="8UC3"))
 _refused("wrong depth encoding", "depth", "rgb8", _set(encoding="rgb8"))
 _refused("bad step", "image", "step 7", _set(step=7))
 _refused("bad length", "image", "bytes", _cut)
@@ -141,7 +141,7 @@ def _(session: Session, report: Report) -> None:
     peer, lines = session.peer, len(session.log_lines())
     before = peer.dropped()["malformed"]
     for _ in range(20):  # best effort, newest wins: one of them may never be looked at
-        peer.step(image=peer.altered("image", encoding="yuv422"))
+        peer.step(image=peer.altered("image", encoding="8UC3"))
         if session.drive(lambda: peer.dropped()["malformed"] > before, 0.5):
             break
     refused = peer.dropped()["malformed"] - before
