@@ -123,7 +123,7 @@ class PolicyNode(LifecycleNode):
         self._state = RobotStateReader(self, settings["base_frame"], joint_names_of(settings), self._max_age_s)
         infos = tuple(filter(is_camera_info, topics))
         joints = {"gripper": [settings["gripper_joint"]], "joint_states": joint_names_of(settings)}
-        self._store = Synchronizer(topics, unstamped=infos, joints=joints)
+        self._store = Synchronizer(topics, unstamped=infos, joints=joints, hand=any(settings["hand_frames"]))
         instruction = self.create_subscription(String, "~/instruction", self._instruct, COMMAND_QOS)
         self._shared_topics = [topics["gripper"]] if settings["gripper_joint"] else []
         self._input_topics = [*topics.values(), instruction.topic_name]
