@@ -216,7 +216,7 @@ def test_calls_with_a_camera_on_the_hand_are_made_again(tmp_path: Path, tiny_pol
     records = recorded(tmp_path / "sensors", tiny_policy_folder, hand_frames=[camera])
     assert len(records) == 4, "with the first image there is one pose only"
     assert records[0].reading == {"hand_frames": [camera]}
-    near = [record.inputs[f"ee_pose_near_image{end}"] for record in records for end in ("", "_after")]
+    near = [record.inputs[f"ee_pose{end}"] for record in records for end in ("", "_after")]
     assert near[0] == (TOPICS["ee_pose"], 10**9 - 7_000_000) and near[1][1] == near[0][1] + STEP_NS
     bag_of_calls = write(tmp_path / "bag", tmp_path / "sensors", records)
     assert main(["replay", str(bag_of_calls), "--follow", "--out", str(tmp_path / "out")]) == 0

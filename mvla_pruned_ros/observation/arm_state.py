@@ -16,7 +16,7 @@ from ..geometry.rotations import turned_towards
 from ..messages.decode import ConversionError, Readers, gripper_opening, pose_to_position, stamp_ns
 from ..types import ArmState
 from .frames import Frames, TransformError
-from .streams import AFTER, source_of
+from .streams import AFTER, FOLLOW_MOTION, source_of
 
 Read = TypeVar("Read")
 
@@ -28,7 +28,10 @@ FOR_POLICY = "the policy takes it"
 def arm_state(
     stamp: int, messages: Mapping[str, Any], frames: Frames, readers: Readers, last_command: np.ndarray | None
 ) -> ArmState:
-    """The arm at a stamp; positions and openings lie on the straight way between two messages, rotations on the sphere.
+    """The arm at a stamp, on the straight way between two messages, rotations on the sphere.
+
+    Where no message has come that is newer than the image, the arm is believed to go on as between the last two, for at
+    most as long as lies between them; the gripper is where it was.
 
     Args:
         messages, readers, last_command: see ``observation_of``.
@@ -44,12 +47,13 @@ def arm_state(
         return end_effector_pose(message, stamp, frames)
 
     def around(stream: str, read: Callable[[Any], Read]) -> tuple[Read, Read, float]:
-        """What the messages before and after the stamp say, and where between them it lies, 0..1."""
+        """What the two messages near the stamp say, and where it lies: from 0, at the first, to 1, at the second."""
         first, second = messages[stream], messages.get(stream + AFTER)
         if second is None:
             return read(first), read(first), 0.0
         start, end = stamp_ns(first.header), stamp_ns(second.header)
-        return read(first), read(second), (stamp - start) / (end - start)
+        beyond = 1.0 if stream in FOLLOW_MOTION else 0.0
+        return read(first), read(second), min(max((stamp - start) / (end - start), -beyond), 1 + beyond)
 
     if frames.end_effector:
         position, orientation = end_effector_pose(None, stamp, frames)

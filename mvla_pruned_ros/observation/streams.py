@@ -10,6 +10,7 @@ EXTRA_IMAGE = re.compile(r"image_[1-9]")
 INFO = "_camera_info"
 # Streams whose values at an image's stamp lie between two messages, and how the second of them is called.
 INTERPOLATED = ("ee_pose", "gripper", "joint_states")
+FOLLOW_MOTION = ("ee_pose", "joint_states")  # those that change while the arm moves
 AFTER = "_after"
 NEAR = "ee_pose_near_"  # begins the names of the poses around the stamp of another stream, see ``pose_near``
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..messages.decode import stamp_ns
 from .reasons import Reasons
-from .streams import AFTER, INTERPOLATED, is_cloud, is_image, pose_near
+from .streams import AFTER, FOLLOW_MOTION, INTERPOLATED, is_cloud, is_image, pose_near
 
 FUTURE_TOLERANCE_NS = 200_000_000  # clocks of two computers may differ by this much
 KEPT = 10  # images and clouds
@@ -27,8 +27,7 @@ KEPT_ARRIVALS = 400
 PERIODS = 9  # of a stream, whose median tells when the next message is due
 MOST_OTHERS = 30  # names of joints that are remembered to be told
 JOINTS_FROM = {"gripper": "gripper_joint", "joint_states": "joint_names"}  # stream -> parameter
-FOLLOW_MOTION = ("ee_pose", "joint_states")  # between two of their messages lies the state at an image
-WAIT_NS = 12_000_000  # for the second of them; slower streams than of 80 Hz are waited for no longer than others
+WAIT_NS = 12_000_000  # period of streams of which the message after an image is waited for, those of 80 Hz and more
 KEPT_SMALL = 500  # poses come at up to 1 kHz, and the one of an image must still be there when the image arrives
 
 
@@ -57,19 +56,10 @@ def _closer_partner_expected(stamp: int, images: _Stream, stream: _Stream, follo
     period, image_period = stream.period_ns(), images.period_ns()
     if period is None or image_period is None:
         return True
-    until = last + period - stamp  # from the image to when the next message is due; negative: it is overdue
-    if follows_motion and -period < until <= WAIT_NS:  # the arm moved on: what lies after the image belongs to it, too
+    if follows_motion and period <= WAIT_NS:  # the arm moved on: what lies after the image belongs to it, too
         return True
+    until = last + period - stamp  # from the image to when the next message is due; negative: it is overdue
     return abs(until) < stamp - last and until <= image_period / 2
-
-
-def _around(stamp: int, stream: _Stream, tolerance_ns: int) -> list[Any]:
-    """The messages right before and right after a stamp; none where one of them is farther away than may be."""
-    near = sorted((s, i) for i, (s, _, _) in enumerate(stream.messages) if abs(s - stamp) <= tolerance_ns)
-    place = bisect(near, (stamp, len(stream.messages)))
-    if not 0 < place < len(near):
-        return []
-    return [stream.messages[i][1] for _, i in near[place - 1 : place + 1]]
 
 
 def _nearest_two(stamp: int, stream: _Stream, tolerance_ns: int) -> list[Any]:
@@ -88,8 +78,9 @@ class MatchedMessages:
     """Messages that belong to one image.
 
     Attributes:
-        stamp_ns: of the image. messages: by stream; of those in ``INTERPOLATED`` the one before the image, and with
-            ``AFTER`` behind its name the one after it, where none has the image's own stamp. Where the hand carries
+        stamp_ns: of the image. messages: by stream; of those in ``INTERPOLATED``, where none has the image's own stamp,
+            the one before the image and, with ``AFTER`` behind its name, the one after it, or the two nearest on one
+            side. Where the hand carries
             sensors, also the poses around the stamp of each image and cloud (``pose_near``).
         received_at: steady seconds when the image arrived.
         oldest_ns: stamp of the oldest of them, unstamped streams left out.
@@ -311,8 +302,8 @@ class Synchronizer:
                     continue
                 found[name], oldest = message, min(oldest, nearest)
                 if name in INTERPOLATED and nearest != stamp:
-                    around = _around(stamp, stream, tolerance_ns)
-                    found |= {name + end: message for end, message in zip(("", AFTER), around)}
+                    near = _nearest_two(stamp, stream, tolerance_ns)
+                    found |= {name + end: message for end, message in zip(("", AFTER), near)}
             if self._streams.keys() - self.not_needed <= found.keys():
                 skipped = sum(self._used_stamp_ns < s < stamp for s, _, _ in images)
                 if skipped:
