@@ -35,10 +35,12 @@ DEPTH = np.random.default_rng(0).uniform(0.3, 1.0, (24, 32)).astype(np.float32)
 
 
 def hand_at(stamp: int) -> np.ndarray:
-    """(4, 4) of the hand: 0.3 m/s along a circle, 1 rad/s about an axis aslant."""
+    """(4, 4) of the hand: 0.3 m/s along a circle, 1 rad/s about an axis aslant that sways."""
     t = (stamp - 10 * S) / S
     pose = np.eye(4)
-    pose[:3, :3] = (Rotation.from_rotvec(np.array([0.6, 0.0, 0.8]) * t) * Rotation.from_euler("x", 2.5)).as_matrix()
+    pose[:3, :3] = (
+        Rotation.from_rotvec(np.array([0.6, 0.0, 0.8]) * t) * Rotation.from_euler("x", 2.5 + 0.1 * np.sin(3 * t))
+    ).as_matrix()
     pose[:3, 3] = 0.1 * np.cos(3 * t), 0.6 + 0.1 * np.sin(3 * t), 0.3
     return pose
 
