@@ -35,10 +35,12 @@ DEPTH = np.random.default_rng(0).uniform(0.3, 1.0, (24, 32)).astype(np.float32)
 
 
 def hand_at(stamp: int) -> np.ndarray:
-    """(4, 4) of the hand: 0.3 m/s along a circle, 1 rad/s about an axis aslant."""
+    """(4, 4) of the hand: 0.3 m/s along a circle, 1 rad/s about an axis aslant that sways."""
     t = (stamp - 10 * S) / S
     pose = np.eye(4)
-    pose[:3, :3] = (Rotation.from_rotvec(np.array([0.6, 0.0, 0.8]) * t) * Rotation.from_euler("x", 2.5)).as_matrix()
+    pose[:3, :3] = (
+        Rotation.from_rotvec(np.array([0.6, 0.0, 0.8]) * t) * Rotation.from_euler("x", 2.5 + 0.1 * np.sin(3 * t))
+    ).as_matrix()
     pose[:3, 3] = 0.1 * np.cos(3 * t), 0.6 + 0.1 * np.sin(3 * t), 0.3
     return pose
 
@@ -118,6 +120,8 @@ def observed(poses: dict[str, int], stamp: int, **quaternion: float) -> np.ndarr
     frames = Frames("base", WRIST, hand={WRIST: ON_HAND})
     seen = observation_of(stamp, messages, "go", frames, readers=Readers(orientation=True))
     pose = seen.views[0].camera.base_from_camera
+    way = Rotation.from_quat(seen.state.orientation).apply(ON_HAND[:3, 3])
+    np.testing.assert_allclose(seen.state.position + way, pose[:3, 3], atol=1e-6)  # hand and camera go by one pose
     np.testing.assert_allclose(seen.points, np.tile(pose[:3, :3].sum(1) + pose[:3, 3], (4, 1)), atol=1e-6)
     return pose
 
@@ -158,9 +162,10 @@ def test_pose_without_orientation_is_refused_for_a_policy_that_takes_it_and_read
         "gripper": make.gripper(1.0, 10 * S, "base"),
         "ee_pose": bad,
     }
-    assert observation_of(10 * S, parts, "go", FRAMES).state.orientation is None
+    frames = Frames("base", OUTSIDE, {OUTSIDE: STILL})
+    assert observation_of(10 * S, parts, "go", frames).state.orientation is None
     with pytest.raises(ConversionError, match=r"\(~/ee_pose\) has a quaternion of length 2\..*the policy takes it$"):
-        observation_of(10 * S, parts, "go", FRAMES, readers=Readers(orientation=True))
+        observation_of(10 * S, parts, "go", frames, readers=Readers(orientation=True))
 
 
 def test_where_tf_tells_the_end_effector_it_is_asked_at_each_stamp() -> None:

@@ -33,6 +33,8 @@ def arm_state(
     Where no message has come that is newer than the image, the arm is believed to go on as between the last two, for at
     most as long as lies between them; the gripper is where it was.
 
+    With cameras on the hand, it is where they go by (``with_hand``).
+
     Args:
         messages, readers, last_command: see ``observation_of``.
 
@@ -57,6 +59,8 @@ def arm_state(
 
     if frames.end_effector:
         position, orientation = end_effector_pose(None, stamp, frames)
+    elif frames.end_effector_at is not None:
+        position, orientation = _parts(frames.end_effector_at(stamp))
     else:
         (position, orientation), (p, q), share = around("ee_pose", pose)
         if share:
@@ -141,8 +145,7 @@ def end_effector_pose(message: Any | None, stamp: int, frames: Frames) -> tuple[
         TransformError: where the frame was then is not known.
     """
     if message is None:
-        pose = frames.pose(frames.end_effector, stamp, "end effector")
-        return pose[:3, 3].astype(np.float32), Rotation.from_matrix(pose[:3, :3]).as_quat()
+        return _parts(frames.pose(frames.end_effector, stamp, "end effector"))
     orientation = orientation_of(message.pose.orientation)
     frame = message.header.frame_id
     if not frame or frame == frames.base or not frames.knows(frame):
@@ -152,6 +155,11 @@ def end_effector_pose(message: Any | None, stamp: int, frames: Frames) -> tuple[
     if orientation is not None:
         orientation = (Rotation.from_matrix(pose[:3, :3]) * Rotation.from_quat(orientation)).as_quat()
     return position.astype(np.float32), orientation
+
+
+def _parts(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(3,) float32 position and (4,) quaternion x y z w of a (4, 4) pose."""
+    return pose[:3, 3].astype(np.float32), Rotation.from_matrix(pose[:3, :3]).as_quat()
 
 
 def check_orientation(message: Any, why: str) -> None:

@@ -25,8 +25,8 @@ class CallRecord:
         instruction: the words in force.
         inputs: stream -> topic and header stamp, nanoseconds, of the message that was used.
         base_frame, camera_frame: frames of the node. poses: frame -> (4, 4) float64 pose in the base frame of cameras
-                        that stand still, and in the frame of the end effector of those in hand_frames. transforms: what
-            tf answered: frame, stamp in nanoseconds, (4, 4) float64.
+            that stand still, and in the frame of the end effector of those in hand_frames. transforms: what tf
+            answered: frame, stamp in nanoseconds, (4, 4) float64.
         last_command: (7,) pose that was last commanded, None where none was; see ``ArmState``.
         method, keep_ratio, seed: of the pruner in force. tri_stage: its parameters, None for other methods.
         prune: False where the node left all tokens in because pruning did not pay (parameter ``prune``).

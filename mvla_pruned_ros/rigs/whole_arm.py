@@ -1,7 +1,7 @@
 """A made-up arm of seven joints with a camera beside it and one on its hand: where everything is at a stamp, computed.
 
-The hand goes round a circle with 0.3 m/s and turns with 1 rad/s; the scene is a room of a few planes. So what cameras
-see, and what an observation has to be, is known for any stamp.
+The hand goes round a circle with 0.3 m/s, turns with 1 rad/s and nods; the scene is a room of a few planes. So what
+cameras see, and what an observation has to be, is known for any stamp.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SPEED_M_S, TURN_RAD_S = 0.3, 1.0
 CIRCLE_M = 0.1  # radius: three rounds in the time of one turn
 MIDDLE = np.array([0.0, 0.66, 0.3])  # of the circle, metres
 PERIOD_NS = round(2 * math.pi / TURN_RAD_S * 1e9)  # after which all repeats
-TOOL_DOWN = Rotation.from_euler("x", math.pi + 0.3)  # of the hand at the beginning of a turn, a little aslant
+DOWN_RAD, NOD_RAD = math.pi + 0.3, 0.1  # about x, of the hand at the beginning of a turn, and how far it nods
 JOINTS = tuple(f"joint{number}" for number in range(1, 8))
 SWING_RAD = 0.3  # of each joint
 DEPTH_UNIT_M = 0.0001
@@ -63,7 +63,8 @@ def hand_at(stamp_ns: int) -> np.ndarray:
     turned = TURN_RAD_S * (stamp_ns % PERIOD_NS) * 1e-9
     round_ = SPEED_M_S / CIRCLE_M / TURN_RAD_S * turned
     pose = np.eye(4)
-    pose[:3, :3] = (Rotation.from_euler("z", turned) * TOOL_DOWN).as_matrix()
+    nod = DOWN_RAD + NOD_RAD * math.sin(round_)
+    pose[:3, :3] = (Rotation.from_euler("z", turned) * Rotation.from_euler("x", nod)).as_matrix()
     pose[:3, 3] = MIDDLE + CIRCLE_M * np.array([math.cos(round_), math.sin(round_), 0.0])
     return pose
 
