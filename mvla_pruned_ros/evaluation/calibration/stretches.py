@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...bags.observations import BagFrame, BagFrames
 from ...bags.reader import Bag
 from ...bags.setup import BagSetup
@@ -96,7 +98,7 @@ def bag_stretches(
 
     Returns:
         The stretches; ready for JSON ``bag``, ``frames`` (that are taken), ``of`` (that were looked at), ``stretches``,
-        ``not_used`` and ``drops``.
+        ``period_s`` (median time between frames looked at), ``not_used`` and ``drops``.
 
     Raises:
         ValueError: the bag cannot be used, has no two frames in a row that can be acted on, or an instruction that the
@@ -104,6 +106,7 @@ def bag_stretches(
     """
     folder.mkdir(parents=True)
     thinned, looked, length, last = _Thinned(path, folder, most_frames), 0, 0, 0
+    periods: list[int] = []
     with Bag(path) as bag:
         events = BagFrames(bag, setup)
         for done, event in enumerate(events, 1):
@@ -117,6 +120,8 @@ def bag_stretches(
                 policy.check_instruction(event.observation.instruction)
                 thinned.begin(event.observation.instruction)
                 length = 0
+            elif stamp > last:
+                periods.append(stamp - last)
             last, looked, length = stamp, looked + 1, length + 1
             if thinned.wanted and (prepared := _prepared(policy, event.observation, events)) is not None:
                 thinned.add(prepared)
@@ -126,8 +131,8 @@ def bag_stretches(
             raise ValueError(f"{path} has no {LEAST} frames in a row that the policy can act on: {why}")
         report = {
             "bag": str(path), "frames": sum(one.frames for one in stretches), "of": looked,
-            "stretches": len(stretches), "not_used": events.unused.report(events.images),
-            "drops": dict(sorted(events.drops.items())),
+            "stretches": len(stretches), "period_s": float(np.median(periods or [0])) / 1e9,
+            "not_used": events.unused.report(events.images), "drops": dict(sorted(events.drops.items())),
         }  # fmt: skip
     return stretches, report
 
