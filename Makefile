@@ -39,7 +39,7 @@ INSTALLED := $(VENV)/.installed-$(shell echo '$(TORCH) $(EXTRAS)' | cksum | cut 
 VENV_NUMPY1 := .venv-numpy1
 INSTALLED_NUMPY1 := $(VENV_NUMPY1)/.installed-$(shell echo '$(TORCH)' | cksum | cut -d ' ' -f 1)
 CORE_TESTS := $(addprefix test/test_,$(addsuffix .py,types geometry policy_inputs policy_model checkpoint \
-    instruction normalization layers chunks commands pruning intervals mla_policy mla_checkpoint mla_parity))
+    instruction normalization layers chunks commands action_forms pruning intervals mla_policy mla_checkpoint mla_parity))
 
 export MUJOCO_GL ?= osmesa
 # What the nodes of demo and tests say stays on this machine.

@@ -20,21 +20,25 @@ import torch
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from live_graph import BEST_EFFORT, INSTRUCTION, SIZE, SUCCESS, LiveGraph, refusal, ros, wait_for  # noqa: F401
+from mla_checkpoint import write_run
 from rclpy.parameter import Parameter
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Empty, Float64MultiArray, String
-from std_srvs.srv import SetBool
+from std_srvs.srv import SetBool, Trigger
 
 from mvla_pruned_ros.control.limits import Limits
 from mvla_pruned_ros.control.splicer import LEAST_SHARE
 from mvla_pruned_ros.node import policy_node
+from mvla_pruned_ros.policy.mla.convert import convert
 from mvla_pruned_ros.policy.mvla.checkpoint import save_policy
 from mvla_pruned_ros.policy.mvla.config import MVLAConfig
 from mvla_pruned_ros.policy.mvla.instruction import InstructionTokenizer
 from mvla_pruned_ros.policy.mvla.model import MVLAModel
 from mvla_pruned_ros.policy.mvla.normalization import ActionNormalization
 from mvla_pruned_ros.policy.runtime import PolicyRuntime
+from mvla_pruned_ros.policy.source import load_policy
+from mvla_pruned_ros.pruning.methods import make_pruner
 from mvla_pruned_ros.types import ActionChunk, CameraModel
 
 LOOKAHEAD_S = 0.1
@@ -178,6 +182,47 @@ def test_policy_of_poses_is_followed_within_the_speed_limits(
     assert np.linalg.norm(targets[:, :3] - AT, axis=1).max() == pytest.approx(SPEED * LOOKAHEAD_S, abs=1e-5)
     assert Rotation.from_quat(targets[:, 3:]).magnitude().max() == pytest.approx(0.2 * LOOKAHEAD_S, abs=1e-5)
     assert all(len(one["action"]) == 7 for one in arm.sent if not one["safe"])
+
+
+def test_upstream_policy_moves_the_arm(graph: LiveGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the pose that was last commanded, and answers with one step and where the hand shall point then.
+
+    Pruned, and with the actions that the same calls have from Python.
+    """
+    calls: list[tuple[Any, Any]] = []
+    infer = PolicyRuntime.infer
+
+    def noted(self: PolicyRuntime, observation: Any, prepared: Any = None) -> Any:
+        inference = infer(self, observation, prepared)
+        calls.append((observation, inference))
+        return inference
+
+    run = write_run(tmp_path / "run")
+    convert(run, tmp_path / "mla", overrides=run / "sizes.json")
+    config = tmp_path / "mla" / "config.json"
+    box = {"workspace_lower": MVLAConfig.workspace_lower, "workspace_upper": MVLAConfig.workspace_upper}
+    config.write_text(json.dumps(json.loads(config.read_text()) | box | {"step_s": 1.0}))
+    arm = Arm(graph, PoseStamped, "pose")
+    node = graph.active(
+        policy=str(tmp_path / "mla"), command_interface="pose", instruction="open the box", method="tri_stage"
+    )
+    monkeypatch.setattr(PolicyRuntime, "infer", noted)
+    graph.robot.reset.call_async(Trigger.Request())  # from here on all calls are noted
+    assert arm.drive(lambda: sum(not one["safe"] for one in arm.sent) > 40)
+    targets = np.array([one["sent"] for one in arm.sent if not one["safe"]])
+    assert np.linalg.norm(targets[:, :3] - AT, axis=1).max() <= SPEED * LOOKAHEAD_S + 1e-5
+    assert Rotation.from_quat(targets[:, 3:]).magnitude().max() > 0.01
+    assert {abs(one["gripper"]) for one in arm.sent if not one["safe"]} == {1.0}, "open or closed"
+    assert node.trigger_deactivate() == SUCCESS
+    monkeypatch.undo()
+    first = max(i for i, (_, inference) in enumerate(calls) if inference.selection.is_full)
+    assert len(calls) - first > 3 and calls[-1][1].selection.keep_ratio == pytest.approx(0.5, abs=0.02)
+    assert not np.array_equal(calls[-1][0].state.last_command[:3], calls[-1][0].state.position), "what was commanded"
+    runtime = PolicyRuntime(load_policy(str(tmp_path / "mla")), make_pruner("tri_stage", 0.5))
+    for observation, live in calls[first:]:
+        again = runtime.infer(observation)
+        np.testing.assert_array_equal(again.chunk.actions, live.chunk.actions)
+        np.testing.assert_array_equal(again.selection.kept, live.selection.kept)
 
 
 def test_action_that_is_no_rotation_stops_the_arm(

@@ -108,6 +108,8 @@ BROKEN = {
     "lacks:evidence": "48 visual tokens were kept, but evidence is of 96",
     "lacks:layout": r"layout.point_positions is \(32, 2\), must be \(32, 3\)",
     "lacks:spacing": "layout.spacing is -0.1, must be the metres between neighbouring tokens",
+    "lacks:views": r"layout.views is \('image',\), and the policy says that it takes \('front',\)",
+    "lacks:proprio": r"proprio is \('elbow',\), must be a tuple of names among ee_position, ",
     "lacks:own_example": "cannot act on its own example: ValueError: 'pull': this policy can only push",
 }
 
@@ -127,6 +129,7 @@ def test_what_does_not_fit_is_named(name: str, module: Callable[[str, str], None
            "from grid_policy import *\n"
            "class NoExample:\n"
            "    chunk_size, action_dim, step_s, token_bucket, device, device_name, late_shapes = 8, 4, 1, 1, 0, 0, 0\n"
+           "    views, proprio = ('image',), ('gripper',)\n"
            "    reset = check_instruction = prepare = act = seal = memory_mb = lambda self: None\n"
            "def no_example(device, precision): return NoExample()\n"
            "class Abstract(Policy):\n"
@@ -148,6 +151,10 @@ def test_what_does_not_fit_is_named(name: str, module: Callable[[str, str], None
            "def scaled(layout): return dataclasses.replace(layout, spacing=-0.1)\n"
            "def spacing(device, precision):\n"
            "    return changed('prepare', lambda p: dataclasses.replace(p, layout=scaled(p.layout)))\n"
+           "def views(device, precision):\n"
+           "    policy = GridPolicy(); policy.views = ('front',); return policy\n"
+           "def proprio(device, precision):\n"
+           "    policy = GridPolicy(); policy.proprio = ('elbow',); return policy\n"
            "def own_example(device, precision):\n"
            "    return changed('example', lambda o: dataclasses.replace(o, instruction='pull'))\n")  # fmt: skip
     with pytest.raises(ValueError, match=f"(?s)policy {name}.*{BROKEN[name]}"):
@@ -173,6 +180,8 @@ def test_page_lists_every_member_of_the_interface() -> None:
         "device",
         "device_name",
         "late_shapes",
+        "views",
+        "proprio",
     ):
         assert re.search(rf"`{member}(\(.*?\))?`", text), member
 

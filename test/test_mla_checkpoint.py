@@ -123,6 +123,10 @@ def test_checkpoint_of_a_run_is_found_or_asked_for(run: Path, tmp_path: Path) ->
     shutil.copy(file, run / "checkpoints" / "latest-checkpoint.pt")
     make(run, tmp_path / "latest")
     convert(file, tmp_path / "one", overrides=run / "sizes.json")
+    for old in (run / "checkpoints").iterdir():
+        old.unlink() if old != file else old.rename(run / "weights.pt")
+    (run / "checkpoints").rmdir()  # as in a download: beside config.json
+    make(run, tmp_path / "flat")
     with pytest.raises(CheckpointError, match="no checkpoint at .*nowhere"):
         make(run / "nowhere", tmp_path / "out")
 

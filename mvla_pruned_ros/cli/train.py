@@ -133,6 +133,7 @@ def _training(args: argparse.Namespace, recipe: Recipe, device: str) -> Training
         changes["compile"] = False
     if args.steps:
         changes["steps"] = args.steps
+        changes["warmup_steps"] = min(recipe.training.warmup_steps, args.steps // 10)
     if args.precision:
         changes["precision"] = args.precision
     if args.bag:

@@ -86,7 +86,8 @@ class Splicer:
     def _join(self, chunk: ActionChunk, at_ns: int, pose: np.ndarray | None) -> None:
         """Take a new chunk and what its own steps are."""
         motions = motions_of(chunk, self._form)
-        own = [part.way(motions[:-1], motions[1:]).max(initial=0.0) for part in parts_of(self._form, motions.shape[1])]
+        before = np.vstack([motions[:1], motions[:-1]])
+        own = [part.way(before, motions).max() for part in parts_of(self._form, motions.shape[1])]
         self._largest = np.maximum(own, self._own)
         self._chunk, self._motions, self._own, self._behind = chunk, motions, np.array(own), self._last is not None
         if self._form.of_poses:

@@ -10,10 +10,11 @@ from ..control.action_spaces import ActionForm
 from ..pruning.types import Reason, Selection, TokenLayout
 from .base import Policy, PolicyOutput
 from .engine.stage_timer import StageTimer
+from .proprio import FEATURES
 
 NUMBERS = ("chunk_size", "action_dim", "step_s", "token_bucket")
 METHODS = ("reset", "check_instruction", "example", "prepare", "act", "seal", "memory_mb")
-OTHERS = ("device", "device_name", "late_shapes")
+OTHERS = ("device", "device_name", "late_shapes", "views", "proprio")
 INHERIT = "see mvla_pruned_ros/policy/base.py, and inherit from Policy to have defaults"
 
 
@@ -51,11 +52,18 @@ def _check(policy: Any) -> None:
         ActionForm.of(policy)
     except ValueError as error:
         raise PolicyInterfaceError(str(error)) from error
+    for member, known in (("views", None), ("proprio", FEATURES)):
+        names = getattr(policy, member, ())
+        if not isinstance(names, tuple) or not all(isinstance(n, str) and (known is None or n in known) for n in names):
+            told = f"names among {', '.join(known)}" if known else "names"
+            raise PolicyInterfaceError(f"{member} is {names!r}, must be a tuple of {told}")
     policy.reset()
     observation = policy.example()
     policy.check_instruction(observation.instruction)
     layout = policy.prepare(observation).layout
     _check_layout(layout)
+    if layout.views != policy.views:
+        raise PolicyInterfaceError(f"layout.views is {layout.views}, and the policy says that it takes {policy.views}")
     for selection in (Selection.full(layout), _half(layout)):
         prepared = policy.prepare(observation)
         output = policy.act(prepared, selection, observation.instruction, StageTimer(policy.device))

@@ -27,7 +27,9 @@ ZIP = b"PK\x03\x04"  # how a file of torch.save begins
 
 
 def find_checkpoint(source: Path) -> tuple[Path, Path]:
-    """Run folder and checkpoint file of what was given: a ``.pt`` file in ``<run>/checkpoints``, or ``<run>``.
+    """Run folder and checkpoint file of what was given: a ``.pt`` file, or a folder that holds one.
+
+    The file lies in ``<run>/checkpoints``, as training writes it, or beside ``config.json``, as in a download.
 
     Raises:
         CheckpointError: there is none, or there are several.
@@ -36,11 +38,12 @@ def find_checkpoint(source: Path) -> tuple[Path, Path]:
         return (source.parent.parent if source.parent.name == "checkpoints" else source.parent), source
     if not source.is_dir():
         raise CheckpointError(f"no checkpoint at {source}: give a .pt file or the run folder that holds checkpoints/")
-    latest = source / "checkpoints" / "latest-checkpoint.pt"
-    files = [latest] if latest.is_file() else sorted((source / "checkpoints").glob("*.pt"))
+    folder = source / "checkpoints" if (source / "checkpoints").is_dir() else source
+    latest = folder / "latest-checkpoint.pt"
+    files = [latest] if latest.is_file() else sorted(folder.glob("*.pt"))
     if len(files) != 1:
         names = ", ".join(file.name for file in files) or "none"
-        raise CheckpointError(f"{source / 'checkpoints'} must hold one .pt file, holds {names}: give the file itself")
+        raise CheckpointError(f"{folder} must hold one .pt file, holds {names}: give the file itself")
     return source, files[0]
 
 

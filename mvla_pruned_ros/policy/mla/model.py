@@ -96,7 +96,7 @@ class MLAModel(PolicyNetwork):
             self.proprio_embedder(batch.proprio.to(self.dtype))[:, None],
         ]
         tokens = torch.cat(pieces, 1)
-        g, n = config.num_groups, batch.image.shape[1] * config.num_patches
+        g, n = config.num_groups, batch.image.shape[1] * config.grid**2
 
         def places(kept: Tensor | None, count: int, first: int) -> Tensor:
             return first + (torch.arange(count, device=device).expand(b, -1) if kept is None else kept)
