@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     bags.add_argument(
         "--frames", type=options.count, metavar="N",
-        help=f"about so many frames are fitted to, shared out among the bags; as many are held out (default {FRAMES})",
+        help=f"so many frames are fitted to at most, shared out among the bags; as many held out (default {FRAMES})",
     )  # fmt: skip
     add_bag_arguments(parser)
     tasks = parser.add_argument_group("in the simulator")
@@ -158,7 +158,12 @@ def _fit_to_tasks(
 
 @dataclass(frozen=True)
 class BagFit:
-    """What is fitted to. policy: folder or shipped name. most_hz, frames: see the options."""
+    """What is fitted to.
+
+    Attributes:
+        policy: folder or shipped name. most_hz, frames: see the options. most_looked_at: of each bag no more frames are
+            read; None reads all.
+    """
 
     policy: str
     bags: Sequence[Path]
@@ -166,6 +171,7 @@ class BagFit:
     setup: BagSetup
     most_hz: float
     frames: int
+    most_looked_at: int | None = None
 
 
 def fit_to_bags(todo: BagFit, effort: Effort, out: Path, console: Console, words: Console | None = None) -> Fit:
@@ -218,7 +224,7 @@ def _stretches(
         with ProgressBar(f"reading {path}{more}", console=console) as bar:
             stretches, report = bag_stretches(
                 path, todo.setup, policy, folder / str(len(list(folder.iterdir()))), todo.most_hz,
-                max(1, todo.frames // len(bags)), bar.show,
+                todo.frames // len(bags), bar.show, todo.most_looked_at,
             )  # fmt: skip
         taken = f"{path}{more}: {report['frames']} of {report['of']} frames"
         left_out = report["frames"] < report["of"]

@@ -76,7 +76,7 @@ class _Thinned:
                 self._kept.pop(number).path.unlink()
 
     def end(self) -> list[BagStretch]:
-        """At most ``most_frames`` in stretches evenly over the bag, one stretch at least."""
+        """At most ``most_frames`` in stretches evenly over what was read, one stretch at least."""
         self._close()
         kept = list(self._kept.values())
         for count in range(len(kept), 0, -1):
@@ -88,13 +88,14 @@ class _Thinned:
 
 def bag_stretches(
     path: Path, setup: BagSetup, policy: Policy, folder: Path, most_hz: float, most_frames: int,
-    on_frame: Callable[[int, int], None],
+    on_frame: Callable[[int, int], None], most_looked_at: int | None = None,
 ) -> tuple[list[BagStretch], dict[str, Any]]:  # fmt: skip
     """Stretches of a bag that the policy can be shown, in files of ``folder``, which is made.
 
     Args:
-        most_hz: frames per second that are looked at; 0 looks at all. most_frames: about so many are taken; at least
-            one stretch is. on_frame: told how many pictures are done, and how many the bag has at most.
+        most_hz: frames per second that are looked at; 0 looks at all. most_frames: at most so many are taken, two at
+            least. on_frame: told how many pictures are done, and how many the bag has at most.
+        most_looked_at: the bag is read no further once so many frames have been looked at; None reads all of it.
 
     Returns:
         The stretches; ready for JSON ``bag``, ``frames`` (that are taken), ``of`` (that were looked at), ``stretches``,
@@ -107,6 +108,7 @@ def bag_stretches(
     folder.mkdir(parents=True)
     thinned, looked, length, last = _Thinned(path, folder, most_frames), 0, 0, 0
     periods: list[int] = []
+    longest = max(LEAST, min(STRETCH, most_frames))
     with Bag(path) as bag:
         events = BagFrames(bag, setup)
         for done, event in enumerate(events, 1):
@@ -116,7 +118,9 @@ def bag_stretches(
             stamp = event.observation.stamp_ns
             if most_hz and not event.begins and 0 <= stamp - last < 0.999e9 / most_hz:
                 continue
-            if event.begins or length == STRETCH:
+            if looked == most_looked_at:
+                break
+            if event.begins or length == longest:
                 policy.check_instruction(event.observation.instruction)
                 thinned.begin(event.observation.instruction)
                 length = 0
