@@ -68,6 +68,15 @@ def test_of_a_long_bag_whole_stretches_are_left_out_evenly(
     assert taken(tmp_path / "bag", policy, tmp_path / "one", most_frames=1)[0] == [2], "one is always taken"
 
 
+def test_few_frames_are_taken_in_short_stretches_and_the_rest_of_a_bag_is_not_read(
+    tmp_path: Path, policy: MVLAPolicy, observation: Callable[..., Observation]
+) -> None:
+    write_bag(tmp_path / "bag", [WORDS, *frames(observation, 0, 20)])
+    assert taken(tmp_path / "bag", policy, tmp_path / "short", most_frames=3)[0] == [3]
+    _, report = bag_stretches(tmp_path / "bag", SETUP, policy, tmp_path / "begin", 0.0, 90, lambda *_: None, 7)
+    assert (report["frames"], report["of"]) == (7, 7)
+
+
 def test_rate_is_bounded(tmp_path: Path, policy: MVLAPolicy, observation: Callable[..., Observation]) -> None:
     write_bag(tmp_path / "bag", [WORDS, *frames(observation, 0, 12, hz=20.0)], period_ns=5 * 10**7)
     assert taken(tmp_path / "bag", policy, tmp_path / "slow", most_hz=5.0)[1]["of"] == 3

@@ -107,9 +107,9 @@ BROKEN = {
     "lacks:shape": r"actions of \(3, 4\), must be \(16, 4\)",
     "lacks:evidence": "48 visual tokens were kept, but evidence is of 96",
     "lacks:layout": r"layout.point_positions is \(32, 2\), must be \(32, 3\)",
+    "lacks:spacing": "layout.spacing is -0.1, must be the metres between neighbouring tokens",
     "lacks:views": r"layout.views is \('image',\), and the policy says that it takes \('front',\)",
     "lacks:proprio": r"proprio is \('elbow',\), must be a tuple of names among ee_position, ",
-    "lacks:spacing": "layout.spacing is -0.1, must be the metres between neighbouring tokens",
     "lacks:own_example": "cannot act on its own example: ValueError: 'pull': this policy can only push",
 }
 
@@ -148,13 +148,13 @@ def test_what_does_not_fit_is_named(name: str, module: Callable[[str, str], None
            "def cut(layout): return dataclasses.replace(layout, point_positions=layout.point_positions[:, :2])\n"
            "def layout(device, precision):\n"
            "    return changed('prepare', lambda p: dataclasses.replace(p, layout=cut(p.layout)))\n"
+           "def scaled(layout): return dataclasses.replace(layout, spacing=-0.1)\n"
+           "def spacing(device, precision):\n"
+           "    return changed('prepare', lambda p: dataclasses.replace(p, layout=scaled(p.layout)))\n"
            "def views(device, precision):\n"
            "    policy = GridPolicy(); policy.views = ('front',); return policy\n"
            "def proprio(device, precision):\n"
            "    policy = GridPolicy(); policy.proprio = ('elbow',); return policy\n"
-           "def scaled(layout): return dataclasses.replace(layout, spacing=-0.1)\n"
-           "def spacing(device, precision):\n"
-           "    return changed('prepare', lambda p: dataclasses.replace(p, layout=scaled(p.layout)))\n"
            "def own_example(device, precision):\n"
            "    return changed('example', lambda o: dataclasses.replace(o, instruction='pull'))\n")  # fmt: skip
     with pytest.raises(ValueError, match=f"(?s)policy {name}.*{BROKEN[name]}"):

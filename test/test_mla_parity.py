@@ -29,6 +29,7 @@ import torch
 from mla_checkpoint import recorded, write_run
 
 from mvla_pruned_ros.policy.mla.checkpoint import load_mla_parts
+from mvla_pruned_ros.policy.mla.config import MLAConfig
 from mvla_pruned_ros.policy.mla.convert import convert
 from mvla_pruned_ros.policy.mla.model import MLABatch, MLAModel
 from mvla_pruned_ros.policy.mla.point_tower import sample_groups
@@ -115,6 +116,6 @@ def test_patches_of_point_groups_in_the_camera_of_rlbench() -> None:
     camera = CameraModel(224, 224, 307.7174807, 307.7174807, 112, 112, pose).resized(672, 672)
     points = recorded()["front.points"]
     first, second = (index[0].numpy() for index in sample_groups(torch.from_numpy(points)[None]))
-    layout = token_layout(points, points[first[second]], {"image": camera}, 16, 42, np.zeros(3))
+    layout = token_layout(points, points[first[second]], {"front": camera}, MLAConfig(), np.zeros(3))
     row, column = recorded()["front.patch"].T.astype(int)
     np.testing.assert_array_equal(layout.point_patches[0], np.where(recorded()["front.valid"], row * 16 + column, -1))

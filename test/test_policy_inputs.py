@@ -53,16 +53,14 @@ def test_token_of_a_point_is_the_patch_that_shows_it(
     brightness = seen.image[0].reshape(grid, size, grid, size, 3).mean((1, 3, 4)).ravel()
     assert brightness.max() > 10
     square_camera = square_image(image, model, CONFIG.image_size)[1]
-    layout = token_layout(
-        target[None], target[None], {"image": square_camera}, CONFIG.grid, CONFIG.patch_size, np.zeros(3)
-    )
+    layout = token_layout(target[None], target[None], {"image": square_camera}, CONFIG, np.zeros(3))
     assert layout.point_patches[0, 0] == brightness.argmax()
 
 
 def test_patch_position_is_the_mean_of_the_points_it_shows(camera: MakeCamera) -> None:
     model = camera(192, 192)
     points = np.random.default_rng(0).uniform([-0.3, 0.4, 0.0], [0.3, 0.9, 0.1], (800, 3)).astype(np.float32)
-    layout = token_layout(points, points[:4], {"image": model}, CONFIG.grid, CONFIG.patch_size, np.zeros(3))
+    layout = token_layout(points, points[:4], {"image": model}, CONFIG, np.zeros(3))
     uv = model.project(points)[0]
     patch = (uv[:, 1] // 16).astype(int) * 12 + (uv[:, 0] // 16).astype(int)
     assert (uv > 0).all() and (uv < 192).all(), "every point of this test must lie in the image"
@@ -82,7 +80,7 @@ def test_group_outside_the_image_or_behind_the_camera_has_no_patch(camera: MakeC
     above = model.base_from_camera @ [0.0, -5.0, 1.0, 1.0]
     ahead = model.base_from_camera @ [0.0, 0.0, 1.0, 1.0]
     centres = np.stack([behind, beside, above, ahead])[:, :3]
-    layout = token_layout(centres, centres, {"image": model}, CONFIG.grid, CONFIG.patch_size, np.zeros(3))
+    layout = token_layout(centres, centres, {"image": model}, CONFIG, np.zeros(3))
     assert layout.point_patches[0].tolist() == [-1, -1, -1, 6 * 12 + 6]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -221,6 +222,32 @@ def test_modality_share_is_a_share_of_means() -> None:
 def test_budget_follows_the_share_and_its_bounds(share: float, floor: float, expected: tuple[int, int]) -> None:
     image, points = split_budget(44, share, 66, 24, floor)
     assert (image, points) == expected or (image + points == 44 and abs(image - expected[0]) <= 1)
+
+
+def test_evidence_counts_by_the_time_since_the_last_call() -> None:
+    config = TriStageConfig(smoothing=0.5, smoothing_period_s=0.1)
+    once, twice = config.smoothing_after(0.1), config.smoothing_after(0.2)
+    assert once == pytest.approx(0.5) and twice == pytest.approx(0.75)
+    assert config.smoothing_after(None) == TriStageConfig(smoothing=0.5).smoothing_after(7.0) == 0.5
+    first, second = (replace(scene(), stamp_ns=stamp) for stamp in (10**9, 12 * 10**8))
+    assert second.seconds_since(first) == pytest.approx(0.2)
+    assert first.seconds_since(second) is None and second.seconds_since(scene()) is None
+
+
+@pytest.mark.parametrize("stamps", [(0, 0), (1, 10**8), (1, 4 * 10**8)])
+def test_pruner_smooths_by_the_time_it_is_told(stamps: tuple[int, int]) -> None:
+    """Token 0 was looked at, then no more: the longer ago, the less of it is left."""
+    pruner = TriStagePruner(1.0, TriStageConfig(smoothing_period_s=0.1, segment_threshold=1.0))
+    for stamp, looked_at in zip(stamps, (0, 63)):
+        layout = replace(scene(), stamp_ns=stamp)
+        selection = pruner.select(layout)
+        attention = np.full(layout.num_visual, 1e-3)
+        attention[looked_at] = 1.0
+        pruner.observe(layout, selection, Evidence(np.ones_like(attention), attention))
+    assert pruner._memory is not None
+    seconds = (stamps[1] - stamps[0]) / 1e9 if stamps[0] else 0.1
+    left = pruner._memory.salience[0] / pruner._memory.salience[[0, 63]].sum()
+    assert left == pytest.approx(0.5 ** (seconds / 0.1), abs=0.01)
 
 
 def test_semantic_sets_follow_space_and_attention() -> None:

@@ -49,7 +49,8 @@ def segments(
         predicted = carry(memory, layout, config.lengths(layout.spacing))
         error[i] = total_variation(predicted.salience, seen.salience)
         kept = np.ones(layout.num_visual, bool)
-        memory, begins[i] = update(predicted, kept, attention, config.smoothing, config.segment_threshold)
+        smoothing = config.smoothing_after(layout.seconds_since(memory.layout))
+        memory, begins[i] = update(predicted, kept, attention, smoothing, config.segment_threshold)
     return error, begins
 
 

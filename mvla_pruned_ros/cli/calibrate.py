@@ -15,9 +15,10 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from ..pruning.tri_stage.config import CALIBRATION_FILE
+from ..pruning.tri_stage.config import CALIBRATION_FILE, TriStageConfig
 from ..sim.tasks import CALIBRATION_TASKS, TASKS
 from . import options
 from .bag_options import BAG_OPTIONS, add_bag_arguments, bag_setup, print_unused
@@ -74,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     bags.add_argument(
         "--frames", type=options.count, metavar="N",
-        help=f"about so many frames are fitted to, shared out among the bags; as many are held out (default {FRAMES})",
+        help=f"so many frames are fitted to at most, shared out among the bags; as many held out (default {FRAMES})",
     )  # fmt: skip
     add_bag_arguments(parser)
     tasks = parser.add_argument_group("in the simulator")
@@ -151,13 +152,18 @@ def _fit_to_tasks(
 
     tasks, held_out = _tasks(args), args.held_out or []
     console.print(f"recording {count} episodes of {', '.join([*tasks, *held_out])}")
-    outcome = _fit(folder, episodes(tasks), episodes(held_out), effort, GRID, (console, console))
+    outcome = _fit(folder, episodes(tasks), episodes(held_out), effort, GRID, TriStageConfig(), (console, console))
     return outcome, {"tasks": tasks, "episodes": count, "first_seed": first, "keep_ratios": list(effort.keep_ratios)}
 
 
 @dataclass(frozen=True)
 class BagFit:
-    """What is fitted to. policy: folder or shipped name. most_hz, frames: see the options."""
+    """What is fitted to.
+
+    Attributes:
+        policy: folder or shipped name. most_hz, frames: see the options. most_looked_at: of each bag no more frames are
+            read; None reads all.
+    """
 
     policy: str
     bags: Sequence[Path]
@@ -165,6 +171,7 @@ class BagFit:
     setup: BagSetup
     most_hz: float
     frames: int
+    most_looked_at: int | None = None
 
 
 def fit_to_bags(todo: BagFit, effort: Effort, out: Path, console: Console, words: Console | None = None) -> Fit:
@@ -189,7 +196,10 @@ def fit_to_bags(todo: BagFit, effort: Effort, out: Path, console: Console, words
         consoles = console, words or console
         episodes, reports = _stretches(todo, todo.bags, Path(folder), consoles)
         held_out, held_out_reports = _stretches(todo, todo.held_out, Path(folder), consoles, ", held out")
-        outcome = _fit(policy_folder(todo.policy), episodes, held_out, effort, BAG_GRID, consoles)
+        # A node on another machine calls at another rate than frames were recorded at.
+        period = min(10.0, round(median(one["period_s"] for one in reports), 4))
+        start = TriStageConfig(smoothing_period_s=period)
+        outcome = _fit(policy_folder(todo.policy), episodes, held_out, effort, BAG_GRID, start, consoles)
     about = {
         "policy": todo.policy, "bags": reports, "most_hz": todo.most_hz, "keep_ratios": list(effort.keep_ratios),
     }  # fmt: skip
@@ -214,7 +224,7 @@ def _stretches(
         with ProgressBar(f"reading {path}{more}", console=console) as bar:
             stretches, report = bag_stretches(
                 path, todo.setup, policy, folder / str(len(list(folder.iterdir()))), todo.most_hz,
-                max(1, todo.frames // len(bags)), bar.show,
+                todo.frames // len(bags), bar.show, todo.most_looked_at,
             )  # fmt: skip
         taken = f"{path}{more}: {report['frames']} of {report['of']} frames"
         left_out = report["frames"] < report["of"]
@@ -227,7 +237,7 @@ def _stretches(
 
 def _fit(
     folder: Path, episodes: Sequence[RecordedEpisode], held_out: Sequence[RecordedEpisode], effort: Effort,
-    grid: Grid, consoles: tuple[Console, Console],
+    grid: Grid, start: TriStageConfig, consoles: tuple[Console, Console],
 ) -> Fit:  # fmt: skip
     from ..evaluation.calibration.descent import grid_of
     from ..evaluation.calibration.fit import fit
@@ -237,4 +247,4 @@ def _fit(
     console, words = consoles
     scaled = grid_of(load_config(folder).token_spacing, grid)
     with ProgressBar("settings, at most", effort.most_settings(scaled), console=console) as bar:
-        return fit(folder, episodes, held_out, effort, scaled, words.print, bar.step)
+        return fit(folder, episodes, held_out, effort, scaled, start, words.print, bar.step)

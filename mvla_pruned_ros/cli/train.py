@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from ..training.recipes import Recipe, Shard
 
 MOST_WORDS = 24  # of an instruction
-QUICK_FRAMES = 80  # that pruning parameters are fitted to after a training on bags
+# Of what pruning parameters are fitted to after a training on bags: so many frames of so many bags, of so many of each.
+QUICK_FRAMES, QUICK_BAGS, QUICK_LOOK = 80, 3, 500
 SUMMARY = "train a policy on the scripted experts"
 EPILOG = """examples:
   mvla train --preset small --out out/train/small          (how the shipped policy was made)
@@ -234,7 +235,8 @@ def _calibrate(args: argparse.Namespace, console: Console) -> None:
     again = (
         f"mvla calibrate --policy {args.out} --bag {' '.join(map(str, args.bag))} --out {out} (with the same options)"
     )
-    todo = BagFit(str(args.out), args.bag, [], bag_setup(args), args.most_hz, QUICK_FRAMES)
+    bags = args.bag[:: -(-len(args.bag) // QUICK_BAGS)]
+    todo = BagFit(str(args.out), bags, [], bag_setup(args), args.most_hz, QUICK_FRAMES, QUICK_LOOK)
     effort = Effort(keep_ratios=(0.35,), rounds=1, workers=args.workers, min_gain=0.05)
     try:
         fit = fit_to_bags(todo, effort, out, console, words=Silent(quiet=True))
@@ -243,7 +245,7 @@ def _calibrate(args: argparse.Namespace, console: Console) -> None:
         return
     before, after = (mean_error(fit.fitted[name]) for name in ("defaults", "calibrated"))
     console.print(
-        f"pruning parameters: fitted to about {QUICK_FRAMES} frames, {before:.3f} -> {after:.3f} of the action error "
+        f"pruning parameters: fitted to at most {QUICK_FRAMES} frames, {before:.3f} -> {after:.3f} of the action error "
         f"of random pruning; more thoroughly: {again}",
         soft_wrap=True,
     )

@@ -30,6 +30,7 @@ class TokenLayout:
         end_effector: (3,) float32, base frame, metres.
         spacing: metres between neighbouring tokens, about, as the policy's configuration has it and not this call: the
             scale that lengths are measured by. Positive.
+        stamp_ns: of the observation; 0 where it is not known.
     """
 
     views: tuple[str, ...]
@@ -40,6 +41,7 @@ class TokenLayout:
     camera_poses: np.ndarray
     end_effector: np.ndarray
     spacing: float
+    stamp_ns: int = 0
 
     @property
     def num_image(self) -> int:
@@ -58,6 +60,11 @@ class TokenLayout:
     @property
     def num_visual(self) -> int:
         return self.num_image + self.num_points
+
+    def seconds_since(self, earlier: TokenLayout) -> float | None:
+        """Time between two observations; None where it is not known, or not positive."""
+        after = self.stamp_ns - earlier.stamp_ns
+        return after / 1e9 if self.stamp_ns and earlier.stamp_ns and after > 0 else None
 
     @property
     def positions(self) -> np.ndarray:

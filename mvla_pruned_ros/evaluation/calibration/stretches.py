@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...bags.observations import BagFrame, BagFrames
 from ...bags.reader import Bag
 from ...bags.setup import BagSetup
@@ -74,7 +76,7 @@ class _Thinned:
                 self._kept.pop(number).path.unlink()
 
     def end(self) -> list[BagStretch]:
-        """At most ``most_frames`` in stretches evenly over the bag, one stretch at least."""
+        """At most ``most_frames`` in stretches evenly over what was read, one stretch at least."""
         self._close()
         kept = list(self._kept.values())
         for count in range(len(kept), 0, -1):
@@ -86,17 +88,18 @@ class _Thinned:
 
 def bag_stretches(
     path: Path, setup: BagSetup, policy: Policy, folder: Path, most_hz: float, most_frames: int,
-    on_frame: Callable[[int, int], None],
+    on_frame: Callable[[int, int], None], most_looked_at: int | None = None,
 ) -> tuple[list[BagStretch], dict[str, Any]]:  # fmt: skip
     """Stretches of a bag that the policy can be shown, in files of ``folder``, which is made.
 
     Args:
-        most_hz: frames per second that are looked at; 0 looks at all. most_frames: about so many are taken; at least
-            one stretch is. on_frame: told how many pictures are done, and how many the bag has at most.
+        most_hz: frames per second that are looked at; 0 looks at all. most_frames: at most so many are taken, two at
+            least. on_frame: told how many pictures are done, and how many the bag has at most.
+        most_looked_at: the bag is read no further once so many frames have been looked at; None reads all of it.
 
     Returns:
         The stretches; ready for JSON ``bag``, ``frames`` (that are taken), ``of`` (that were looked at), ``stretches``,
-        ``not_used`` and ``drops``.
+        ``period_s`` (median time between frames looked at), ``not_used`` and ``drops``.
 
     Raises:
         ValueError: the bag cannot be used, has no two frames in a row that can be acted on, or an instruction that the
@@ -104,6 +107,8 @@ def bag_stretches(
     """
     folder.mkdir(parents=True)
     thinned, looked, length, last = _Thinned(path, folder, most_frames), 0, 0, 0
+    periods: list[int] = []
+    longest = max(LEAST, min(STRETCH, most_frames))
     with Bag(path) as bag:
         events = BagFrames(bag, setup)
         for done, event in enumerate(events, 1):
@@ -113,10 +118,14 @@ def bag_stretches(
             stamp = event.observation.stamp_ns
             if most_hz and not event.begins and 0 <= stamp - last < 0.999e9 / most_hz:
                 continue
-            if event.begins or length == STRETCH:
+            if looked == most_looked_at:
+                break
+            if event.begins or length == longest:
                 policy.check_instruction(event.observation.instruction)
                 thinned.begin(event.observation.instruction)
                 length = 0
+            elif stamp > last:
+                periods.append(stamp - last)
             last, looked, length = stamp, looked + 1, length + 1
             if thinned.wanted and (prepared := _prepared(policy, event.observation, events)) is not None:
                 thinned.add(prepared)
@@ -126,8 +135,8 @@ def bag_stretches(
             raise ValueError(f"{path} has no {LEAST} frames in a row that the policy can act on: {why}")
         report = {
             "bag": str(path), "frames": sum(one.frames for one in stretches), "of": looked,
-            "stretches": len(stretches), "not_used": events.unused.report(events.images),
-            "drops": dict(sorted(events.drops.items())),
+            "stretches": len(stretches), "period_s": float(np.median(periods or [0])) / 1e9,
+            "not_used": events.unused.report(events.images), "drops": dict(sorted(events.drops.items())),
         }  # fmt: skip
     return stretches, report
 

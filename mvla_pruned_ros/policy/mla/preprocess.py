@@ -113,5 +113,6 @@ def prepare(observation: Observation, config: MLAConfig) -> MLAInput:
             cameras,
             config,
             observation.state.position,
+            observation.stamp_ns,
         ),
     )

@@ -143,7 +143,7 @@ def prepare(observation: Observation, config: MVLAConfig, grouped: PointGroups |
         groups=cloud.groups,
         proprio=proprio,
         end_effector=end_effector,
-        layout=token_layout(cloud.points, cloud.centres, cameras, config, end_effector),
+        layout=token_layout(cloud.points, cloud.centres, cameras, config, end_effector, observation.stamp_ns),
     )
 
 
@@ -153,6 +153,7 @@ def token_layout(
     cameras: Mapping[str, CameraModel],
     config: PolicyConfig,
     end_effector: np.ndarray,
+    stamp_ns: int = 0,
 ) -> TokenLayout:
     """Where image patches and point groups lie in space and on the image.
 
@@ -160,6 +161,7 @@ def token_layout(
         points: (N, 3) workspace cloud, metres. centres: (G, 3). cameras: of each view by its name, for the resampled
             image.
         config: size and number of image tokens, spacing of all. end_effector: (3,) metres.
+        stamp_ns: of the observation.
     """
     grid, patch_size = config.grid, config.token_pixels
 
@@ -187,4 +189,5 @@ def token_layout(
         camera_poses=np.stack([camera.base_from_camera for camera in cameras.values()]),
         end_effector=np.asarray(end_effector, np.float32),
         spacing=config.token_spacing,
+        stamp_ns=stamp_ns,
     )

@@ -91,6 +91,13 @@ class TriStageConfig:
     smoothing: float = described(
         0.5, "Weight of the newest evidence in the moving average of salience (stage III).", 0.01, 1.0
     )
+    smoothing_period_s: float = described(
+        0.0,
+        "Time between calls that smoothing is meant for, seconds: after twice the time the newest evidence counts as "
+        "after two calls (stage III). 0: smoothing holds for every call, whatever the time between.",
+        0.0,
+        10.0,
+    )
     window: int = described(4, "Policy calls over which the modality salience is averaged (stage III).", 1, 100)
     return_share: float = described(
         0.15, "Share of the budget that brings dropped tokens back, longest unseen first (stage III).", 0.0, 0.9
@@ -125,6 +132,12 @@ class TriStageConfig:
         """Its lengths for tokens that lie ``spacing`` metres apart (``TokenLayout.spacing``)."""
         given = Lengths(self.robot_radius_m, self.link_m, self.match_m)
         return Lengths(*(metres or multiple * spacing for metres, multiple in zip(given, LENGTHS)))
+
+    def smoothing_after(self, seconds: float | None) -> float:
+        """Weight of evidence that comes so long after the last; None where that is not known."""
+        if not self.smoothing_period_s or seconds is None:
+            return self.smoothing
+        return 1 - (1 - self.smoothing) ** (seconds / self.smoothing_period_s)
 
     def __post_init__(self) -> None:
         for name, field in fields_of(self).items():

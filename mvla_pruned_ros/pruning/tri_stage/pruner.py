@@ -72,14 +72,15 @@ class TriStagePruner:
         share = modality_share(evidence.norm, len(selection.image_kept))
         if not np.isnan(share):
             self._shares.append(share)
-        if self._predicted is None or not self.config.stage_dynamics and selection.is_full:
+        config, memory = self.config, self._memory
+        if memory is None or self._predicted is None or not config.stage_dynamics and selection.is_full:
             self._memory = SalienceMemory.seen(layout, evidence.attention)
             return
-        smoothing = self.config.smoothing if self.config.stage_dynamics else 1.0
+        smoothing = config.smoothing_after(layout.seconds_since(memory.layout)) if config.stage_dynamics else 1.0
         self._memory, new_segment = update(
-            self._predicted, selection.kept, evidence.attention, smoothing, self.config.segment_threshold
+            self._predicted, selection.kept, evidence.attention, smoothing, config.segment_threshold
         )
-        if new_segment and self.config.stage_dynamics and not np.isnan(share):
+        if new_segment and config.stage_dynamics and not np.isnan(share):
             self._shares.clear()  # salience of the last segment does not speak for this one
             self._shares.append(share)
 
