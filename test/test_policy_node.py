@@ -173,11 +173,11 @@ def test_wrong_encoding_is_refused_and_the_node_lives(graph: LiveGraph) -> None:
     graph.active()
     robot = graph.robot
     strange = ENCODER.image(robot.pixels, "rgb8", 0, CAMERA)
-    strange.encoding = "yuv422"
+    strange.encoding = "8UC3"
 
     def send_strange() -> bool:
         strange.header.stamp = ENCODER.time(time.time_ns())
-        return bool(robot.status and "yuv422" in robot.status.message)
+        return bool(robot.status and "8UC3" in robot.status.message)
 
     assert robot.drive(send_strange, image=strange), robot.status
     assert not robot.moving

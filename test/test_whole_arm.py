@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def run(ros: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def run(ros: None, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The node in this process, so that its observations can be looked at; the robot in one of its own."""
     folder, run = tmp_path_factory.mktemp("whole_arm"), Run()
     policy = save_whole_arm_policy(folder / "policy", INSTRUCTION)
@@ -77,7 +76,6 @@ def run(ros: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     try:
         assert wait_for(lambda: len(run.results) == CALLS and len(listener.calls) >= CALLS, 40.0), robot.tail()
         run.figures = summarise(listener.calls[10:], listener.commands)
-        yield run
     finally:
         robot.end()
         node.close()
@@ -85,6 +83,7 @@ def run(ros: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             executor.shutdown(timeout_sec=1.0)
         for one in (node, ears):
             one.destroy_node()
+    return run
 
 
 def truth(camera_pose: np.ndarray) -> np.ndarray:
