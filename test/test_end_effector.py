@@ -238,7 +238,14 @@ def test_words_of_a_bag_are_those_of_the_node_with_the_same_defaults() -> None:
     from mvla_pruned_ros.bags.setup import FILE_KEYS, BagSetup
     from mvla_pruned_ros.node.parameters import SPECS
 
-    empty = {"sensor_frames", "sensor_extrinsics", "extra_clouds", "extra_images", "joint_names"}  # [""] in ROS
+    empty = {
+        "sensor_frames",
+        "sensor_extrinsics",
+        "extra_clouds",
+        "extra_images",
+        "joint_names",
+        "hand_frames",
+    }  # [""] in ROS
     shared = {name for name in FILE_KEYS if name in SPECS} - empty
     assert {"ee_pose_source", "ee_frame", "gripper_joint", "gripper_command_range", "depth_unit_m"} < shared
     for name in shared:

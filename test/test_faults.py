@@ -25,7 +25,7 @@ from mvla_pruned_ros.rigs.faults.run import Row, chosen, run_matrix
 from mvla_pruned_ros.rigs.faults.stop_trials import LIMIT_MS, StopRun, StopTrial, summary
 
 DOMAIN = 1 + (int(os.environ["ROS_DOMAIN_ID"]) + 2) % 100
-MATRIX_ROWS = 22  # of the fault table, without tf
+MATRIX_ROWS = 23  # of the fault table, without tf
 IN_SUITE = (
     "image silent", "all streams silent", "camera info silent", "points silent",
     "duplicate stamps", "out-of-order stamps", "skewed stamps", "one stream 0.4 s late",
@@ -42,7 +42,7 @@ IN_SUITE = (
     "camera info sent once, then ~/reset", "pose by a clock 9.3 s behind", "lens distortion",
     "joints of an arm for the gripper", "half of the images in another encoding", "whole number for a ratio",
     "feature norm NaN", "motion refused while inactive", "instruction emptied in motion", "orientation changes signs",
-    "parameter file for another node",
+    "parameter file for another node", "image_1 silent", "joint states without a joint",
 )  # fmt: skip
 
 

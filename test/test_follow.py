@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from bags import write_bag
 from conftest import make_observation
+from scipy.spatial.transform import Rotation
 
 from mvla_pruned_ros.bags.reader import Bag
 from mvla_pruned_ros.bags.setup import TOPICS
-from mvla_pruned_ros.bags.writer import BagWriter
+from mvla_pruned_ros.bags.writer import BagWriter, bag_encoder
 from mvla_pruned_ros.cli.main import main
 from mvla_pruned_ros.policy.call_record import CallRecord
 
@@ -42,7 +43,8 @@ def recorded(sensors: Path, tiny_policy_folder: Path, **given: Any) -> list[Call
     """The worker is the node's own; its parameters and its messages come from here instead of from a graph.
 
     Args:
-        given: parameters. With ee_pose_source tf the end effector is where ``tool_at`` says.
+        given: parameters. With ee_pose_source tf the end effector is where ``tool_at`` says. With hand_frames the
+            camera is on the hand.
     """
     pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
     from mvla_pruned_ros.control.chunk_buffer import ChunkBuffer
@@ -51,7 +53,7 @@ def recorded(sensors: Path, tiny_policy_folder: Path, **given: Any) -> list[Call
     from mvla_pruned_ros.node.parameters import SPECS, Settings
     from mvla_pruned_ros.node.worker import Result, Worker
     from mvla_pruned_ros.observation.builder import ObservationBuilder
-    from mvla_pruned_ros.observation.frames import Frames
+    from mvla_pruned_ros.observation.frames import Frames, of_the_hand
     from mvla_pruned_ros.observation.synchronizer import Synchronizer
     from mvla_pruned_ros.policy.fingerprint import policy_fingerprint
     from mvla_pruned_ros.policy.mvla.policy import MVLAPolicy
@@ -73,8 +75,11 @@ def recorded(sensors: Path, tiny_policy_folder: Path, **given: Any) -> list[Call
     names = {topic: role for role, topic in topics.items()}
     camera = "camera_color_optical_frame"
     poses = {camera: make_observation().views[0].camera.base_from_camera}
-    frames = Frames("base", camera, poses, lambda _, frame, stamp: tool_at(stamp), given.get("ee_frame", ""))
-    store = Synchronizer(topics, unstamped=("camera_info",), joints={"gripper": [given.get("gripper_joint", "")]})
+    still, hand = of_the_hand(poses, on_hand := given.get("hand_frames", ()))
+    hand = {name: np.linalg.inv(tool_at(10**9)) @ pose for name, pose in hand.items()}
+    frames = Frames("base", camera, still, lambda _, frame, at: tool_at(at), given.get("ee_frame", ""), hand)
+    joints = {"gripper": [given.get("gripper_joint", "")]}
+    store = Synchronizer(topics, unstamped=("camera_info",), joints=joints, hand=bool(on_hand))
     chunks, found = ChunkBuffer(), []
     runtime = PolicyRuntime(MVLAPolicy.load(tiny_policy_folder), make_pruner("tri_stage", 0.5))
     settings = Settings.of(values)
@@ -91,7 +96,7 @@ def recorded(sensors: Path, tiny_policy_folder: Path, **given: Any) -> list[Call
         for raw in bag.messages(set(names)):
             message = bag.decode(raw)
             store.put(names[raw.topic], message, stamp_ns(message.header), 10**9)
-            matched = store.take(10**7) if names[raw.topic] == "image" else None
+            matched = store.take(10**8 if on_hand else 10**7) if names[raw.topic] == "image" else None
             if matched is not None:
                 settings = Settings.of(values := values | changes.get(len(found), {}))
                 worker._infer(matched, settings)
@@ -189,6 +194,30 @@ def test_inputs_in_the_units_of_their_drivers_are_followed_too(
     assert len(records) == 4 and records[0].reading == {
         "depth_unit_m": 0.0001, "gripper_joint": "finger", "gripper_open": 0.04, "ee_frame": "tool0",
     }  # fmt: skip
+    bag_of_calls = write(tmp_path / "bag", tmp_path / "sensors", records)
+    assert main(["replay", str(bag_of_calls), "--follow", "--out", str(tmp_path / "out")]) == 0
+    numbers = json.loads((tmp_path / "out" / "follow.json").read_text())
+    assert numbers["verdict"] == "exact" and numbers["followed"] == 4
+
+
+def test_calls_with_a_camera_on_the_hand_are_made_again(tmp_path: Path, tiny_policy_folder: Path) -> None:
+    """Its poses lie beyond those that had come when the image did; one that came later must not be used."""
+
+    def stamped_before(i: int, role: str, message: Any) -> Any:
+        if role != "ee_pose":
+            return message
+        stamp = 10**9 + (i - 1) * STEP_NS - 7_000_000
+        turn = Rotation.from_rotvec([0.0, 0.0, 0.02 * i]).as_quat()
+        return bag_encoder().pose(tool_at(stamp)[:3, 3], stamp, "base", turn)
+
+    views = [make_observation(seed=i, stamp_ns=10**9 + i * STEP_NS) for i in range(5)]
+    write_bag(tmp_path / "sensors", [PUSH, *views], change=stamped_before)
+    camera = "camera_color_optical_frame"
+    records = recorded(tmp_path / "sensors", tiny_policy_folder, hand_frames=[camera])
+    assert len(records) == 4, "with the first image there is one pose only"
+    assert records[0].reading == {"hand_frames": [camera]}
+    near = [record.inputs[f"ee_pose{end}"] for record in records for end in ("", "_after")]
+    assert near[0] == (TOPICS["ee_pose"], 10**9 - 7_000_000) and near[1][1] == near[0][1] + STEP_NS
     bag_of_calls = write(tmp_path / "bag", tmp_path / "sensors", records)
     assert main(["replay", str(bag_of_calls), "--follow", "--out", str(tmp_path / "out")]) == 0
     numbers = json.loads((tmp_path / "out" / "follow.json").read_text())

@@ -60,6 +60,7 @@ SHARED_NAMES = {
     "preprocess",  # an observation to the arrays of a policy
     "normalization",  # numbers to and from the range of the network
     "presets",  # named configurations
+    "random_weights",  # policies that were never trained
     "reader",  # of files
     "record",  # as bench
     "report",  # figures of a run, as they are written to JSON

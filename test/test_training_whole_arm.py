@@ -80,7 +80,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "bag.yaml").write_text(json.dumps({"extra_images": ["image_1"], "extrinsics": extrinsics, **FRAMES}))
     bag(root / "bag", 300, 0)
     words = ["--bag", str(root / "bag"), "--bag-config", str(root / "bag.yaml"), "--out", str(root / "out")]
-    words += ["--policy-config", str(root / "policy.yaml"), "--steps", "400", "--no-compile", "--precision", "fp32"]
+    words += [
+        "--policy-config",
+        str(root / "policy.yaml"),
+        "--steps",
+        "400",
+        "--no-calibrate",
+        "--no-compile",
+        "--precision",
+        "fp32",
+    ]
     assert main(["train", *words]) == 0
     return root / "out"
 

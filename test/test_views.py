@@ -24,6 +24,7 @@ from mvla_pruned_ros.policy.mvla.policy import MVLAPolicy
 from mvla_pruned_ros.policy.mvla.preprocess import prepare, view_squares
 from mvla_pruned_ros.policy.runtime import PolicyRuntime
 from mvla_pruned_ros.pruning.methods import METHODS, make_pruner
+from mvla_pruned_ros.pruning.tri_stage.config import Lengths
 from mvla_pruned_ros.pruning.tri_stage.semantic import unique_points
 from mvla_pruned_ros.pruning.tri_stage.temporal import SalienceMemory, carry
 from mvla_pruned_ros.pruning.types import Selection, TokenLayout
@@ -35,6 +36,7 @@ CONFIG = MVLAConfig(
     views=VIEWS, image_size=64, num_groups=16, group_size=8, width=32, depth=3, heads=2, mlp_width=48,
     proprio=("ee_position", "ee_rotation_6d", "gripper"), proprio_dim=10, action_dim=7, evidence_layers=(1, 2),
 )  # fmt: skip
+LENGTHS = Lengths(robot=0.1, link=0.06, match=0.08)
 DOWN = np.array([1.0, 0.0, 0.0, 0.0])
 
 
@@ -145,7 +147,7 @@ def test_what_is_remembered_of_a_moving_camera_follows_its_place(seen: Callable[
     weight = np.full(before.num_visual, 0.1)
     distance = np.linalg.norm(before.image_positions - OBJECT, axis=1)
     weight[:32][distance < 0.06] = 1.0  # whoever sees the object
-    carried = carry(SalienceMemory.seen(before, weight), after, 0.05)
+    carried = carry(SalienceMemory.seen(before, weight), after, LENGTHS._replace(robot=0.05))
     wrist = slice(16, 32)
     place = np.linalg.norm(after.image_positions[wrist] - OBJECT, axis=1)
     near, far = carried.salience[wrist][place < 0.05], carried.salience[wrist][place > 0.12]
@@ -162,10 +164,10 @@ def test_only_a_camera_that_stands_still_remembers_by_index(seen: Callable[..., 
         """As if no patch showed a point: nothing is left to go by but the index."""
         return replace(layout, image_positions=np.full_like(layout.image_positions, np.nan))
 
-    kept = carry(memory, nowhere(same), 0.1)
+    kept = carry(memory, nowhere(same), LENGTHS)
     np.testing.assert_array_equal(kept.age[:32], np.arange(32))
     np.testing.assert_allclose(kept.salience[:32] / kept.salience[0], weight[:32] / weight[0])
-    gone = carry(memory, nowhere(moved), 0.1)
+    gone = carry(memory, nowhere(moved), LENGTHS)
     np.testing.assert_array_equal(gone.age[:16], np.arange(16))  # the camera outside stands still
     assert (gone.age[16:32] > memory.age.max()).all() and np.ptp(gone.salience[16:32]) == 0
 

@@ -119,8 +119,9 @@ class BagFrames:
         self._tolerance_ns = round(setup.sync_tolerance_ms * 1e6)
         self._now = 0.0  # recorded time, seconds, of what was read
         self._store = Synchronizer(
-            streams, unstamped=infos, clock=lambda: self._now, kept_s=KEPT_S, joints=setup.joints()
-        )
+            streams, unstamped=infos, clock=lambda: self._now, kept_s=KEPT_S, joints=setup.joints(),
+            hand=any(setup.hand_frames),
+        )  # fmt: skip
         self.drops = self._store.drops
         self.twists = TwistFrames(setup, self.drops)
         self.unused = Reasons()

@@ -12,7 +12,7 @@ import numpy as np
 from ..configuration.reader import check_names, from_entries, read_yaml
 from ..messages.decode import MILLIMETRE, Readers
 from ..messages.gripper import GripperCommandRange, GripperJoint
-from ..observation.frames import Frames, pose_of, sensor_poses
+from ..observation.frames import Frames, of_the_hand, pose_of, sensor_poses
 from ..observation.streams import EXTRA_CLOUD, EXTRA_IMAGE, INFO, cloud_streams, image_streams
 from .reader import Bag
 
@@ -48,7 +48,7 @@ FILE_KEYS = (
     "topics", "base_frame", "camera_frame", "extrinsics_source", "extrinsics", "depth_registered", "extra_clouds",
     "sensor_frames", "sensor_extrinsics", "sync_tolerance_ms", "instruction", "split", "ee_pose_source", "ee_frame",
     "gripper_joint", "gripper_closed", "gripper_open", "gripper_command_range", "depth_unit_m", "extra_images",
-    "joint_names",
+    "joint_names", "hand_frames",
 )  # fmt: skip
 
 
@@ -95,6 +95,8 @@ class BagSetup:
         gripper_command_range: what the role gripper_command says for open and for closed.
         depth_unit_m: metres per unit of 16UC1 depth.
         extra_images: roles of more colour images, image_1, image_2, ...; those that ``topics`` names are read anyway.
+        hand_frames: those of camera_frame and sensor_frames that the hand carries; their poses are given in the frame
+            of the end effector.
         joint_names: of the role joint_states, in the order in which policies are told their positions; none: not read.
     """
 
@@ -119,6 +121,7 @@ class BagSetup:
     depth_unit_m: float = MILLIMETRE
     extra_images: Sequence[str] = ()
     joint_names: Sequence[str] = ()
+    hand_frames: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for role in sorted(self.topics):
@@ -129,6 +132,8 @@ class BagSetup:
             )
         if self.from_tf and self.base_from_camera is not None:
             raise ValueError("extrinsics are given, but extrinsics_source is tf: give one of the two")
+        if self.from_tf and any(self.hand_frames):
+            raise ValueError("extrinsics_source is tf, which tells where the hand's cameras are: leave hand_frames out")
         sensor_poses(self.sensor_frames, self.sensor_extrinsics)
         self._clouds("depth")
         self._images()
@@ -198,7 +203,7 @@ class BagSetup:
         """Frame names with the poses of the sensors that are given; tf is not asked yet.
 
         Raises:
-            ValueError: no extrinsics.
+            ValueError: no extrinsics, or none of a frame in ``hand_frames``.
         """
         poses = sensor_poses(self.sensor_frames, self.sensor_extrinsics)
         pose = self.base_from_camera
@@ -210,7 +215,8 @@ class BagSetup:
             )
         poses |= {} if pose is None else {self.camera_frame: pose}
         end_effector = self.ee_frame if self.ee_pose_of_tf else ""
-        return Frames(self.base_frame, self.camera_frame, poses, end_effector=end_effector)
+        still, hand = of_the_hand(poses, self.hand_frames)
+        return Frames(self.base_frame, self.camera_frame, still, None, end_effector, hand)
 
     def _images(self) -> list[str]:
         """Roles of colour images and their camera infos."""

@@ -37,8 +37,8 @@ def add_bag_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--bag-config", type=Path, metavar="FILE",
         help="YAML with topics, base_frame, camera_frame, extrinsics_source, extrinsics (translation, rotation_xyzw), "
-        "depth_registered, extra_images, extra_clouds, sensor_frames, sensor_extrinsics, sync_tolerance_ms, "
-        "instruction, split, ee_pose_source, ee_frame, gripper_joint, gripper_closed, gripper_open, "
+        "depth_registered, extra_images, extra_clouds, sensor_frames, sensor_extrinsics, hand_frames, "
+        "sync_tolerance_ms, instruction, split, ee_pose_source, ee_frame, gripper_joint, gripper_closed, gripper_open, "
         "gripper_command_range, depth_unit_m, joint_names; or a parameter file of the policy node",
     )  # fmt: skip
     group.add_argument(

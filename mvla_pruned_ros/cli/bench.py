@@ -67,6 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds", type=options.number(1, 86400), default=20.0, help="of --sensor-to-command (default 20)"
     )
+    parser.add_argument(
+        "--two-cameras", action="store_true",
+        help="of --sensor-to-command: beside an arm and on its hand, which moves, and a policy of random weights",
+    )  # fmt: skip
     parser.add_argument("--json", type=options.output_file, metavar="FILE", help="join the rows to those of this file")
     parser.add_argument(
         "--plot", type=options.output_file, metavar="FILE", help="write plots, a page that needs no network"
@@ -136,11 +140,12 @@ def _sensor_to_command(args: argparse.Namespace) -> int:
     from ..evaluation.latency.results_file import set_entry
     from ..rigs.latency import measure_sensor_to_command
 
-    entry = measure_sensor_to_command(args.seconds)
+    entry = measure_sensor_to_command(args.seconds, two_cameras=args.two_cameras)
     for name, value in entry.items():
         print(f"{name:28} {value}")
     if args.json:
-        set_entry(args.json, "sensor_to_command", {**entry, "command": command_line()})
+        name = "sensor_to_command" + "_two_cameras" * args.two_cameras
+        set_entry(args.json, name, {**entry, "command": command_line()})
         print(f"written to {args.json}")
     return 0
 

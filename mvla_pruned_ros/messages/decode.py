@@ -54,6 +54,7 @@ class Readers:
             they fail on, are read by ``layouts``.
         gripper: the joint of the gripper. depth_unit_m: metres per unit of 16UC1 depth.
         joints: names of those whose positions are told, in this order; none: joint states are not read.
+        orientation: poses without one are refused.
     """
 
     imgmsg_to_cv2: Callable[..., np.ndarray] = layouts.imgmsg_to_cv2
@@ -61,6 +62,7 @@ class Readers:
     gripper: GripperJoint = field(default_factory=GripperJoint)
     depth_unit_m: float = MILLIMETRE
     joints: tuple[str, ...] = ()
+    orientation: bool = False
 
     def __post_init__(self) -> None:
         low, high = DEPTH_UNITS_M

@@ -93,11 +93,15 @@ class Encoder:
 
     def gripper(self, opening: float, stamp_ns: int, frame: str) -> Any:
         """JointState of an opening, 0 closed to 1 open."""
-        none, header = self._sequence(np.zeros(0)), self.header(stamp_ns, frame)
-        position = self._sequence(np.array([float(opening)]))
+        return self.joints(["gripper"], [opening], stamp_ns, frame)
+
+    def joints(self, names: Sequence[str], positions: Sequence[float] | np.ndarray, stamp_ns: int, frame: str) -> Any:
+        """JointState of positions in rad or m."""
+        none, position = self._sequence(np.zeros(0)), self._sequence(np.asarray(positions, float))
         return self.make(
-            "sensor_msgs/msg/JointState", header=header, name=["gripper"], position=position, velocity=none, effort=none
-        )
+            "sensor_msgs/msg/JointState", header=self.header(stamp_ns, frame), name=list(names), position=position,
+            velocity=none, effort=none,
+        )  # fmt: skip
 
     def trajectory(self, joints: Sequence[str], positions: Sequence[float] | np.ndarray, duration_s: float) -> Any:
         """JointTrajectory of one point, to be reached after ``duration_s``.

@@ -13,7 +13,7 @@ from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import String
 
 from ..observation.builder import FramesOfCall
-from ..observation.streams import AFTER
+from ..observation.streams import source_of
 from ..observation.synchronizer import Synchronizer
 from ..policy.call_record import CallRecord
 from ..policy.engine.device import thread_count
@@ -31,7 +31,8 @@ from .ros_messages import ENCODER
 from .worker import Result
 
 PICTURE_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-READING = ("gripper_joint", "gripper_closed", "gripper_open", "depth_unit_m", "ee_frame", "joint_names")
+READING = ("gripper_joint", "gripper_closed", "gripper_open", "depth_unit_m", "ee_frame", "joint_names",
+           "hand_frames")  # fmt: skip
 OVERLAY_PX = 192  # about so large is the square that is drawn on, before it is enlarged
 
 
@@ -88,7 +89,7 @@ def record_of(
         stamp_ns=observation.stamp_ns,
         since_reset=result.since_reset,
         instruction=observation.instruction,
-        inputs={stream: (topics[stream.removesuffix(AFTER)], stamp) for stream, stamp in result.stamps.items()},
+        inputs={stream: (topics[source_of(stream)], stamp) for stream, stamp in result.stamps.items()},
         base_frame=settings["base_frame"],
         camera_frame=settings["camera_frame"],
         poses=frames.poses,

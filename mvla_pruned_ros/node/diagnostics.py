@@ -9,6 +9,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from ..observation.streams import info_of, is_image
 from ..observation.synchronizer import Synchronizer
 from .commander import Commander
 from .loading import Loaded
@@ -107,10 +108,14 @@ class View:
 
     def _lost_images(self) -> str:
         """What is wrong when images are lost on the way; the small camera infos, sent with them, hardly ever are."""
-        images, infos = (self.store.arrived(name, LOSS_WINDOW_S) for name in ("image", "camera_info"))
-        if infos < LEAST_INFOS or images > LEAST_SHARE * infos:
-            return ""
-        return f"{images} of {infos} images arrived in the last {LOSS_WINDOW_S:g} s: {PROFILE_REMEDY}"
+        lost = []
+        for name in filter(is_image, self.store.topics):
+            images, infos = (self.store.arrived(stream, LOSS_WINDOW_S) for stream in (name, info_of(name)))
+            if infos >= LEAST_INFOS and images <= LEAST_SHARE * infos:
+                lost.append(
+                    f"{images} of {infos} images arrived in the last {LOSS_WINDOW_S:g} s on {self.store.topics[name]}"
+                )
+        return f"{', '.join(lost)}: {PROFILE_REMEDY}" if lost else ""
 
     def _lateness(self, worker: Worker, known: bool) -> list[tuple[bytes, str]]:
         """Calls that are slow, hang, are not made or come too late. known: a cause of the last two was found."""

@@ -11,10 +11,11 @@ import numpy as np
 
 from ..control.action_spaces import ActionForm, CommandForm
 from ..observation.builder import ObservationBuilder
-from ..observation.frames import Frames, Lookup, pose_of, sensor_poses
+from ..observation.frames import Frames, Lookup, of_the_hand, pose_of, sensor_poses
 from ..observation.streams import image_streams, info_of, is_camera_info
 from ..policy.base import Policy
 from ..policy.engine.device import set_threads
+from ..policy.proprio import OF_ORIENTATION
 from ..policy.runtime import PolicyRuntime, WarmUp
 from ..policy.source import PolicySource
 from ..pruning.methods import make_pruner
@@ -82,6 +83,7 @@ def load(settings: Settings, tf_lookup: Callable[[], Lookup], warn: Callable[[st
     policy = source.load(settings["device"], settings["precision"], take_form)
     assert form is not None, "told by load"
     readers = settings.readers(functions, joint_names_of(settings) if takes_joints(policy) else ())
+    readers = dataclasses.replace(readers, orientation=any(name in OF_ORIENTATION for name in policy.proprio))
     check_inputs(policy, settings)
     source.pruning()  # the declared defaults; a broken file must not pass unseen
     if settings["instruction"]:
@@ -123,11 +125,14 @@ def frames_of(settings: Settings, tf_lookup: Callable[[], Lookup]) -> Frames:
     base, camera = settings["base_frame"], settings["camera_frame"]
     extrinsics = settings["extrinsics.translation"], settings["extrinsics.rotation_xyzw"]
     others = settings["sensor_frames"], settings["sensor_extrinsics"]
+    on_hand = [name for name in settings["hand_frames"] if name]
     if settings["extrinsics_source"] == "tf":
         if np.isfinite([*extrinsics[0], *extrinsics[1], *others[1]]).any():
             raise ValueError(
                 "extrinsics_source is tf: leave extrinsics.* and sensor_extrinsics out, or set it to parameters"
             )
+        if on_hand:
+            raise ValueError("extrinsics_source is tf, which tells where the hand's cameras are: leave hand_frames out")
         return Frames(base, camera, {}, tf_lookup(), settings["ee_frame"])
     poses = sensor_poses(*others)
     if not settings["depth_registered"] and settings["cloud_source"] == "depth" and not poses:
@@ -135,10 +140,10 @@ def frames_of(settings: Settings, tf_lookup: Callable[[], Lookup]) -> Frames:
             "depth_registered is false: name the frame of ~/depth in sensor_frames and give its pose in "
             "sensor_extrinsics, or set extrinsics_source to tf"
         )
-    poses |= {camera: pose_of(*extrinsics)}
+    still, hand = of_the_hand(poses | {camera: pose_of(*extrinsics)}, on_hand)
     if settings["ee_pose_source"] == "tf":
-        return Frames(base, camera, poses, tf_lookup(), settings["ee_frame"])
-    return Frames(base, camera, poses)
+        return Frames(base, camera, still, tf_lookup(), settings["ee_frame"], hand)
+    return Frames(base, camera, still, hand=hand)
 
 
 def warm_up(runtime: PolicyRuntime, settings: Settings) -> WarmUp:

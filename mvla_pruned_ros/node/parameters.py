@@ -86,6 +86,10 @@ SPECS: dict[str, Field] = {
         [math.nan], "Pose of each of sensor_frames in the base frame: x y z in m, quaternion x y z w.", fixed=True,
         any_length=True,
     ),
+    "hand_frames": Field(
+        [""], "Those of camera_frame and sensor_frames that the hand carries: their extrinsics are poses in the frame "
+        "of the end effector.", fixed=True, any_length=True,
+    ),
     "ee_pose_source": Field(
         "topic", "Pose of the end effector: topic (~/ee_pose), or tf, that of ee_frame (needs tf2_ros).", fixed=True,
         choices=("topic", "tf"),

@@ -24,7 +24,7 @@ from std_srvs.srv import Trigger
 
 from ..control.chunk_buffer import ChunkBuffer
 from ..observation.frames import Lookup
-from ..observation.streams import is_camera_info
+from ..observation.streams import INTERPOLATED, is_camera_info
 from ..observation.synchronizer import MatchedMessages, Synchronizer
 from ..policy.base import Policy
 from ..types import Observation
@@ -45,7 +45,7 @@ from .worker import Result, Worker
 
 LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY)
-SHARED_DEPTH = 20  # of a topic on which joints of the arm come between: one kept would mostly be theirs
+SMALL_DEPTH = 20  # of the small messages between which an image lies, at 100 Hz: the executor may be busy for a while
 WATCHDOG_PERIOD_S = 0.05
 DIAGNOSTICS_PERIOD_S = 1.0
 
@@ -106,7 +106,7 @@ class PolicyNode(LifecycleNode):
         topics = {}
         for name, (kind, topic) in input_topics(settings).items():
             # A profile for each: rclpy writes what is overridden into it, and one stream's would be all streams'.
-            depth = SHARED_DEPTH if name == "gripper" and settings["gripper_joint"] else 1
+            depth = SMALL_DEPTH if name in INTERPOLATED else 1
             qos = QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT)
             subscription = self.create_subscription(
                 kind,
@@ -123,7 +123,7 @@ class PolicyNode(LifecycleNode):
         self._state = RobotStateReader(self, settings["base_frame"], joint_names_of(settings), self._max_age_s)
         infos = tuple(filter(is_camera_info, topics))
         joints = {"gripper": [settings["gripper_joint"]], "joint_states": joint_names_of(settings)}
-        self._store = Synchronizer(topics, unstamped=infos, joints=joints)
+        self._store = Synchronizer(topics, unstamped=infos, joints=joints, hand=any(settings["hand_frames"]))
         instruction = self.create_subscription(String, "~/instruction", self._instruct, COMMAND_QOS)
         self._shared_topics = [topics["gripper"]] if settings["gripper_joint"] else []
         self._input_topics = [*topics.values(), instruction.topic_name]

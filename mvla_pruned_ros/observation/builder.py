@@ -22,7 +22,7 @@ from ..messages.decode import (
 )
 from ..messages.layouts import ConversionError
 from ..types import Observation, View
-from .arm_state import arm_state
+from .arm_state import arm_state, with_hand
 from .frames import Frames
 from .streams import INFO, info_of, is_cloud, is_image
 from .synchronizer import MatchedMessages
@@ -32,11 +32,12 @@ class FramesOfCall:
     """Frames that remember what tf answered for the observation that was made last, so that it can be made again.
 
     Attributes:
-        poses: see ``Frames``. answers: frame, stamp in nanoseconds, (4, 4) pose in the base frame.
+        poses: of sensors that stand still and of those on the hand, see ``Frames``.
+        answers: frame, stamp in nanoseconds, (4, 4) pose in the base frame.
     """
 
     def __init__(self, frames: Frames) -> None:
-        self.poses = frames.poses
+        self.poses = {**frames.poses, **frames.hand}
         self.answers: list[tuple[str, int, np.ndarray]] = []
         self._lookup = frames.lookup
         self.frames = frames if frames.lookup is None else replace(frames, lookup=self._ask)
@@ -67,14 +68,16 @@ class ObservationBuilder:
 
     def build(self, matched: MatchedMessages, instruction: str, last_command: np.ndarray | None = None) -> Observation:
         """Raises ConversionError and TransformError as ``observation_of`` does."""
-        messages, frames = matched.messages, self.frames.frames
+        messages, frames = matched.messages, with_hand(self.frames.frames, matched.messages)
         clouds = {name: message for name, message in messages.items() if is_cloud(name)}
         self.frames.answers.clear()
         if len(clouds) != len(self._clouds) or not all(map(is_, clouds.values(), self._clouds)):
             self._points = points_of(messages, frames, self._readers)
             self._answers = list(self.frames.answers)
-            # What becomes of a depth image depends on its camera info too, and it is as new as the colour image.
-            self._clouds = list(clouds.values()) if all(name.startswith("points") for name in clouds) else []
+            # What becomes of a depth image depends on its camera info too, and it is as new as the colour image; what
+            # becomes of a cloud of the hand, on the poses that are known by then.
+            keep = all(name.startswith("points") for name in clouds) and not frames.hand
+            self._clouds = list(clouds.values()) if keep else []
         else:
             self.frames.answers += self._answers
         return observation_of(
@@ -92,8 +95,9 @@ def observation_of(
         stamp: of the image, nanoseconds. messages: ``image`` (raw or compressed), ``camera_info``, and ``image_1``,
             ``image_1_camera_info``, ... of more cameras; ``ee_pose`` (left out where tf tells it), ``gripper`` and
             ``joint_states``, which may be followed by a second message (``ee_pose_after``) so that the image lies
-            between them; and clouds: ``depth`` or ``points``, and ``depth_1``, ``points_2``, ... of more cameras. Depth
-            that is not registered to the colour image has its own camera info, ``depth_camera_info``.
+            between them, and, where the hand carries sensors, the poses near their stamps (``streams.pose_near``); and
+            clouds: ``depth`` or ``points``, and ``depth_1``, ``points_2``, ... of more cameras. Depth that is not
+            registered to the colour image has its own camera info, ``depth_camera_info``.
         points: what ``points_of`` made of these messages, where that was done before. readers: of messages.
         last_command: see ``ArmState``; None: what is measured, as before the first command.
 
@@ -101,6 +105,7 @@ def observation_of(
         ConversionError: a message that cannot be used, or in a frame of which nothing is known.
         TransformError: where a camera or a cloud was at its stamp is not known.
     """
+    frames = with_hand(frames, messages)
     views = tuple(_view(name, messages, frames, readers) for name in messages if is_image(name))
     points = points_of(messages, frames, readers) if points is None else points
     return Observation(stamp, views, points, arm_state(stamp, messages, frames, readers, last_command), instruction)
@@ -120,6 +125,7 @@ def _view(name: str, messages: Mapping[str, Any], frames: Frames, readers: Reade
 
 def points_of(messages: Mapping[str, Any], frames: Frames, readers: Readers = OWN_READERS) -> np.ndarray:
     """(N, 3) float32 points of all clouds of some messages, base frame, metres; see ``observation_of``."""
+    frames = with_hand(frames, messages)
     clouds = [_cloud_points(name, messages, frames, readers) for name in messages if is_cloud(name)]
     return clouds[0] if len(clouds) == 1 else np.concatenate(clouds)
 

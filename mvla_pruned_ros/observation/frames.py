@@ -25,10 +25,13 @@ class Frames:
 
     Attributes:
         base: frame of commands, and the one that end-effector poses become. camera: optical frame of the colour image.
-        poses: frame -> (4, 4) pose in the base frame, of sensors that stand still.
+        poses: frame -> (4, 4) pose in the base frame, of sensors that stand still. hand: frame -> (4, 4) pose in the
+            frame of the end effector, of sensors that it carries.
         lookup: (target, source, stamp in nanoseconds) -> (4, 4) target_from_source, asked for all other frames; raises
             TransformError. None: there are no others.
         end_effector: frame of the end effector, whose pose tf tells; "": messages tell it.
+        end_effector_at: stamp in nanoseconds -> (4, 4) pose of the end effector in the base frame, of the messages of
+            one observation (``arm_state.with_hand``); raises as ``pose`` does. None: it is not known, or tf tells it.
     """
 
     base: str
@@ -36,10 +39,12 @@ class Frames:
     poses: Mapping[str, np.ndarray] = field(default_factory=dict)
     lookup: Lookup | None = None
     end_effector: str = ""
+    hand: Mapping[str, np.ndarray] = field(default_factory=dict)
+    end_effector_at: Callable[[int], np.ndarray] | None = None
 
     def knows(self, frame: str) -> bool:
-        """Whether it can be said where a frame is, at some time at least."""
-        return frame in self.poses or (self.lookup is not None and bool(frame))
+        """Whether it can be said where a frame is, at some time at least, without asking where the hand is."""
+        return frame in self.poses or (self.lookup is not None and bool(frame) and frame not in self.hand)
 
     def pose(self, frame: str, stamp_ns: int, what: str) -> np.ndarray:
         """(4, 4) base_from_frame when a message was stamped. what: begins the sentence if it is not known.
@@ -49,6 +54,10 @@ class Frames:
         """
         if frame in self.poses:
             return self.poses[frame]
+        if frame in self.hand and self.end_effector:
+            return self.pose(self.end_effector, stamp_ns, what) @ self.hand[frame]
+        if frame in self.hand and self.end_effector_at is not None:
+            return self.end_effector_at(stamp_ns) @ self.hand[frame]
         if self.lookup is not None and frame:
             return self.lookup(self.base, frame, stamp_ns)
         known = ", ".join(repr(name) for name in (self.base, *self.poses))
@@ -81,6 +90,28 @@ def pose_of(translation: Any, rotation_xyzw: Any) -> np.ndarray:
     pose[:3, :3] = Rotation.from_quat(rotation_xyzw).as_matrix()
     pose[:3, 3] = translation
     return pose
+
+
+def of_the_hand(
+    poses: Mapping[str, np.ndarray], names: Iterable[str]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Poses of sensors that stand still, and of those that the hand carries.
+
+    Args:
+        poses: frame -> (4, 4). names: ``hand_frames``; an empty one stands for none.
+
+    Raises:
+        ValueError: a name without a pose.
+    """
+    names = [name for name in names if name]
+    for name in names:
+        if name not in poses:
+            raise ValueError(
+                f"hand_frames has {name!r}, which is neither camera_frame nor one of sensor_frames, only "
+                f"{', '.join(map(repr, poses)) or 'nothing'} is: give its pose in the frame of the end effector there"
+            )
+    still = {name: pose for name, pose in poses.items() if name not in names}
+    return still, {name: poses[name] for name in names}
 
 
 def sensor_poses(names: Iterable[str], numbers: Sequence[float]) -> dict[str, np.ndarray]:

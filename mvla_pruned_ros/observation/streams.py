@@ -10,7 +10,9 @@ EXTRA_IMAGE = re.compile(r"image_[1-9]")
 INFO = "_camera_info"
 # Streams whose values at an image's stamp lie between two messages, and how the second of them is called.
 INTERPOLATED = ("ee_pose", "gripper", "joint_states")
+FOLLOW_MOTION = ("ee_pose", "joint_states")  # those that change while the arm moves
 AFTER = "_after"
+NEAR = "ee_pose_near_"  # begins the names of the poses around the stamp of another stream, see ``pose_near``
 
 
 def image_streams(extra_images: Iterable[str]) -> list[str]:
@@ -33,6 +35,16 @@ def image_streams(extra_images: Iterable[str]) -> list[str]:
 def info_of(stream: str) -> str:
     """The stream of an image's camera info."""
     return "camera_info" if stream == "image" else stream + INFO
+
+
+def pose_near(stream: str) -> str:
+    """How the pose at the stamp of an image or a cloud is called, where it is not that of ``ee_pose``."""
+    return NEAR + stream
+
+
+def source_of(stream: str) -> str:
+    """The stream that a matched message came on: ee_pose of ee_pose_after and ee_pose_near_image_1."""
+    return "ee_pose" if stream.startswith(NEAR) else stream.removesuffix(AFTER)
 
 
 def is_image(stream: str) -> bool:

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..messages.decode import stamp_ns
 from .reasons import Reasons
-from .streams import AFTER, INTERPOLATED
+from .streams import AFTER, FOLLOW_MOTION, INTERPOLATED, is_cloud, is_image, pose_near
 
 FUTURE_TOLERANCE_NS = 200_000_000  # clocks of two computers may differ by this much
 KEPT = 10  # images and clouds
@@ -27,8 +27,7 @@ KEPT_ARRIVALS = 400
 PERIODS = 9  # of a stream, whose median tells when the next message is due
 MOST_OTHERS = 30  # names of joints that are remembered to be told
 JOINTS_FROM = {"gripper": "gripper_joint", "joint_states": "joint_names"}  # stream -> parameter
-FOLLOW_MOTION = ("ee_pose", "joint_states")  # between two of their messages lies the state at an image
-WAIT_NS = 12_000_000  # for the second of them; slower streams than of 80 Hz are waited for no longer than others
+WAIT_NS = 12_000_000  # period of streams of which the message after an image is waited for, those of 80 Hz and more
 KEPT_SMALL = 500  # poses come at up to 1 kHz, and the one of an image must still be there when the image arrives
 
 
@@ -57,19 +56,21 @@ def _closer_partner_expected(stamp: int, images: _Stream, stream: _Stream, follo
     period, image_period = stream.period_ns(), images.period_ns()
     if period is None or image_period is None:
         return True
-    until = last + period - stamp  # from the image to when the next message is due; negative: it is overdue
-    if follows_motion and -period < until <= WAIT_NS:  # the arm moved on: what lies after the image belongs to it, too
+    if follows_motion and period <= WAIT_NS:  # the arm moved on: what lies after the image belongs to it, too
         return True
+    until = last + period - stamp  # from the image to when the next message is due; negative: it is overdue
     return abs(until) < stamp - last and until <= image_period / 2
 
 
-def _around(stamp: int, stream: _Stream, tolerance_ns: int) -> list[Any]:
-    """The messages right before and right after a stamp; none where one of them is farther away than may be."""
+def _nearest_two(stamp: int, stream: _Stream, tolerance_ns: int) -> list[Any]:
+    """The messages right before and right after a stamp, or the two nearest on one side of it; fewer where others are
+    farther away than may be, or one has that stamp."""
     near = sorted((s, i) for i, (s, _, _) in enumerate(stream.messages) if abs(s - stamp) <= tolerance_ns)
-    place = bisect(near, (stamp, len(stream.messages)))
-    if not 0 < place < len(near):
-        return []
-    return [stream.messages[i][1] for _, i in near[place - 1 : place + 1]]
+    place = bisect(near, (stamp, -1))
+    if place < len(near) and near[place][0] == stamp:
+        return [stream.messages[near[place][1]][1]]
+    start = min(max(place - 1, 0), max(len(near) - 2, 0))
+    return [stream.messages[i][1] for _, i in near[start : start + 2]]
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,10 @@ class MatchedMessages:
     """Messages that belong to one image.
 
     Attributes:
-        stamp_ns: of the image. messages: by stream; of those in ``INTERPOLATED`` the one before the image, and with
-            ``AFTER`` behind its name the one after it, where none has the image's own stamp.
+        stamp_ns: of the image. messages: by stream; of those in ``INTERPOLATED``, where none has the image's own stamp,
+            the one before the image and, with ``AFTER`` behind its name, the one after it, or the two nearest on one
+            side. Where the hand carries
+            sensors, also the poses around the stamp of each image and cloud (``pose_near``).
         received_at: steady seconds when the image arrived.
         oldest_ns: stamp of the oldest of them, unstamped streams left out.
     """
@@ -102,7 +105,7 @@ class Synchronizer:
 
     def __init__(
         self, topics: dict[str, str], unstamped: tuple[str, ...] = (), clock: Callable[[], float] = time.monotonic,
-        kept_s: float | None = None, joints: Mapping[str, Sequence[str]] | None = None,
+        kept_s: float | None = None, joints: Mapping[str, Sequence[str]] | None = None, hand: bool = False,
     ) -> None:  # fmt: skip
         """
         Args:
@@ -110,8 +113,9 @@ class Synchronizer:
             clock: seconds that only go forward.
             kept_s: keep messages for so many seconds, instead of the newest ``KEPT`` and ``KEPT_SMALL``.
             joints: stream -> joints without all of which its messages are passed over: others come between.
+            hand: the hand carries sensors: where it was is needed at the stamp of each image and cloud.
         """
-        self._clock, self._kept_s = clock, kept_s
+        self._clock, self._kept_s, self._hand = clock, kept_s, hand
         self._joints = {name: tuple(filter(None, wanted)) for name, wanted in (joints or {}).items()}
         self.not_needed: frozenset[str] = frozenset()
         self.topics = topics
@@ -273,7 +277,8 @@ class Synchronizer:
         if stream.passed_over_at == -math.inf:
             return ""
         names = ", ".join(list(stream.others)[:MOST_OTHERS]) or "none with a name"
-        wanted = ", ".join(map(repr, self._joints[name]))
+        missing = [joint for joint in self._joints[name] if joint not in stream.others]
+        wanted = ", ".join(map(repr, missing or self._joints[name]))  # each may come, but never all together
         return f" with joint {wanted} ({JOINTS_FROM[name]}), only messages with these: {names}"
 
     def _match(self, tolerance_ns: int, newest: bool = True, patience_s: float = 0.0) -> MatchedMessages | None:
@@ -297,15 +302,28 @@ class Synchronizer:
                     continue
                 found[name], oldest = message, min(oldest, nearest)
                 if name in INTERPOLATED and nearest != stamp:
-                    around = _around(stamp, stream, tolerance_ns)
-                    found |= {name + end: message for end, message in zip(("", AFTER), around)}
+                    near = _nearest_two(stamp, stream, tolerance_ns)
+                    found |= {name + end: message for end, message in zip(("", AFTER), near)}
             if self._streams.keys() - self.not_needed <= found.keys():
                 skipped = sum(self._used_stamp_ns < s < stamp for s, _, _ in images)
                 if skipped:
                     self.drops["image: superseded or unmatched"] += skipped
                 self._used_stamp_ns = stamp
+                if self._hand and "ee_pose" in found:
+                    found |= self._poses_of_the_hand(found, tolerance_ns)
                 return MatchedMessages(stamp, found, arrived_at, oldest)
         return None
+
+    def _poses_of_the_hand(self, found: Mapping[str, Any], tolerance_ns: int) -> dict[str, Any]:
+        """The poses around the stamp of each image and cloud that ``ee_pose`` and the one after it are not around."""
+        image, more = stamp_ns(found["image"].header), dict[str, Any]()
+        known = "ee_pose" + AFTER in found or stamp_ns(found["ee_pose"].header) == image
+        for name in found:
+            stamp = stamp_ns(found[name].header)
+            if (is_image(name) or is_cloud(name)) and not (known and stamp == image):
+                near = _nearest_two(stamp, self._streams["ee_pose"], tolerance_ns)
+                more |= {pose_near(name) + end: message for end, message in zip(("", AFTER), near)}
+        return more
 
     def ages_s(self) -> dict[str, float | None]:
         """Seconds of steady time since each stream was last heard; None for never."""

@@ -25,13 +25,14 @@ class CallRecord:
         instruction: the words in force.
         inputs: stream -> topic and header stamp, nanoseconds, of the message that was used.
         base_frame, camera_frame: frames of the node. poses: frame -> (4, 4) float64 pose in the base frame of cameras
-            that stand still. transforms: what tf answered: frame, stamp in nanoseconds, (4, 4) float64.
+            that stand still, and in the frame of the end effector of those in hand_frames. transforms: what tf
+            answered: frame, stamp in nanoseconds, (4, 4) float64.
         last_command: (7,) pose that was last commanded, None where none was; see ``ArmState``.
         method, keep_ratio, seed: of the pruner in force. tri_stage: its parameters, None for other methods.
         prune: False where the node left all tokens in because pruning did not pay (parameter ``prune``).
         kept: (N2 + N3,) bool, which visual tokens stayed. actions: (K, A) float32, before limits of commands.
         reading: what the numbers of messages mean, where it is not the default: gripper_joint, gripper_closed,
-            gripper_open, depth_unit_m, ee_frame, joint_names.
+            gripper_open, depth_unit_m, ee_frame, joint_names, hand_frames.
         node: what the node runs on: policy, fingerprint, device, precision, torch_threads, versions, CPU.
     """
 

@@ -70,6 +70,10 @@ FEATURES: dict[str, tuple[int, Callable[[ArmState], np.ndarray]]] = {
 }
 
 
+# Those that need an orientation; before the first command the last pose that was commanded is the one that is measured.
+OF_ORIENTATION = ("ee_rotation_6d", "ee_euler_xyz", "last_command_position", "last_command_euler_xyz")
+
+
 def check_features(names: Sequence[str], size: int) -> None:
     """Raises ValueError unless these are features, each once, of ``size`` numbers together."""
     unknown = [name for name in names if name not in FEATURES]

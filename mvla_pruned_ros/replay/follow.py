@@ -18,7 +18,7 @@ from ..bags.observations import with_own_images
 from ..bags.reader import Bag, DamagedMessageError
 from ..messages.decode import MILLIMETRE, ConversionError, Readers, stamp_ns
 from ..observation.builder import observation_of
-from ..observation.frames import Frames, TransformError
+from ..observation.frames import Frames, TransformError, of_the_hand
 from ..observation.streams import is_camera_info
 from ..policy.base import Policy
 from ..policy.call_record import CallRecord
@@ -138,7 +138,8 @@ def _observation(record: CallRecord, messages: Mapping[str, Any]) -> Observation
             raise TransformError(f"the record does not say where {source!r} was at {stamp_ns / 1e9:.3f} s") from None
 
     reading = record.reading
-    frames = Frames(record.base_frame, record.camera_frame, record.poses, lookup, reading.get("ee_frame", ""))
+    still, hand = of_the_hand(record.poses, reading.get("hand_frames", ()))
+    frames = Frames(record.base_frame, record.camera_frame, still, lookup, reading.get("ee_frame", ""), hand)
     readers = Readers(
         gripper=record.gripper, depth_unit_m=reading.get("depth_unit_m", MILLIMETRE),
         joints=tuple(reading["joint_names"]) if "joint_states" in messages else (),

@@ -19,20 +19,27 @@ from typing import Any
 
 import numpy as np
 
+from . import whole_arm
 from .graph import Graph
 from .listener import Command, PolicyListener
 from .synthetic_robot import CAMERA_HZ, EXTRINSICS, HEIGHT, WIDTH
+from .whole_arm_policy import save_whole_arm_policy
 
 READY_TIMEOUT_S = 120.0
+INSTRUCTION = "push the puck to the goal"
 WARM_UP_S = 3.0  # not counted: discovery, first calls, clock frequency
 LEAST_CALLS = 30
 
 
-def measure_sensor_to_command(seconds: float, policy: str = "small", device: str = "cpu") -> dict[str, Any]:
+def measure_sensor_to_command(
+    seconds: float, policy: str = "small", device: str = "cpu", two_cameras: bool = False
+) -> dict[str, Any]:
     """Run camera, policy node and listener, each in a process of its own, for a while.
 
     Args:
         seconds: of measurement, after a warm-up. policy, device: parameters of the node.
+        two_cameras: of the robot of ``whole_arm``, one on the hand, with a policy of random weights in place of
+            ``policy``; else one camera that stands still.
 
     Returns:
         Milliseconds outside the policy call (p50, p99), its parts, calls and frames.
@@ -40,11 +47,15 @@ def measure_sensor_to_command(seconds: float, policy: str = "small", device: str
     Raises:
         ChildFailedError: a node ended. TimeoutError: the policy node made no call, or too few.
     """
-    parameters = {**EXTRINSICS, "policy": policy, "device": device, "instruction": "push the puck to the goal"}
     with tempfile.TemporaryDirectory() as folder, Graph("listener") as graph:
+        if two_cameras:
+            policy = str(save_whole_arm_policy(Path(folder) / "policy", INSTRUCTION))
+        robot = whole_arm.PARAMETERS if two_cameras else EXTRINSICS
+        parameters = {**robot, "policy": policy, "device": device, "instruction": INSTRUCTION}
         listener = PolicyListener(graph.node, command_depth=1)
         node = graph.start("policy node", "node.executable", Path(folder) / "policy_node.log", parameters)
-        graph.start("camera", "rigs.synthetic_robot", Path(folder) / "camera.log", {})
+        streams = {"streams": "whole_arm"} if two_cameras else {}
+        graph.start("camera", "rigs.synthetic_robot", Path(folder) / "camera.log", streams)
         if not graph.spin_until(lambda: listener.calls, READY_TIMEOUT_S):
             raise TimeoutError(f"no policy call in {READY_TIMEOUT_S:g} s; the policy node said:\n{node.tail()}")
         graph.spin_for(WARM_UP_S)
@@ -56,7 +67,8 @@ def measure_sensor_to_command(seconds: float, policy: str = "small", device: str
             f"{len(listener.calls)} policy calls in {seconds:g} s, need {LEAST_CALLS}: measure for longer, or see what "
             f"the node said:\n{log}"
         )
-    return {**summarise(listener.calls, listener.commands), "seconds": seconds}
+    figures = {**summarise(listener.calls, listener.commands), "seconds": seconds}
+    return figures | ({"image": f"twice {figures['image']}, one camera on the hand"} if two_cameras else {})
 
 
 def summarise(calls: list[dict[str, Any]], commands: list[Command]) -> dict[str, Any]:

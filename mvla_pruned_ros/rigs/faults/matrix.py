@@ -16,6 +16,7 @@ BOUNDED_S = 2.0  # for a node to end or to be deactivated
 SAID_S = 6.0
 BACK_S = 8.0
 NEWEST = 20  # commands
+MORE = "several views, joints, orientation: at another rate, or not there"  # row of what more a policy may take
 
 
 class Report:

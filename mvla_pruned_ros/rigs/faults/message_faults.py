@@ -10,7 +10,7 @@ import numpy as np
 from sensor_msgs.msg import PointField
 
 from ...node.ros_messages import ENCODER
-from .matrix import Report, fault, goes_on, recovers, says, stops
+from .matrix import MORE, Report, fault, goes_on, recovers, says, stops
 from .session import Session
 
 ROW = "wrong encoding, bad step or length, missing fields, big-endian"
@@ -74,7 +74,7 @@ def _nan_pose(message: Any) -> None:
     message.pose.position.y = float("nan")
 
 
-_refused("wrong image encoding", "image", "yuv422", _set(encoding="yuv422"))
+_refused("wrong image encoding", "image", "8UC3", _set(encoding="8UC3"))
 _refused("wrong depth encoding", "depth", "rgb8", _set(encoding="rgb8"))
 _refused("bad step", "image", "step 7", _set(step=7))
 _refused("bad length", "image", "bytes", _cut)
@@ -110,6 +110,22 @@ _refused("image of another camera", "image", "colour image is in frame 'elsewher
 _refused("image and camera info of another camera", "image camera_info", "set camera_frame", _frame, row=OTHER)
 
 
+def _twice_as_long(message: Any) -> None:
+    message.pose.orientation.w = 2.0
+
+
+_refused("quaternion of length 2", "ee_pose", "(~/ee_pose) has a quaternion of length 2", _twice_as_long, "two views",
+         MORE)  # fmt: skip
+
+
+@fault("joint states without a joint", MORE, "passed over, the arm stops, ERROR names the joint; recovers", "two views")
+def _(session: Session, report: Report) -> None:
+    bad = session.peer.altered("joint_states")
+    bad.name, bad.position = bad.name[:3] + bad.name[4:], bad.position[:3] + bad.position[4:]
+    stops(session, report, joint_states=bad)
+    says(session, report, "/joint_states with joint 'joint4' (joint_names), only", "ERROR", joint_states=bad)
+
+
 @fault(
     "half of the images in another encoding", ROW, "the good ones are used, WARN names the encoding; the arm goes on"
 )
@@ -125,7 +141,7 @@ def _(session: Session, report: Report) -> None:
     peer, lines = session.peer, len(session.log_lines())
     before = peer.dropped()["malformed"]
     for _ in range(20):  # best effort, newest wins: one of them may never be looked at
-        peer.step(image=peer.altered("image", encoding="yuv422"))
+        peer.step(image=peer.altered("image", encoding="8UC3"))
         if session.drive(lambda: peer.dropped()["malformed"] > before, 0.5):
             break
     refused = peer.dropped()["malformed"] - before

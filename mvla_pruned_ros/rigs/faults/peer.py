@@ -31,8 +31,11 @@ LEAST_SERVED = 3  # callbacks between two frames
 MAX_SPEED_M_S = 0.25  # the node's default
 LOOKAHEAD_S = 0.1  # likewise, of pose targets
 CLOCK_NS = 12_500_000  # of simulated time at once
-STATES = ("ee_pose", "gripper")
-TOPICS = (*STATES, "camera_info", "depth", "image", "points", "image/compressed")  # whatever a node may hear
+MAX_TURN_RAD_S = 0.5  # likewise
+STATES = ("ee_pose", "gripper", "joint_states")
+TOPICS = (
+    *STATES, "camera_info", "depth", "image", "points", "image/compressed", "image_1_camera_info", "image_1"
+)  # fmt: skip  # whatever a node may hear
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,9 @@ class Peer:
         calls: messages of ``~/pruning``. status: the last of /diagnostics.
         sent_at: steady seconds when the newest frame was sent; its stamp was taken at the same moment.
         on_command: called with each command that is heard.
-        beyond: commands that were not finite or beyond the speed limit.
+        beyond: commands that were not finite or beyond the speed limits.
         time_ns: simulated time, None where the node goes by the system's.
+        frame_s: between frames.
     """
 
     def __init__(
@@ -83,7 +87,7 @@ class Peer:
         self.statuses = 0
         self.beyond = 0
         self.on_command: Callable[[], None] = lambda: None
-        self.sent_at = 0.0
+        self.sent_at, self.frame_s = 0.0, FRAME_S
         self._next_send = 0.0
         self.out: dict[str, Any] = {}
         self.connect()
@@ -142,7 +146,8 @@ class Peer:
     def _moved_by(self, velocity: tuple[float, ...]) -> None:
         self.commands.append(Command(time.monotonic(), velocity))
         self.on_command()
-        self.beyond += not all(abs(v) <= MAX_SPEED_M_S + 1e-6 for v in velocity)
+        limits = [MAX_SPEED_M_S] * 3 + [MAX_TURN_RAD_S] * 3
+        self.beyond += not all(abs(v) <= limit + 1e-6 for v, limit in zip(velocity, limits))
 
     def _diagnosed(self, message: DiagnosticArray) -> None:
         for status in message.status:
@@ -199,21 +204,23 @@ class Peer:
         return time.time_ns() if self.time_ns is None else self.time_ns
 
     def send(
-        self, without: tuple[str, ...] = (), stamp: Callable[[], int] | None = None,
+        self, without: tuple[str, ...] | Callable[[], tuple[str, ...]] = (), stamp: Callable[[], int] | None = None,
         stamps: Callable[[], dict[str, int]] | None = None, as_they_are: tuple[str, ...] = (), **replaced: Any,
     ) -> None:  # fmt: skip
         """One frame.
 
         Args:
-            without: streams that stay silent. stamp: gives one instead of now. stamps: likewise for single streams.
+            without: streams that stay silent, or gives them each time. stamp: gives one instead of now. stamps:
+            likewise for single streams.
             replaced: messages by stream, or functions that give one each time; stamped too unless they are to go
                 as_they_are.
         """
         self.sent_at = time.monotonic()
         now = self.now_ns() if stamp is None else stamp()
         own = {} if stamps is None else stamps()
+        silent = without() if callable(without) else without
         for topic, publisher in self.out.items():
-            if topic in without:
+            if topic in silent:
                 continue
             message = replaced.get(topic.replace("/", "_"), self.messages[topic])
             message = message() if callable(message) else message
@@ -236,11 +243,11 @@ class Peer:
             self.graph.spin_once(min(max(0.0, self._next_send - time.monotonic()), 0.002))
         while (left := self._next_send - time.monotonic()) > 0:
             self.graph.spin_once(left)
-        period_s = FRAME_S if self.time_ns is None else CLOCK_NS * 1e-9
+        period_s = self.frame_s if self.time_ns is None else CLOCK_NS * 1e-9
         self._next_send = max(self._next_send + period_s, time.monotonic() + period_s / 2)
         if self.time_ns is not None:
             self.tick_clock(self.time_ns + CLOCK_NS)
-            if self.time_ns % round(FRAME_S * 1e9) >= CLOCK_NS:
+            if self.time_ns % round(self.frame_s * 1e9) >= CLOCK_NS:
                 return
         self.send(**send)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import numpy as np
 from ...node.ros_messages import ENCODER
 from .. import qos
 from ..synthetic_robot import synthetic_messages
-from .matrix import Report, fault, goes_on, says, stopped_after, stops
+from .matrix import MORE, Report, fault, goes_on, says, stopped_after, stops
 from .peer import HEIGHT, TOPICS, WIDTH, Peer
 from .session import Session
 
@@ -31,8 +32,10 @@ def _silence(streams: tuple[str, ...], setup: str) -> None:
     def inject(session: Session, report: Report) -> None:
         stops(session, report, without=streams)
         says(session, report, f"/{streams[0]}", "ERROR", without=streams)
+        blamed = session.peer.status.message.replace(",", ":").split(":")
         for other in set(session.peer.streams) - set(streams) - {"camera_info"}:
-            report.must(f"/{session.name}/{other}" not in session.peer.status.message, f"{other} is not blamed")
+            names = (word.split()[-1] for word in blamed if word.strip())
+            report.must(f"/{session.name}/{other}" not in names, f"{other} is not blamed")
 
 
 _silence(("image",), "depth")
@@ -42,6 +45,7 @@ _silence(("gripper",), "depth")
 _silence(("ee_pose", "gripper", "depth", "image", "camera_info"), "depth")
 _silence(("points",), "points")
 _silence(("image/compressed",), "points")
+_silence(("image_1",), "two views")
 
 
 @fault("camera info silent", SILENT, "the last calibration stays in use, the arm goes on")
@@ -157,6 +161,25 @@ def _another_clock(name: str, behind: Callable[[int], int]) -> None:
 
 _another_clock("pose by a clock 9.3 s behind", lambda now: now - 9_300_000_000)
 _another_clock("pose stamped in whole seconds", lambda now: now // S * S)
+
+
+# --- views
+
+
+@fault("a view at 10 Hz beside 30 Hz", MORE, "joined with the images next to it, the arm goes on", "two views")
+def _(session: Session, report: Report) -> None:
+    peer, frames, before = session.peer, itertools.count(), session.peer.frame_s
+
+    def two_in_three() -> tuple[str, ...]:
+        return ("image_1", "image_1_camera_info") if next(frames) % 3 else ()
+
+    peer.frame_s = 1 / 30
+    try:
+        start = time.monotonic()
+        goes_on(session, report, 1.5, without=two_in_three)
+        report.saw(f"{len(peer.calls) / (time.monotonic() - start):.0f} calls a second")
+    finally:
+        peer.frame_s = before
 
 
 # --- depth and clouds without readings

@@ -21,6 +21,8 @@ from ...models import policy_folder
 from ..child_process import ChildFailedError, ChildNode
 from ..graph import Graph
 from ..synthetic_robot import EXTRINSICS
+from ..whole_arm import VIEWS
+from ..whole_arm_policy import save_whole_arm_policy
 from .peer import Peer
 
 INSTRUCTION = "push the puck to the goal"
@@ -36,6 +38,8 @@ SETUPS: dict[str, dict[str, Any]] = {  # what differs from the node's defaults, 
     },
     "simulated time": {"use_sim_time": True},
     "pose": {"command_interface": "pose"},
+    # With a policy of its own, of random weights, that takes orientation and joints, too.
+    "two views": {**VIEWS, "hand_frames": [""]},
     "lifecycle": {"autostart": False},
 }
 NODE = f"{__package__}.faulty_policy_node"
@@ -62,7 +66,7 @@ class Session:
 
     Attributes:
         graph, child, peer: see their classes. setup: of ``SETUPS``. name: of the node.
-        policy_folder: where the node of setup ``lifecycle`` reads its policy; a copy, to be corrupted.
+        policy_folder: where the nodes of setups ``lifecycle`` (a copy, to be corrupted) and ``two views`` read theirs.
     """
 
     def __init__(self, graph: Graph, folder: Path, setup: str, policy: str, module: str | None = None) -> None:
@@ -74,11 +78,14 @@ class Session:
         if setup == "lifecycle":
             shutil.copytree(policy_folder(policy), self.policy_folder)
             policy = str(self.policy_folder)
+        if setup == "two views":
+            policy = str(save_whole_arm_policy(self.policy_folder, INSTRUCTION))
         parameters = {**EXTRINSICS, "policy": policy, "device": "cpu", "instruction": INSTRUCTION,
                       "discovery_wait_ms": 0.0, **SETUPS[setup]}  # fmt: skip
         self._folder, self._log = folder, folder / f"{self.name}.log"
         pictures = ("points", "image/compressed") if setup == "points" else ("depth", "image")
-        streams = ("camera_info", "ee_pose", "gripper", *pictures)
+        more = ("joint_states", "image_1_camera_info", "image_1") if setup == "two views" else ()
+        streams = ("camera_info", "ee_pose", "gripper", *more, *pictures)
         interface = parameters.get("command_interface", "twist")
         self.peer = Peer(graph, self.name, streams, setup == "simulated time", interface)
         module, self._parameters = module or NODE, parameters
