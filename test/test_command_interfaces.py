@@ -208,7 +208,7 @@ def test_upstream_policy_moves_the_arm(graph: LiveGraph, tmp_path: Path, monkeyp
     )
     monkeypatch.setattr(PolicyRuntime, "infer", noted)
     graph.robot.reset.call_async(Trigger.Request())  # from here on all calls are noted
-    assert arm.drive(lambda: sum(not one["safe"] for one in arm.sent) > 40)
+    assert arm.drive(lambda: sum(not one["safe"] for one in arm.sent) > 40 and len(calls) > 6, timeout_s=40.0)
     targets = np.array([one["sent"] for one in arm.sent if not one["safe"]])
     assert np.linalg.norm(targets[:, :3] - AT, axis=1).max() <= SPEED * LOOKAHEAD_S + 1e-5
     assert Rotation.from_quat(targets[:, 3:]).magnitude().max() > 0.01
@@ -216,7 +216,7 @@ def test_upstream_policy_moves_the_arm(graph: LiveGraph, tmp_path: Path, monkeyp
     assert node.trigger_deactivate() == SUCCESS
     monkeypatch.undo()
     first = max(i for i, (_, inference) in enumerate(calls) if inference.selection.is_full)
-    assert len(calls) - first > 3 and calls[-1][1].selection.keep_ratio == pytest.approx(0.5, abs=0.02)
+    assert len(calls) - first > 2 and calls[-1][1].selection.keep_ratio == pytest.approx(0.5, abs=0.02)
     assert not np.array_equal(calls[-1][0].state.last_command[:3], calls[-1][0].state.position), "what was commanded"
     runtime = PolicyRuntime(load_policy(str(tmp_path / "mla")), make_pruner("tri_stage", 0.5))
     for observation, live in calls[first:]:
