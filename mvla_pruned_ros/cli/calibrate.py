@@ -15,10 +15,9 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from ..pruning.tri_stage.config import CALIBRATION_FILE, TriStageConfig
+from ..pruning.tri_stage.config import CALIBRATION_FILE
 from ..sim.tasks import CALIBRATION_TASKS, TASKS
 from . import options
 from .bag_options import BAG_OPTIONS, add_bag_arguments, bag_setup, print_unused
@@ -152,7 +151,7 @@ def _fit_to_tasks(
 
     tasks, held_out = _tasks(args), args.held_out or []
     console.print(f"recording {count} episodes of {', '.join([*tasks, *held_out])}")
-    outcome = _fit(folder, episodes(tasks), episodes(held_out), effort, GRID, TriStageConfig(), (console, console))
+    outcome = _fit(folder, episodes(tasks), episodes(held_out), effort, GRID, (console, console))
     return outcome, {"tasks": tasks, "episodes": count, "first_seed": first, "keep_ratios": list(effort.keep_ratios)}
 
 
@@ -196,10 +195,7 @@ def fit_to_bags(todo: BagFit, effort: Effort, out: Path, console: Console, words
         consoles = console, words or console
         episodes, reports = _stretches(todo, todo.bags, Path(folder), consoles)
         held_out, held_out_reports = _stretches(todo, todo.held_out, Path(folder), consoles, ", held out")
-        # A node on another machine calls at another rate than frames were recorded at.
-        period = min(10.0, round(median(one["period_s"] for one in reports), 4))
-        start = TriStageConfig(smoothing_period_s=period)
-        outcome = _fit(policy_folder(todo.policy), episodes, held_out, effort, BAG_GRID, start, consoles)
+        outcome = _fit(policy_folder(todo.policy), episodes, held_out, effort, BAG_GRID, consoles)
     about = {
         "policy": todo.policy, "bags": reports, "most_hz": todo.most_hz, "keep_ratios": list(effort.keep_ratios),
     }  # fmt: skip
@@ -237,7 +233,7 @@ def _stretches(
 
 def _fit(
     folder: Path, episodes: Sequence[RecordedEpisode], held_out: Sequence[RecordedEpisode], effort: Effort,
-    grid: Grid, start: TriStageConfig, consoles: tuple[Console, Console],
+    grid: Grid, consoles: tuple[Console, Console],
 ) -> Fit:  # fmt: skip
     from ..evaluation.calibration.descent import grid_of
     from ..evaluation.calibration.fit import fit
@@ -247,4 +243,4 @@ def _fit(
     console, words = consoles
     scaled = grid_of(load_config(folder).token_spacing, grid)
     with ProgressBar("settings, at most", effort.most_settings(scaled), console=console) as bar:
-        return fit(folder, episodes, held_out, effort, scaled, start, words.print, bar.step)
+        return fit(folder, episodes, held_out, effort, scaled, words.print, bar.step)

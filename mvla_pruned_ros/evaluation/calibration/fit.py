@@ -62,12 +62,11 @@ class Fit:
 
 def fit(
     policy: Path, episodes: Sequence[RecordedEpisode], held_out: Sequence[RecordedEpisode], effort: Effort, grid: Grid,
-    start: TriStageConfig, told: Callable[[str], None], on_setting: Callable[[], None],
+    told: Callable[[str], None], on_setting: Callable[[], None],
 ) -> Fit:  # fmt: skip
     """Fit the pruning parameters of a policy folder to recorded episodes.
 
     Args:
-        start: where the search begins; the defaults, but for what the recordings tell by themselves.
         held_out: judged once, at the end; may be empty. told: lines about how it goes. on_setting: called whenever one
             setting has been judged.
 
@@ -82,7 +81,7 @@ def fit(
         def on_better(name: str, config: TriStageConfig, error: float) -> None:
             told(f"  {name} = {getattr(config, name)}: {error:.4f}")
 
-        best = sweep.fit(start, effort.rounds, on_better, grid, effort.min_gain)
+        best = sweep.fit(TriStageConfig(), effort.rounds, on_better, grid, effort.min_gain)
         schedule = sweep.schedule
         fitted = {
             "defaults": before,
