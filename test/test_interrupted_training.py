@@ -28,7 +28,8 @@ def train(folder: Path) -> None:
     data = Demonstrations(
         np.zeros((frames, 1, 32, 32, 3), np.uint8), rng.normal(size=(frames, 8, 3)).astype(np.float32),
         rng.normal(size=(frames, 8, 6, 3)).astype(np.float16), np.zeros((frames, 4), np.float32),
-        np.zeros((frames, 3), np.float32), rng.normal(size=(frames, 4, 4)).astype(np.float32), np.array(["push"] * frames),
+        np.zeros((frames, 3), np.float32), rng.normal(size=(frames, 4, 4)).astype(np.float32),
+        np.array(["push"] * frames),
     )  # fmt: skip
     loop.train(data, SMALL, SIX_STEPS, folder)
 
