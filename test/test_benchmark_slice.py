@@ -85,7 +85,7 @@ def test_published_rows_come_out_again() -> None:
 
 def test_a_slice_run_twice_gives_the_same_rows() -> None:
     methods = (("none", 1.0), ("random", 0.125), ("tri_stage", 0.125))
-    first, second = (run("push", [0, 1], methods) for _ in range(2))
+    first, second = (run("push", [0], methods) for _ in range(2))
     for a, b in zip(first, second):
         for timing in ("policy_ms_p50", "selection_ms_p50"):
             assert a.pop(timing) > 0 and b.pop(timing) > 0

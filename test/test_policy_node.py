@@ -474,6 +474,7 @@ def process(folder: Path, camera: CameraModel, **parameters: str) -> subprocess.
         "extrinsics.translation": str(pose[:3, 3].tolist()),
         "extrinsics.rotation_xyzw": str(Rotation.from_matrix(pose[:3, :3]).as_quat().tolist()),
         "instruction": INSTRUCTION,
+        "discovery_wait_ms": "0.0",
     } | parameters
     arguments = [part for name, value in values.items() for part in ("-p", f"{name}:={value}")]
     return subprocess.Popen(

@@ -81,7 +81,8 @@ class Child:
     """A policy node in a process of its own, and what is heard of it."""
 
     def __init__(self, graph: Graph, folder: Path, log: Path, hold: str = "", **parameters: Any) -> None:
-        given = {**EXTRINSICS, "policy": str(folder), "device": "cpu", "instruction": INSTRUCTION, **parameters}
+        given = {**EXTRINSICS, "policy": str(folder), "device": "cpu", "instruction": INSTRUCTION}
+        given |= {"discovery_wait_ms": 0.0, **parameters}
         domain = graph.environment["ROS_DOMAIN_ID"]
         self.graph, self._log = graph, log
         self.process = PROCESSES.Process(

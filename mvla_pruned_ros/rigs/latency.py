@@ -51,7 +51,8 @@ def measure_sensor_to_command(
         if two_cameras:
             policy = str(save_whole_arm_policy(Path(folder) / "policy", INSTRUCTION))
         robot = whole_arm.PARAMETERS if two_cameras else EXTRINSICS
-        parameters = {**robot, "policy": policy, "device": device, "instruction": INSTRUCTION}
+        # There is no other policy node, so that none need be looked for before the arm moves.
+        parameters = {**robot, "policy": policy, "device": device, "instruction": INSTRUCTION, "discovery_wait_ms": 0.0}
         listener = PolicyListener(graph.node, command_depth=1)
         node = graph.start("policy node", "node.executable", Path(folder) / "policy_node.log", parameters)
         streams = {"streams": "whole_arm"} if two_cameras else {}
