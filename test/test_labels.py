@@ -111,6 +111,7 @@ def test_pose_without_an_orientation_teaches_no_turn() -> None:
             yield event
 
     roles = ("ee_pose", "gripper_command")
-    assert [a for _, a in labelled(without(), roles, ActionForm(), 7, CHUNK, STEP_S)] == [None]
+    for form in (ActionForm(), ActionForm("cartesian_delta"), ActionForm("cartesian_delta", frame="tool")):
+        assert [a for _, a in labelled(without(), roles, form, 7, CHUNK, STEP_S)] == [None]
     [(_, actions)] = labelled(without(), roles, ActionForm(), 4, CHUNK, STEP_S)
     assert actions is not None

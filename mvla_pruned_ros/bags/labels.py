@@ -155,7 +155,7 @@ class _Episode:
 
     def _steps_of(self, steps: np.ndarray) -> np.ndarray:
         """(K, 6) steps with rotation vectors, with the rotation in the form of the actions."""
-        turn = Rotation.from_rotvec(np.nan_to_num(steps[:, 3:])).as_quat()
+        turn = Rotation.from_rotvec(steps[:, 3:]).as_quat()
         return np.hstack([steps[:, :3], numbers_of(turn, self._form.rotation)])
 
 

@@ -82,8 +82,10 @@ def load(settings: Settings, tf_lookup: Callable[[], Lookup], warn: Callable[[st
 
     policy = source.load(settings["device"], settings["precision"], take_form)
     assert form is not None, "told by load"
-    readers = settings.readers(functions, joint_names_of(settings) if takes_joints(policy) else ())
-    readers = dataclasses.replace(readers, orientation=any(name in OF_ORIENTATION for name in policy.proprio))
+    readers = dataclasses.replace(
+        settings.readers(functions), joints=joint_names_of(settings) if takes_joints(policy) else (),
+        orientation=any(name in OF_ORIENTATION for name in policy.proprio),
+    )  # fmt: skip
     check_inputs(policy, settings)
     source.pruning()  # the declared defaults; a broken file must not pass unseen
     if settings["instruction"]:

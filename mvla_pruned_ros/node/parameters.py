@@ -249,9 +249,9 @@ class Settings:
         check_end_effector(values["ee_pose_source"], values["ee_frame"], values["base_frame"])
         return cls(dict(values), TriStageConfig(**pruning), limits, gripper, commands)
 
-    def readers(self, functions: Readers, joints: tuple[str, ...] = ()) -> Readers:
-        """How messages are read. Args: functions: that take the plain ones apart. joints: see ``Readers``."""
-        return dataclasses.replace(functions, gripper=self.gripper, depth_unit_m=self["depth_unit_m"], joints=joints)
+    def readers(self, functions: Readers) -> Readers:
+        """How messages are read. Args: functions: that take the plain ones apart."""
+        return dataclasses.replace(functions, gripper=self.gripper, depth_unit_m=self["depth_unit_m"])
 
 
 def check_end_effector(source: str, frame: str, base: str) -> None:

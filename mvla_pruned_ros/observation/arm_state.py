@@ -52,7 +52,8 @@ def arm_state(
         """What the two messages near the stamp say, and where it lies: from 0, at the first, to 1, at the second."""
         first, second = messages[stream], messages.get(stream + AFTER)
         if second is None:
-            return read(first), read(first), 0.0
+            only = read(first)
+            return only, only, 0.0
         start, end = stamp_ns(first.header), stamp_ns(second.header)
         beyond = 1.0 if stream in FOLLOW_MOTION else 0.0
         return read(first), read(second), min(max((stamp - start) / (end - start), -beyond), 1 + beyond)
