@@ -85,4 +85,4 @@ def test_without_the_profile_diagnostics_name_the_remedy(folder: Path, tiny_poli
     if run.share > 0.9:
         pytest.skip(f"this middleware delivers {100 * run.share:.0f} % of the images without a profile")
     told = [message for message in run.messages if PROFILE_VARIABLES[0] in message and "node/fastdds.xml" in message]
-    assert any("images arrived in the last" in message for message in told) or told and not run.frames, run.messages
+    assert told, run.messages  # beside the counts, or, where gaps are longer than stale_ms, beside "no data"
