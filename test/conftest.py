@@ -18,7 +18,7 @@ os.environ.setdefault("MUJOCO_GL", "osmesa")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from mvla_pruned_ros.geometry.poses import look_at
-from mvla_pruned_ros.sim.viewpoint import POSITION, TARGET
+from mvla_pruned_ros.sim.metaworld.viewpoint import POSITION, TARGET
 from mvla_pruned_ros.types import ArmState, CameraModel, Observation, View
 
 OBJECT = np.array([0.10, 0.65, 0.03])
@@ -73,7 +73,7 @@ def tiny_policy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mvla_pruned_ros.policy.mvla.instruction import InstructionTokenizer
     from mvla_pruned_ros.policy.mvla.model import MVLAModel
     from mvla_pruned_ros.policy.mvla.normalization import ActionNormalization
-    from mvla_pruned_ros.sim.tasks import TASKS
+    from mvla_pruned_ros.sim.metaworld.tasks import TASKS
 
     torch.manual_seed(0)
     config = MVLAConfig()

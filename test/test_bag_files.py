@@ -18,7 +18,7 @@ from mvla_pruned_ros.bags.reader import STORE, Bag, DamagedMessageError
 from mvla_pruned_ros.bags.setup import BagSetup
 from mvla_pruned_ros.bags.writer import bag_encoder
 from mvla_pruned_ros.cli.main import main
-from mvla_pruned_ros.sim.viewpoint import camera_pose
+from mvla_pruned_ros.sim.metaworld.viewpoint import camera_pose
 from mvla_pruned_ros.types import Observation
 
 TEXT, NUMBER = "std_msgs/msg/String", "std_msgs/msg/Float64"

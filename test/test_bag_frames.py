@@ -24,7 +24,7 @@ from mvla_pruned_ros.bags.writer import BagWriter, bag_encoder
 from mvla_pruned_ros.cli.bag_options import add_bag_arguments, bag_setup
 from mvla_pruned_ros.geometry.poses import look_at
 from mvla_pruned_ros.messages.encode import Encoder
-from mvla_pruned_ros.sim.viewpoint import POSITION, TARGET
+from mvla_pruned_ros.sim.metaworld.viewpoint import POSITION, TARGET
 from mvla_pruned_ros.types import CameraModel, Observation, View
 
 PUSH, CLOSE = "push the puck to the goal", "close the faucet"

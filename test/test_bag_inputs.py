@@ -20,7 +20,7 @@ from mvla_pruned_ros.bags.setup import BagSetup
 from mvla_pruned_ros.bags.twist_frames import TwistFrames
 from mvla_pruned_ros.bags.writer import bag_encoder
 from mvla_pruned_ros.control.action_spaces import ActionForm
-from mvla_pruned_ros.sim.viewpoint import camera_pose
+from mvla_pruned_ros.sim.metaworld.viewpoint import camera_pose
 from mvla_pruned_ros.training.from_bags import where_actions_come_from
 from mvla_pruned_ros.types import Observation
 

@@ -22,7 +22,7 @@ from mvla_pruned_ros.geometry.clouds import whereabouts
 from mvla_pruned_ros.messages.decode import COLOUR_ENCODINGS
 from mvla_pruned_ros.observation.reasons import Reasons
 from mvla_pruned_ros.policy.mvla.config import MVLAConfig
-from mvla_pruned_ros.sim.viewpoint import camera_pose
+from mvla_pruned_ros.sim.metaworld.viewpoint import camera_pose
 from mvla_pruned_ros.training.from_bags import bag_demonstrations
 from mvla_pruned_ros.types import Observation
 

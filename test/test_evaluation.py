@@ -24,22 +24,22 @@ from mvla_pruned_ros.policy.mla.random_weights import random_mla_policy
 from mvla_pruned_ros.policy.mvla.policy import MVLAPolicy
 from mvla_pruned_ros.policy.runtime import PolicyRuntime
 from mvla_pruned_ros.pruning.methods import make_pruner
-from mvla_pruned_ros.sim.robot import SimulatedRobot
+from mvla_pruned_ros.sim.metaworld.robot import MetaWorldRobot
 from mvla_pruned_ros.types import ActionChunk
 
 SMALL = Path(__file__).parents[1] / "mvla_pruned_ros" / "models" / "small"
 
 
 @pytest.fixture(scope="module")
-def robot() -> SimulatedRobot:
-    return SimulatedRobot("button-press-topdown")
+def robot() -> MetaWorldRobot:
+    return MetaWorldRobot("button-press-topdown")
 
 
 def runtime(method: str, keep: float) -> PolicyRuntime:
     return PolicyRuntime(MVLAPolicy.load(SMALL), make_pruner(method, keep, seed=5))
 
 
-def test_shipped_policy_solves_a_task_it_was_trained_on_with_half_of_the_tokens(robot: SimulatedRobot) -> None:
+def test_shipped_policy_solves_a_task_it_was_trained_on_with_half_of_the_tokens(robot: MetaWorldRobot) -> None:
     episode = run_episode(robot, runtime("tri_stage", 0.5), seed=1)
     assert episode.success
     calls = len(episode.policy_ms)
@@ -48,14 +48,14 @@ def test_shipped_policy_solves_a_task_it_was_trained_on_with_half_of_the_tokens(
     assert all(0 < select < policy for select, policy in zip(episode.select_ms, episode.policy_ms))
 
 
-def test_same_seed_gives_the_same_episode(robot: SimulatedRobot) -> None:
+def test_same_seed_gives_the_same_episode(robot: MetaWorldRobot) -> None:
     a, b = (run_episode(robot, runtime("tri_stage", 0.25), seed=2) for _ in range(2))
     timeless = {"policy_ms": (), "select_ms": ()}
     assert dataclasses.replace(a, **timeless) == dataclasses.replace(b, **timeless)
     assert len(a.policy_ms) == len(b.policy_ms)
 
 
-def test_keep_ratio_one_drives_exactly_as_no_pruning(robot: SimulatedRobot) -> None:
+def test_keep_ratio_one_drives_exactly_as_no_pruning(robot: MetaWorldRobot) -> None:
     states = []
     for method in ("none", "tri_stage", "random"):
         robot.reset(3)
@@ -66,7 +66,7 @@ def test_keep_ratio_one_drives_exactly_as_no_pruning(robot: SimulatedRobot) -> N
     assert (states[0] == states[1]).all() and (states[0] == states[2]).all()
 
 
-def test_late_chunk_joins_at_the_action_that_is_due(robot: SimulatedRobot) -> None:
+def test_late_chunk_joins_at_the_action_that_is_due(robot: MetaWorldRobot) -> None:
     """A policy that answers with the number of the step each action is meant for, in thousandths of m/s."""
 
     class Clock:

@@ -39,7 +39,7 @@ def room_policy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mvla_pruned_ros.policy.mvla.instruction import InstructionTokenizer
     from mvla_pruned_ros.policy.mvla.model import MVLAModel
     from mvla_pruned_ros.policy.mvla.normalization import ActionNormalization
-    from mvla_pruned_ros.sim.tasks import TASKS
+    from mvla_pruned_ros.sim.metaworld.tasks import TASKS
 
     torch.manual_seed(0)
     config = MVLAConfig(workspace_lower=WORKSPACE[0], workspace_upper=WORKSPACE[1], voxel_size=0.04, group_radius=0.2)

@@ -17,7 +17,7 @@ from mvla_pruned_ros.bags.reader import Bag
 from mvla_pruned_ros.bags.setup import BagSetup
 from mvla_pruned_ros.cli.main import main
 from mvla_pruned_ros.control.action_spaces import ActionForm
-from mvla_pruned_ros.sim.viewpoint import camera_pose
+from mvla_pruned_ros.sim.metaworld.viewpoint import camera_pose
 from mvla_pruned_ros.types import ArmState, Observation
 
 PUSH = "push the puck to the goal"

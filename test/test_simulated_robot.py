@@ -10,17 +10,18 @@ import pytest
 os.environ.setdefault("MUJOCO_GL", "osmesa")
 pytest.importorskip("metaworld", reason="the simulator extra is not installed: pip install .[sim]")
 
-from mvla_pruned_ros.sim.robot import MAX_SPEED, STEP_S, SimulatedRobot
-from mvla_pruned_ros.sim.tasks import TASKS, task_named
+from mvla_pruned_ros.sim.metaworld.robot import MAX_SPEED, STEP_S, MetaWorldRobot
+from mvla_pruned_ros.sim.metaworld.tasks import TASKS
+from mvla_pruned_ros.sim.tasks import task_named
 from mvla_pruned_ros.types import Observation
 
-_robots: dict[str, SimulatedRobot] = {}
+_robots: dict[str, MetaWorldRobot] = {}
 
 
-def robot_for(task: str) -> SimulatedRobot:
+def robot_for(task: str) -> MetaWorldRobot:
     """One robot per task for the whole run: see the note on OSMesa in sim/camera.py."""
     if task not in _robots:
-        _robots[task] = SimulatedRobot(task)
+        _robots[task] = MetaWorldRobot(task)
     return _robots[task]
 
 
@@ -28,7 +29,7 @@ def image_of(observation: Observation) -> np.ndarray:
     return observation.views[0].image
 
 
-def drive_by_expert(robot: SimulatedRobot, seed: int) -> None:
+def drive_by_expert(robot: MetaWorldRobot, seed: int) -> None:
     robot.reset(seed)
     while robot.steps < robot.task.max_steps and not robot.success:
         robot.step(robot.expert_command())
@@ -84,14 +85,14 @@ def test_first_picture_shows_the_goal_marker_where_the_goal_is() -> None:
     robot.reset(1)
     observation = robot.observe()
     goal = robot._env._target_pos
-    (u, v), _ = (x[0] for x in robot.camera.project(goal[None]))
+    (u, v), _ = (x[0] for x in robot.render()[0].view.camera.project(goal[None]))
     r, g, b = observation.views[0].image[int(v), int(u)].astype(int)
     assert g > r + 40 and g > b + 40, f"no green marker at ({u:.0f}, {v:.0f}): {r, g, b}"
 
 
 def test_picture_of_the_ball_does_not_tell_how_far_it_is() -> None:
     robot = robot_for("touch-ball")
-    camera, site = robot.camera, robot._env.model.site("goal")
+    camera, site = robot.render()[0].view.camera, robot._env.model.site("goal")
     pixels, distances, sizes = [], [], []
     for seed in range(60):
         robot.reset(seed)
@@ -116,10 +117,10 @@ def test_point_cloud_tells_where_the_ball_is() -> None:
 def test_command_is_a_velocity_in_metres_per_second() -> None:
     robot = robot_for("push")
     robot.reset(0)
-    before = robot.proprio.copy()
+    before = robot.state.position.copy()
     for _ in range(40):
         robot.step(np.array([0.1, 0, 0, 0]))
-    moved = robot.proprio - before
+    moved = robot.state.position - before
     assert moved[0] == pytest.approx(0.1 * 40 * STEP_S, rel=0.25)  # the arm lags behind its target a little
     assert abs(moved[1]) < 0.01 and robot.steps == 40 and robot.time_ns == 500_000_000
 
@@ -131,7 +132,7 @@ def test_faster_than_the_arm_is_clipped() -> None:
         robot.reset(0)
         for _ in range(5):
             robot.step(np.array([speed, 0, 0, 0]))
-        positions.append(robot.proprio)
+        positions.append(robot.state.position)
     np.testing.assert_array_equal(*positions)
 
 
@@ -139,7 +140,7 @@ def test_cloud_lies_on_what_the_camera_sees() -> None:
     robot = robot_for("button-press-topdown")
     robot.reset(0)
     observation = robot.observe()
-    uv, depth = robot.camera.project(observation.points)
+    uv, depth = robot.render()[0].view.camera.project(observation.points)
     assert (depth > 0).all()
     # One point per pixel with a reading, at the centre of its pixel.
     np.testing.assert_allclose(uv % 1, 0.5, atol=1e-2)

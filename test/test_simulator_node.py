@@ -37,9 +37,9 @@ from mvla_pruned_ros.observation.frames import Frames
 from mvla_pruned_ros.pruning.tri_stage.config import TriStageConfig
 from mvla_pruned_ros.rigs.child_process import ChildNode, end_all
 from mvla_pruned_ros.rigs.graph import Graph
+from mvla_pruned_ros.sim.metaworld.viewpoint import BASE_FRAME, CAMERA_FRAME, extrinsics
 from mvla_pruned_ros.sim.node import LATCHED, PARAMETERS
 from mvla_pruned_ros.sim.sensors import organised_points
-from mvla_pruned_ros.sim.viewpoint import BASE_FRAME, CAMERA_FRAME, extrinsics
 from mvla_pruned_ros.types import CameraModel
 
 ROOT = Path(__file__).parent.parent

@@ -14,8 +14,8 @@ pytest.importorskip("metaworld", reason="the simulator extra is not installed: p
 from mvla_pruned_ros.cli.main import main
 from mvla_pruned_ros.geometry.poses import look_at
 from mvla_pruned_ros.policy.mvla.config import MVLAConfig
+from mvla_pruned_ros.sim.metaworld.viewpoint import POSITION, TARGET
 from mvla_pruned_ros.sim.robot import robot_of
-from mvla_pruned_ros.sim.viewpoint import POSITION, TARGET
 from mvla_pruned_ros.training.demonstrations import Demonstrations
 from mvla_pruned_ros.training.expert import record_episode
 

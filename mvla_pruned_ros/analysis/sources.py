@@ -15,7 +15,7 @@ def simulated_calls(robot: Any, policy: Policy, seed: int) -> Iterator[Call]:
     """One episode of the simulated robot, driven by the unpruned policy as ``mvla evaluate`` does.
 
     Args:
-        robot: a ``SimulatedRobot``, reset here. seed: of the scene.
+        robot: a ``MetaWorldRobot``, reset here. seed: of the scene.
     """
     from ..evaluation.success.rollout import DelayedControl  # needs the simulator, which a bag does not
 

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..sim.tasks import TASKS
+from ..sim.metaworld.tasks import TASKS
 from . import options
 from .bag_options import add_bag_arguments, bag_setup, print_unused
 from .options import add_out_argument

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..pruning.tri_stage.config import CALIBRATION_FILE
-from ..sim.tasks import CALIBRATION_TASKS, TASKS
+from ..sim.metaworld.tasks import CALIBRATION_TASKS, TASKS
 from . import options
 from .bag_options import BAG_OPTIONS, add_bag_arguments, bag_setup, print_unused
 

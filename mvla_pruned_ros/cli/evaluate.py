@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ..configuration.reader import with_words
 from ..pruning.methods import METHODS
 from ..pruning.tri_stage.config import TriStageConfig
-from ..sim.tasks import TASKS
+from ..sim.metaworld.tasks import TASKS
 from . import options
 from .options import add_set_argument
 

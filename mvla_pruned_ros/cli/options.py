@@ -16,7 +16,8 @@ from typing import TypeVar
 
 from ..models import policy_folder
 from ..pruning.methods import METHODS, check_method
-from ..sim.tasks import DEMO_TASKS, TASKS, task_named
+from ..sim.metaworld.tasks import DEMO_TASKS, TASKS
+from ..sim.tasks import task_named
 
 LONGEST_NAME = 200  # bytes; file systems take 255, and some names get an ending
 MOST = 1_000_000  # of what is counted

@@ -64,7 +64,7 @@ def _record_experts(args: argparse.Namespace) -> int:
 
     from ..bags.setup import BagSetup
     from ..reports.terminal import ProgressBar
-    from ..sim.tasks import DEMO_TASKS
+    from ..sim.metaworld.tasks import DEMO_TASKS
     from ..training.expert import record_bag
 
     tasks, episodes = args.tasks or DEMO_TASKS, 10 if args.episodes is None else args.episodes

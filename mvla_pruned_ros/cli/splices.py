@@ -11,7 +11,7 @@ import argparse
 from itertools import product
 from typing import Any
 
-from ..sim.tasks import TASKS
+from ..sim.metaworld.tasks import TASKS
 from . import options
 from .options import add_out_argument, add_policy_arguments
 

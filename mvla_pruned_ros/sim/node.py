@@ -33,11 +33,12 @@ from ..node.environment import prepare_environment
 from ..node.ros_messages import ENCODER
 from ..node.ros_parameters import declare, refuse_unknown_overrides, take_whole_numbers
 from ..node.start import StartError, on_ending_signals, start_node
+from .metaworld.robot import STEP_S, MetaWorldRobot
+from .metaworld.tasks import TASKS
+from .metaworld.viewpoint import BASE_FRAME, extrinsics
 from .pacing import Pacer
-from .robot import STEP_S, SimulatedRobot
 from .sensors import SensorTopics
-from .tasks import TASKS, task_named
-from .viewpoint import BASE_FRAME, extrinsics
+from .tasks import task_named
 
 STEP_NS = round(STEP_S * 1e9)
 START_NS = 1_000_000_000  # simulated time 0 would read as "no time yet" everywhere in ROS
@@ -102,7 +103,7 @@ class SimulatorNode(Node):
         self.callbacks_failed = False
         self._pacer = Pacer(REPORT_PERIOD_S, START_NS)
         self._instruction_listeners = 0
-        self._robot: SimulatedRobot | None = None
+        self._robot: MetaWorldRobot | None = None
 
         # Keeping every frame that was not yet sent costs memory and adds age, so depth is 1 like the subscriber's.
         sensor = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -297,9 +298,9 @@ class SimulatorNode(Node):
 
 
 @functools.cache
-def _robot_for(task: str, image_size: int) -> SimulatedRobot:
+def _robot_for(task: str, image_size: int) -> MetaWorldRobot:
     """One robot per task for the life of the process: OSMesa reads garbage when contexts come and go."""
-    robot = SimulatedRobot(task, image_size)
+    robot = MetaWorldRobot(task, image_size)
     # The first picture and the first step of a model take a second or more, which would be lag in the episode.
     robot.reset(0)
     robot.render()

@@ -9,8 +9,8 @@ import numpy as np
 from ..messages.encode import Encoder
 from ..node.ros_messages import ENCODER, message_class
 from ..types import CameraModel
-from .robot import SimulatedRobot
-from .viewpoint import BASE_FRAME, CAMERA_FRAME, HAND_ORIENTATION
+from .metaworld.viewpoint import BASE_FRAME, CAMERA_FRAME, HAND_ORIENTATION
+from .robot import Robot
 
 TOPICS = {
     "camera_info": "sensor_msgs/msg/CameraInfo",
@@ -35,30 +35,30 @@ class SensorTopics:
         """How many listen to the image."""
         return self._out["image"].get_subscription_count()
 
-    def publish(self, robot: SimulatedRobot, stamp_ns: int) -> None:
+    def publish(self, robot: Robot, stamp_ns: int) -> None:
         """One frame."""
         points = bool(self._out["points"].get_subscription_count())
         for name, message in sensor_messages(robot, ENCODER, stamp_ns, points).items():
             self._out[name].publish(message)
 
 
-def sensor_messages(robot: SimulatedRobot, make: Encoder, stamp_ns: int, points: bool = False) -> dict[str, Any]:
+def sensor_messages(robot: Robot, make: Encoder, stamp_ns: int, points: bool = False) -> dict[str, Any]:
     """What the sensors see now, by topic; the image comes last, so that its partners are there when it arrives.
 
     Args:
         make: of the classes that are wanted. points: whether there is a cloud among them.
     """
-    rgb, depth = robot.render()
-    proprio, camera = robot.proprio, robot.camera
+    (shot,) = robot.render()
+    state, camera, depth = robot.state, shot.view.camera, shot.depth
     messages = {
         "camera_info": make.camera_info(camera, stamp_ns, CAMERA_FRAME),
-        "ee_pose": make.pose(proprio[:3], stamp_ns, BASE_FRAME, HAND_ORIENTATION),
-        "gripper": make.gripper(proprio[3], stamp_ns, BASE_FRAME),
+        "ee_pose": make.pose(state.position, stamp_ns, BASE_FRAME, HAND_ORIENTATION),
+        "gripper": make.gripper(state.gripper, stamp_ns, BASE_FRAME),
         "depth": make.depth(depth, stamp_ns, CAMERA_FRAME),
     }
     if points:
         messages["points"] = make.cloud("xyz", organised_points(depth, camera), stamp_ns, CAMERA_FRAME)
-    return messages | {"image": make.image(rgb, "rgb8", stamp_ns, CAMERA_FRAME)}
+    return messages | {"image": make.image(shot.view.image, "rgb8", stamp_ns, CAMERA_FRAME)}
 
 
 def organised_points(depth: np.ndarray, camera: CameraModel) -> np.ndarray:

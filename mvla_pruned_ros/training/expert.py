@@ -11,13 +11,15 @@ from ..bags.setup import ROLES, TOPICS
 from ..bags.writer import BagWriter
 from ..policy.mvla.config import MVLAConfig
 from ..policy.mvla.preprocess import prepare
-from ..sim.robot import MAX_SPEED, SimulatedRobot, robot_of
+from ..sim.robot import Robot, robot_of
 from ..sim.sensors import sensor_messages
-from ..sim.viewpoint import BASE_FRAME
+from ..sim.metaworld.viewpoint import BASE_FRAME
 from .demonstrations import Demonstrations
 
-OBSERVE_EVERY = 2  # steps between recorded frames
 START_NS = 1_000_000_000  # time 0 would read as "no time yet" everywhere in ROS
+# Bursts of noise: share of the steps at which one begins, in what unit of time it lasts 4 to 13, standard deviations as
+# shares of the highest speeds.
+BURST_SHARE, BURST_UNIT_S, PUSH, TURN = 0.06, 0.0125, 0.6, 0.05
 PAUSE_NS = 1_000_000_000  # between two episodes of a bag
 
 
@@ -28,20 +30,24 @@ class NotSolvedError(RuntimeError):
 class ActionNoise:
     """Bursts of a constant push in a random direction, so that the expert shows how to recover."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        self._rng, self._left, self._push = rng, 0, np.zeros(4)
+    def __init__(self, robot: Robot, seed: int) -> None:
+        """robot: whose commands are disturbed. seed: of the episode."""
+        self._rng, self._left, self._robot = np.random.default_rng([seed, 1]), 0, robot
+        self._push = np.zeros(robot.action_dim)
 
     def __call__(self, command: np.ndarray) -> np.ndarray:
-        if self._left == 0 and self._rng.random() < 0.06:
-            self._left = int(self._rng.integers(4, 14))
-            self._push = np.append(self._rng.normal(0, 0.6, 3) * MAX_SPEED, 0.0)
+        if self._left == 0 and self._rng.random() < BURST_SHARE:
+            self._left = max(1, round(int(self._rng.integers(4, 14)) * BURST_UNIT_S / self._robot.step_s))
+            self._push[:3] = self._rng.normal(0, PUSH, 3) * self._robot.max_speed
+            if self._robot.max_turn:
+                self._push[3:6] = self._rng.normal(0, TURN, 3) * self._robot.max_turn
         if self._left == 0:
             return command
         self._left -= 1
         return command + self._push
 
 
-def expert_steps(robot: SimulatedRobot, seed: int, after: int, *, noisy: bool) -> Iterator[tuple[bool, np.ndarray]]:
+def expert_steps(robot: Robot, seed: int, after: int, *, noisy: bool) -> Iterator[tuple[bool, np.ndarray]]:
     """One episode under the expert's command.
 
     Args:
@@ -49,25 +55,25 @@ def expert_steps(robot: SimulatedRobot, seed: int, after: int, *, noisy: bool) -
         noisy: push the arm about in bursts.
 
     Returns:
-        Before each step: whether a frame is taken now, and the (4,) command of the expert, without the noise.
+        Before each step: whether a frame is taken now, and the command of the expert, without the noise.
 
     Raises:
         NotSolvedError: the time was over before.
     """
     robot.reset(seed)
     solved_at = None
-    noise = ActionNoise(np.random.default_rng([seed, 1]))
+    noise = ActionNoise(robot, seed)
     while solved_at is None or robot.steps < solved_at + after:
         if robot.steps >= robot.task.max_steps:
             raise NotSolvedError(f"the expert did not solve {robot.task.name}, seed {seed}")
         command = robot.expert_command()
-        yield robot.steps % OBSERVE_EVERY == 0 and (solved_at is None or robot.steps <= solved_at + 4), command
+        yield robot.steps % robot.record_every == 0 and (solved_at is None or robot.steps <= solved_at + 4), command
         robot.step(noise(command) if noisy else command)
         if robot.success and solved_at is None:
             solved_at = robot.steps
 
 
-def record_episode(robot: SimulatedRobot, seed: int, config: MVLAConfig, *, noisy: bool) -> Demonstrations | None:
+def record_episode(robot: Robot, seed: int, config: MVLAConfig, *, noisy: bool) -> Demonstrations | None:
     """The frames of one episode with the expert's actions, or None when it did not succeed; see ``expert_steps``."""
     labels, frames = [], []
     try:

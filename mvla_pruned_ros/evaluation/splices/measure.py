@@ -12,7 +12,7 @@ from ..grouping import grouped
 from ..success.rollout import DelayedControl
 
 if TYPE_CHECKING:
-    from ...sim.robot import SimulatedRobot
+    from ...sim.robot import Robot
 
 MODES = ("switch", "blend")
 ROUNDING = 1e-6  # of float32 actions
@@ -97,9 +97,7 @@ class SplicedEpisode:
         }
 
 
-def spliced_episode(
-    robot: SimulatedRobot, runtime: PolicyRuntime, seed: int, *, delay: int, mode: str
-) -> SplicedEpisode:
+def spliced_episode(robot: Robot, runtime: PolicyRuntime, seed: int, *, delay: int, mode: str) -> SplicedEpisode:
     """Drive one episode and keep what was commanded. delay: see ``DelayedControl``. mode: one of ``MODES``."""
     robot.reset(seed)
     control = DelayedControl(runtime, delay=delay, blend=mode == "blend")

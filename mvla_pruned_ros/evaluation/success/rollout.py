@@ -14,7 +14,7 @@ from ...policy.runtime import PolicyRuntime
 from ...types import ActionChunk
 
 if TYPE_CHECKING:  # what only reads episodes needs no simulator
-    from ...sim.robot import SimulatedRobot
+    from ...sim.robot import Robot
 
 REPLAN_STEPS = 4  # a camera of 20 Hz beside control steps of 12.5 ms
 
@@ -78,7 +78,7 @@ class DelayedControl:
         self.select_ms: list[float] = []
         runtime.reset()
 
-    def step(self, robot: SimulatedRobot) -> np.ndarray:
+    def step(self, robot: Robot) -> np.ndarray:
         """Observe and infer when it is time to, then apply one command, (4,), which is returned."""
         if robot.steps % self._replan == 0:
             try:
@@ -104,7 +104,7 @@ class DelayedControl:
 
 
 def run_episode(
-    robot: SimulatedRobot, runtime: PolicyRuntime, seed: int, *, delay: int = 0, instruction: str | None = None
+    robot: Robot, runtime: PolicyRuntime, seed: int, *, delay: int = 0, instruction: str | None = None
 ) -> Episode:
     """One episode from a seed; see ``DelayedControl`` for the arguments.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...policy.fingerprint import policy_fingerprint
 from ...pruning.tri_stage.config import TriStageConfig
-from ...sim.tasks import TASKS, task_named
+from ...sim.tasks import task_named
 from .episode_log import EpisodeLog
 from .ray_pool import ray_pool
 from .rollout import Episode
@@ -79,7 +79,7 @@ def _run(job: tuple[Setting, int]) -> tuple[Setting, Episode]:
     # The pruner's own draws follow the episode: the same episode gives the same result in any order of work.
     pruner = make_pruner(setting.method, setting.keep, setting.pruning, seed)
     task = task_named(setting.task)
-    instruction = TASKS[task.partner].instruction if setting.swap and task.partner else None
+    instruction = task_named(task.partner).instruction if setting.swap and task.partner else None
     robot = robot_of(setting.task, policy.config.image_size)
     runtime = PolicyRuntime(policy, pruner)
     return setting, run_episode(robot, runtime, seed, delay=setting.delay, instruction=instruction)

@@ -17,7 +17,7 @@ from ...configuration.files import write_json
 from ...evaluation.grouping import grouped
 from ...messages.decode import image_to_rgb, stamp_ns
 from ...reports.terminal import ProgressBar, table
-from ...sim.robot import STEP_S
+from ...sim.metaworld.robot import STEP_S
 from ...sim.tasks import Task
 from .. import qos
 from ..graph import Graph

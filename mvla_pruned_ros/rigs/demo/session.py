@@ -18,9 +18,10 @@ from std_srvs.srv import Trigger
 from ...policy.source import PolicySource, default_policy
 from ...pruning.base import check_keep_ratio
 from ...pruning.methods import check_method
-from ...sim.robot import MAX_SPEED, STEP_S
-from ...sim.tasks import DEMO_TASKS, Task, task_named
-from ...sim.viewpoint import extrinsics
+from ...sim.metaworld.robot import MAX_SPEED, STEP_S
+from ...sim.metaworld.tasks import DEMO_TASKS
+from ...sim.metaworld.viewpoint import extrinsics
+from ...sim.tasks import Task, task_named
 from ..child_process import ChildFailedError, ChildNode
 from ..graph import Graph
 from ..qos import LATCHED, RELIABLE

@@ -1,11 +1,11 @@
-"""Frames of the simulated robot and the pose of its camera. Needs no simulator."""
+"""Frames of Meta-World's arm and the pose of its camera. Needs no simulator."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from ..geometry.poses import look_at
+from ...geometry.poses import look_at
 
 BASE_FRAME, CAMERA_FRAME = "base", "camera_color_optical_frame"
 # A view in which no task hides its object behind the arm.

@@ -1,0 +1,113 @@
+"""Scripted experts of LIBERO's tasks. They see the true state; nobody else does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+if TYPE_CHECKING:
+    from .robot import LiberoRobot
+
+DOWN = Rotation.from_euler("x", np.pi)  # of the hand; its fingers close along y
+GAIN, TURN_GAIN = 30.0, 2.0  # 1/s
+FASTEST = 1.0  # m/s
+FASTEST_TURN = 1.5  # rad/s
+OPEN, CLOSE = -1.0, 1.0
+CLOSING_STEPS = 10
+LOST_M = 0.15  # a thing that is carried and so far from the hand was lost
+RIM_M = 0.048  # from the middle of the bowl to its rim, where one finger goes in and one stays out
+DEPTH_M = 0.024  # of the hand below the rim
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where to grasp and where to let go; metres, base frame.
+
+    Attributes:
+        grasp: (3,) of the hand. hover_z: height to come from. lift_z: height to carry at. place: (2,) of the thing that
+            is carried. thing: its name. release_m: height of the hand above where it grasped, at which it lets go.
+    """
+
+    thing: str
+    grasp: np.ndarray
+    hover_z: float
+    lift_z: float
+    place: np.ndarray
+    release_z: float
+
+
+class Expert:
+    """Hover, descend, close, lift, carry, lower, let go: one phase after another."""
+
+    def __init__(self, robot: LiberoRobot) -> None:
+        self._robot = robot
+        self._begin()
+
+    def _begin(self) -> None:
+        of_objects = self._robot.task.suite == "libero_object"
+        self._plan = (_into_the_basket if of_objects else _onto_the_plate)(self._robot)
+        self._phase, self._waited = 0, 0
+
+    def command(self) -> np.ndarray:
+        """(7,) command; goes on to the next phase by itself."""
+        state, plan = self._robot.state, self._plan
+        hand, thing, grip = np.asarray(state.position, np.float64), self._robot.place_of(plan.thing), OPEN
+        if self._phase in (3, 4, 5) and np.linalg.norm(hand - thing) > LOST_M:
+            self._begin()
+            plan = self._plan
+        goal = np.array([*plan.grasp[:2], plan.hover_z])
+        if self._phase == 0 and _aside(hand, goal) < 0.008 and abs(hand[2] - goal[2]) < 0.03:
+            self._phase = 1
+        if self._phase == 1:
+            goal = plan.grasp
+            if _aside(hand, goal) < 0.01 and hand[2] - goal[2] < 0.008:
+                self._phase = 2
+        if self._phase == 2:
+            goal, grip = hand, CLOSE
+            self._waited += 1
+            if self._waited >= CLOSING_STEPS:
+                self._phase = 3
+        if self._phase == 3:
+            goal, grip = np.array([*plan.grasp[:2], plan.lift_z]), CLOSE
+            if goal[2] - hand[2] < 0.04:
+                self._phase = 4
+        if self._phase in (4, 5):  # the thing over the place, wherever it was gripped
+            goal, grip = np.array([*(plan.place + hand[:2] - thing[:2]), plan.lift_z]), CLOSE
+        if self._phase == 4 and _aside(hand, goal) < 0.015:
+            self._phase = 5
+        if self._phase == 5:
+            goal[2] = plan.release_z
+            if hand[2] - goal[2] < 0.012:
+                self._phase = 6
+        if self._phase == 6:
+            goal = hand
+        velocity = np.clip((goal - hand) * GAIN, -FASTEST, FASTEST)
+        turn = (DOWN * Rotation.from_quat(state.orientation).inv()).as_rotvec()
+        return np.concatenate([velocity, np.clip(turn * TURN_GAIN, -FASTEST_TURN, FASTEST_TURN), [grip]])
+
+
+def _aside(hand: np.ndarray, goal: np.ndarray) -> float:
+    return float(np.linalg.norm((hand - goal)[:2]))
+
+
+def _into_the_basket(robot: LiberoRobot) -> Plan:
+    thing, basket = robot.goal[:2]
+    lower, upper = robot.extent_of(thing)
+    middle, top = (lower + upper)[:2] / 2, upper[2]
+    # As deep as the middle, 1 cm below the top at least and 3 cm at most, the fingers clear of the floor.
+    low = max(0.012, min(robot.place_of(thing)[2], top - 0.01), top - 0.03)
+    place = robot.place_of(basket)
+    return Plan(thing, np.array([*middle, low]), top + 0.09, low + 0.22, place[:2], place[2] + 0.16)
+
+
+def _onto_the_plate(robot: LiberoRobot) -> Plan:
+    bowl, plate = robot.goal[:2]
+    lower, upper = robot.extent_of(bowl)
+    middle, top = (lower + upper)[:2] / 2, upper[2]
+    low = top - DEPTH_M
+    place = robot.place_of(plate)
+    grasp = np.array([middle[0], middle[1] + RIM_M, low])
+    return Plan(bowl, grasp, top + 0.09, max(low + 0.1, 0.2), place[:2], place[2] + (low - lower[2]) + 0.012)

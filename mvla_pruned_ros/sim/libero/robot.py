@@ -1,0 +1,176 @@
+"""LIBERO's Panda: one task of one suite, an outside and a wrist camera, a hand that turns.
+
+LIBERO's own actions (1 = 5 cm or 0.5 rad a step) appear nowhere else. Positions are in the frame of the robot's base.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from ...types import ArmState
+from ..camera import RgbdCamera, Shot
+from ..robot import Robot
+from .expert import Expert
+from .scenes import exchanged_landmarks, exchanged_slots
+from .tasks import LIBERO_TASKS, LiberoTask
+
+CAMERAS = {"image": "agentview", "image_1": "robot0_eye_in_hand"}  # view: camera of LIBERO
+FARTHEST_M = 3.0  # depth beyond it is not seen
+FINGER_M = 0.04  # way of each finger
+SETTLING_STEPS = 5  # things fall into place
+STEP_S = 0.05
+LARGEST = np.array([0.05] * 3 + [0.5] * 3 + [1.0]) / np.array([STEP_S] * 6 + [1.0])  # command of LIBERO's action 1
+HOLD = np.array([0.0] * 6 + [-1.0])
+
+
+class LiberoRobot(Robot):
+    """One task; see ``LiberoTask`` for which scene a seed gives."""
+
+    step_s, action_dim, max_speed, max_turn = STEP_S, 7, float(LARGEST[0]), float(LARGEST[3])
+    views = tuple(CAMERAS)
+    replan_steps = 8  # 0.4 s: policies that are asked more often tend to stall at a grasp
+    record_every = 4
+
+    def __init__(self, task: str, image_size: int = 192) -> None:
+        """
+        Args:
+            task: a name out of ``LIBERO_TASKS``. image_size: edge of the pictures in pixels.
+
+        Raises:
+            ImportError: LIBERO is not installed.
+        """
+        self.task: LiberoTask = LIBERO_TASKS[task]
+        with _quiet():
+            self._env, self._states = _environment(self.task)
+        # Building the scene anew at each reset takes a second and changes nothing.
+        self._env.env.hard_reset = False
+        self._cameras = [RgbdCamera(self._model, name, view, image_size, visual_only=True, farthest_m=FARTHEST_M)
+                         for view, name in CAMERAS.items()]  # fmt: skip
+        self.steps, self.success = 0, False
+        self._seen: dict[str, np.ndarray] = {}
+        self._base = np.eye(4)  # base_from_world
+        self._expert: Expert | None = None
+
+    @property
+    def _model(self) -> Any:
+        return self._env.env.sim.model._model
+
+    @property
+    def _data(self) -> Any:
+        return self._env.env.sim.data._data
+
+    @property
+    def state(self) -> ArmState:
+        fingers = self._seen["robot0_gripper_qpos"]
+        return ArmState(
+            self.place_of("robot0_eef").astype(np.float32),
+            float(np.clip((fingers[0] - fingers[1]) / (2 * FINGER_M), 0, 1)),
+            self._turned(self._seen["robot0_eef_quat"]),
+            np.asarray(self._seen["robot0_joint_pos"], np.float32),
+        )
+
+    def place_of(self, thing: str) -> np.ndarray:
+        """(3,) where a thing of the scene is, or the hand, ``robot0_eef``; metres, base frame."""
+        return self._base[:3, :3] @ self._seen[f"{thing}_pos"] + self._base[:3, 3]
+
+    @property
+    def goal(self) -> tuple[str, str]:
+        """The thing that is moved and the thing in or on which it shall be."""
+        _, thing, place = self._env.env.parsed_problem["goal_state"][0]
+        return thing, place.removesuffix("_contain_region")
+
+    def extent_of(self, thing: str) -> np.ndarray:
+        """(2, 3) lower and upper corner of the box about a thing's shapes; metres, base frame."""
+        model, data = self._model, self._data
+        body = model.body(self._env.env.objects_dict[thing].root_body).id
+        corners = []
+        for geom in np.flatnonzero((model.body_rootid[model.geom_bodyid] == body) & (model.geom_contype != 0)):
+            centre, half = model.geom_aabb[geom, :3], model.geom_aabb[geom, 3:]
+            signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, -1).T
+            corners.append(data.geom_xpos[geom] + (centre + signs * half) @ data.geom_xmat[geom].reshape(3, 3).T)
+        points = np.concatenate(corners) @ self._base[:3, :3].T + self._base[:3, 3]
+        return np.stack([points.min(0), points.max(0)])
+
+    def reset(self, seed: int) -> None:
+        self._env.seed(seed % 2**31)
+        self._env.reset()  # forgets what the controller and the gripper were at
+        rng = np.random.default_rng(seed)
+        index = int(rng.integers(len(self._states))) if self.task.scattered else seed % len(self._states)
+        self._seen = self._env.set_init_state(self._states[index])
+        if self.task.scattered:
+            self._scatter(rng)
+        for _ in range(SETTLING_STEPS):
+            self._seen, *_ = self._env.step(HOLD)
+        body = self._model.body("robot0_base").id
+        turn = self._data.xmat[body].reshape(3, 3).T
+        self._base[:3, :3], self._base[:3, 3] = turn, -turn @ self._data.xpos[body]
+        self.steps, self.success = 0, False
+        self._expert = Expert(self)
+
+    def _scatter(self, rng: np.random.Generator) -> None:
+        data = self._env.env.sim.data
+        joints = {name: thing.joints[0] for name, thing in self._env.env.objects_dict.items()}
+        poses = {name: np.array(data.get_joint_qpos(joint)) for name, joint in joints.items()}
+        if self.task.suite == "libero_object":
+            places = exchanged_slots({n: p[:3] for n, p in poses.items() if n != "basket_1"}, rng)
+        else:
+            between = self.task.number == 0
+            places = exchanged_landmarks({name: pose[:3] for name, pose in poses.items()}, between, rng)
+        for name, place in places.items():
+            poses[name][:2] = place
+            data.set_joint_qpos(joints[name], poses[name])
+        self._env.env.sim.forward()
+
+    def step(self, command: np.ndarray) -> None:
+        # Commands are in the base frame, as LIBERO's actions are.
+        action = np.clip(np.asarray(command, np.float64) / LARGEST, -1, 1)
+        self._seen, *_ = self._env.step(action)
+        self.steps += 1
+        self.success = self.success or bool(self._env.check_success())
+
+    def expert_command(self) -> np.ndarray:
+        assert self._expert is not None, "reset first"
+        return np.clip(self._expert.command(), -LARGEST, LARGEST).astype(np.float32)
+
+    def render(self) -> tuple[Shot, ...]:
+        return tuple(c.render(self._data, self._base @ c.pose(self._data)) for c in self._cameras)
+
+    def _turned(self, quaternion: np.ndarray) -> np.ndarray:
+        """Quaternion x y z w of the world in the base frame."""
+        return (Rotation.from_matrix(self._base[:3, :3]) * Rotation.from_quat(quaternion)).as_quat()
+
+
+def _environment(task: LiberoTask) -> tuple[Any, np.ndarray]:
+    """LIBERO's environment of a task and its (50, n) initial states."""
+    try:
+        from libero.libero import benchmark, get_libero_path
+        from libero.libero.envs.env_wrapper import ControlEnv
+    except ImportError as error:
+        raise ImportError(
+            f"the task {task.name} needs LIBERO, which is not installed: pip install 'mvla-pruned-ros[libero]' ({error})"
+        ) from error
+    suite = benchmark.get_benchmark_dict()[task.suite]()
+    known = suite.get_task(task.number)
+    if known.language != task.instruction:
+        raise ImportError(f"LIBERO's task {task.name} is {known.language!r}, not {task.instruction!r}: another version")
+    bddl = os.path.join(get_libero_path("bddl_files"), known.problem_folder, known.bddl_file)
+    env = ControlEnv(
+        bddl_file_name=bddl, use_camera_obs=False, has_renderer=False, has_offscreen_renderer=False, ignore_done=True
+    )
+    return env, np.asarray(suite.get_task_init_states(task.number))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """robosuite and LIBERO print and warn of what does not matter here."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,100 @@
+"""Scattered scenes: where the things of a task stand, drawn by a seed (ours).
+
+In LIBERO's own initial states a thing stands within a few centimetres of one place, and a policy that sees nothing
+solves most of them. Here places are exchanged and everything is moved by up to ``JITTER_M`` along x and y.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+JITTER_M = 0.025
+TRIES = 2000
+
+# Radii about the middle of things of libero_spatial, metres; of the plate less than it has, for its rim is low and wide.
+RADII = {"plate": 0.062, "glazed_rim_porcelain_ramekin": 0.048, "cookies": 0.046, "akita_black_bowl": 0.057}
+LANDMARKS = ("plate", "glazed_rim_porcelain_ramekin", "cookies")
+ON_M, NEXT_M = 0.04, 0.145  # a bowl nearer than that to a landmark stands on it, or next to it
+FURNITURE_M = 0.02  # what stands alone and so much higher than the lowest thing stands on or in furniture
+GAP_M = 0.008  # at least, between things that do not stand on one another
+
+
+def exchanged_slots(places: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Things permuted over the places of all of them, and moved.
+
+    Args:
+        places: (3,) position of each thing, metres.
+
+    Returns:
+        (2,) x and y of each.
+    """
+    slots = [place[:2] for place in places.values()]
+    order = rng.permutation(len(slots))
+    return {name: slots[k] + rng.uniform(-JITTER_M, JITTER_M, 2) for name, k in zip(places, order)}
+
+
+def exchanged_landmarks(
+    places: dict[str, np.ndarray], between: bool, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Landmarks permuted over the places of all of them, and moved; bowls keep their relation to them.
+
+    A bowl that stood on a landmark stands on it again; one next to a landmark, next to it in a direction that is
+    drawn; one between two of them, in the middle; one that stands alone is moved only, and one on or in a piece of
+    furniture stays. Drawn again until nothing stands in another's way.
+
+    Args:
+        places: (3,) position of each thing, metres. Names end in a number. between: whether the first bowl is the one
+            between plate and ramekin.
+
+    Raises:
+        RuntimeError: no such scene was found.
+    """
+    marks = {name: place[:2] for name, place in places.items() if kind_of(name) in LANDMARKS}
+    bowls = {name: place for name, place in places.items() if name not in marks}
+    table = min(place[2] for place in places.values())
+    slots = list(marks.values())
+    for _ in range(TRIES):
+        order = rng.permutation(len(slots))
+        new = {name: slots[k] + rng.uniform(-JITTER_M, JITTER_M, 2) for name, k in zip(marks, order)}
+        on: set[frozenset[str]] = set()
+        for index, (name, place) in enumerate(bowls.items()):
+            nearest = min(marks, key=lambda mark: float(np.linalg.norm(marks[mark] - place[:2])))
+            away = float(np.linalg.norm(marks[nearest] - place[:2]))
+            if index == 0 and between:
+                plate, ramekin = (next(new[m] for m in new if kind_of(m) == kind) for kind in LANDMARKS[:2])
+                new[name] = (plate + ramekin) / 2
+            elif away < ON_M:
+                new[name] = new[nearest].copy()
+                on.add(frozenset((name, nearest)))
+            elif away < NEXT_M:
+                angle = rng.uniform(0, 2 * np.pi)
+                new[name] = new[nearest] + away * np.array([np.cos(angle), np.sin(angle)])
+            elif place[2] > table + FURNITURE_M:
+                new[name] = place[:2]
+            else:
+                new[name] = place[:2] + rng.uniform(-JITTER_M, JITTER_M, 2)
+        if _apart(new, on) and _inside(new, places):
+            return new
+    raise RuntimeError(f"no scattered scene was found in {TRIES} tries")
+
+
+def kind_of(name: str) -> str:
+    """``plate`` of ``plate_1``."""
+    return name.rsplit("_", 1)[0]
+
+
+def _apart(places: dict[str, np.ndarray], on: set[frozenset[str]]) -> bool:
+    names = list(places)
+    return all(
+        np.linalg.norm(places[a] - places[b]) > RADII[kind_of(a)] + RADII[kind_of(b)] + GAP_M
+        for i, a in enumerate(names)
+        for b in names[i + 1 :]
+        if frozenset((a, b)) not in on
+    )
+
+
+def _inside(places: dict[str, np.ndarray], before: dict[str, np.ndarray]) -> bool:
+    """Whether all stand within the rectangle of where they stood, a little widened."""
+    old = np.array([place[:2] for place in before.values()])
+    lower, upper = old.min(0) - 2 * JITTER_M, old.max(0) + 2 * JITTER_M
+    return all(bool((place >= lower).all() and (place <= upper).all()) for place in places.values())
