@@ -11,9 +11,9 @@ from ..bags.setup import ROLES, TOPICS
 from ..bags.writer import BagWriter
 from ..policy.mvla.config import MVLAConfig
 from ..policy.mvla.preprocess import prepare
+from ..sim.metaworld.viewpoint import BASE_FRAME
 from ..sim.robot import Robot, robot_of
 from ..sim.sensors import sensor_messages
-from ..sim.metaworld.viewpoint import BASE_FRAME
 from .demonstrations import Demonstrations
 
 START_NS = 1_000_000_000  # time 0 would read as "no time yet" everywhere in ROS

@@ -155,7 +155,7 @@ def _environment(task: LiberoTask) -> tuple[Any, np.ndarray]:
         from libero.libero.envs.env_wrapper import ControlEnv
     except ImportError as error:
         raise ImportError(
-            f"the task {task.name} needs LIBERO, which is not installed: pip install 'mvla-pruned-ros[libero]' ({error})"
+            f"task {task.name} needs LIBERO, which is not installed: pip install 'mvla-pruned-ros[libero]' ({error})"
         ) from error
     suite = benchmark.get_benchmark_dict()[task.suite]()
     known = suite.get_task(task.number)
