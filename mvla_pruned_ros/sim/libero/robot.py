@@ -50,7 +50,7 @@ class LiberoRobot(Robot):
         self.task: LiberoTask = LIBERO_TASKS[task]
         with _quiet():
             self._env, self._states = _environment(self.task)
-        # Building the scene anew at each reset takes a second and changes nothing.
+        # Building the scene anew at each reset takes a second or more; what else it would do, ``reset`` does.
         self._env.env.hard_reset = False
         self._cameras = [RgbdCamera(self._model, name, view, image_size, visual_only=True, farthest_m=FARTHEST_M)
                          for view, name in CAMERAS.items()]  # fmt: skip
@@ -101,7 +101,9 @@ class LiberoRobot(Robot):
 
     def reset(self, seed: int) -> None:
         self._env.seed(seed % 2**31)
-        self._env.reset()  # forgets what the controller and the gripper were at
+        self._env.reset()  # the controller forgets what it was at
+        gripper = self._env.env.robots[0].gripper
+        gripper.current_action = np.zeros(gripper.dof)  # where its fingers were on their way to
         rng = np.random.default_rng(seed)
         index = int(rng.integers(len(self._states))) if self.task.scattered else seed % len(self._states)
         self._seen = self._env.set_init_state(self._states[index])
