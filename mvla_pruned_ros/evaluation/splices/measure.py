@@ -9,6 +9,7 @@ import numpy as np
 
 from ...policy.runtime import PolicyRuntime
 from ..grouping import grouped
+from ..success.lateness import Latency
 from ..success.rollout import DelayedControl
 
 if TYPE_CHECKING:
@@ -98,15 +99,15 @@ class SplicedEpisode:
 
 
 def spliced_episode(robot: Robot, runtime: PolicyRuntime, seed: int, *, delay: int, mode: str) -> SplicedEpisode:
-    """Drive one episode and keep what was commanded. delay: see ``DelayedControl``. mode: one of ``MODES``."""
+    """Drive one episode and keep what was commanded. delay: steps, see ``Latency``. mode: one of ``MODES``."""
     robot.reset(seed)
-    control = DelayedControl(runtime, delay=delay, blend=mode == "blend")
+    control = DelayedControl(runtime, robot, latency=Latency(steps=delay), blend=mode == "blend")
     sent: list[np.ndarray] = []
     splices: list[int] = []
     own: IntraChunkStep | None = None
     while robot.steps < robot.task.max_steps and not robot.success:
         before = control.chunk
-        sent.append(control.step(robot))
+        sent.append(control.step())
         chunk = control.chunk
         if chunk is not before and chunk is not None:
             steps = IntraChunkStep.of(chunk.actions)
