@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..configuration.reader import with_words
-from ..evaluation.success.lateness import Latency
+from ..evaluation.success.lateness import EPISODES, Latency
 from ..pruning.methods import BLIND, EVALUATED
 from ..pruning.tri_stage.config import TriStageConfig
 from ..sim.metaworld.tasks import TASKS
@@ -97,7 +97,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_set_argument(parser)
     parser.add_argument(
         "--workers", type=options.processes,
-        help="processes (default: all cores; with a latency that is measured 1, since they slow each other down)",
+        help="processes (default: all cores; with a latency that is measured 1, since processes slow each other "
+        "down). Each needs about 1 GB for every task of LIBERO",
     )  # fmt: skip
     parser.add_argument(
         "--ray", type=options.word, metavar="ADDRESS",
@@ -172,14 +173,14 @@ def _settings(args: argparse.Namespace, folder: Path, device: str, own: TriStage
 
 def _sweep(args: argparse.Namespace, settings: list[Setting], console: Console) -> dict[Setting, list[Episode]]:
     """Run all episodes behind a progress bar."""
-    from ..evaluation.success.episode_log import ENDING, EpisodeLog
+    from ..evaluation.success.episode_log import EpisodeLog
     from ..evaluation.success.sweep import run_sweep
     from ..reports.terminal import ProgressBar
 
     with contextlib.ExitStack() as stack:
         log = None
         if args.json:
-            log = stack.enter_context(EpisodeLog(args.json.with_suffix(ENDING)))
+            log = stack.enter_context(EpisodeLog(args.json.with_suffix(EPISODES)))
             console.print(
                 f"every finished episode goes to {log.path}; if this is stopped, run it again to go on", soft_wrap=True
             )

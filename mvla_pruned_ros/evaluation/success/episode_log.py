@@ -15,8 +15,6 @@ from typing import Any, BinaryIO
 from .lateness import Latency
 from .rollout import Episode
 
-ENDING = ".episodes.jsonl"  # in the place of that of the file of rows
-
 _OUTCOME = {f.name: f.default for f in dataclasses.fields(Episode) if f.name not in ("task", "seed")}
 _NEW = {name for name, default in _OUTCOME.items() if default is not dataclasses.MISSING}  # not in older logs
 _TIMES = ("policy_ms", "select_ms", "latency_ms")
@@ -66,18 +64,6 @@ class EpisodeLog(AbstractContextManager["EpisodeLog"]):
     def find(self, identity: dict[str, Any], seed: int) -> Episode | None:
         """The episode of a setting (see ``Setting.identity``) and a seed, or None where it is still to be run."""
         return self._episodes.get(_key({**identity, "seed": seed}))
-
-    @classmethod
-    def of_rows(cls, path: Path) -> EpisodeLog:
-        """The log beside a file of rows, or the log itself, to be read.
-
-        Raises:
-            ValueError: there is none.
-        """
-        log = path if path.suffix == ".jsonl" else path.with_suffix(ENDING)
-        if not log.is_file():
-            raise ValueError(f"{log}, where the calls of {path} would be, is no file: give the --json of that run")
-        return cls(log)
 
     def latencies(self, identity: dict[str, Any], seed: int) -> tuple[float, ...]:
         """What the calls of an episode counted for when they were measured, milliseconds.

@@ -6,9 +6,11 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 MOST_FACTOR, MOST_MS = 1000.0, 60_000.0
+EPISODES = ".episodes.jsonl"  # how the log of episodes is called, in the place of the ending of the file of rows
 FORMS = "none, measured, a factor (2.0x), milliseconds (150 or 150ms), replay:FILE"
 
 
@@ -18,7 +20,7 @@ class Latency:
 
     Attributes:
         steps: of the robot. ms: milliseconds. factor: of what each call really takes on this machine.
-        file: rows or episodes of a run with a ``factor``, see ``EpisodeLog.latencies``: what it counted there.
+        file: of rows of a run with a ``factor``: what it counted in the episodes there, see ``EpisodeLog.latencies``.
     """
 
     steps: int = 0
@@ -31,14 +33,19 @@ class Latency:
         """From a word of the command line, see ``FORMS``.
 
         Raises:
-            ValueError: it is none, or out of bounds.
+            ValueError: it is none, or out of bounds; there is no such file.
         """
         if text == "none":
             return cls()
         if text == "measured":
             return cls(factor=1.0)
-        if text.startswith("replay:") and text != "replay:":
-            return cls(file=text.removeprefix("replay:"))
+        if text.startswith("replay:"):
+            latency = cls(file=text.removeprefix("replay:"))
+            if not latency.log.is_file():
+                raise ValueError(
+                    f"latency {text}: there is no {latency.log}, where the calls would be: give the --json of that run"
+                )
+            return latency
         match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(x|ms)?", text, re.ASCII)
         if match is None:
             raise ValueError(f"latency {text!r} must be one of: {FORMS}")
@@ -59,6 +66,12 @@ class Latency:
         if self.factor:
             return "measured" if self.factor == 1 else f"{self.factor:g}x"
         return f"{self.ms:g}ms" if self.ms else None
+
+    @property
+    def log(self) -> Path:
+        """The episodes that belong to ``file``, which may be their log itself."""
+        path = Path(self.file)
+        return path if path.suffix == ".jsonl" or not path.name else path.with_suffix(EPISODES)
 
     def fixed_ms(self, step_s: float) -> float:
         """What every call counts for, where that does not depend on the call. step_s: of the robot."""

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ...policy.fingerprint import policy_fingerprint
@@ -130,7 +129,7 @@ def run_sweep(
         if setting.swap and task.partner is None:
             raise ValueError(f"task {task.name!r} has no partner whose instruction it could be given")
     # Read before anything is run, and here: the machines of a cluster need not have the file.
-    played = {name: EpisodeLog.of_rows(Path(name)) for name in {s.latency.file for s in settings} if name}
+    played = {path: EpisodeLog(path) for path in {s.latency.log for s in settings if s.latency.file}}
     done: dict[tuple[Setting, int], Episode] = {}
 
     def finished(setting: Setting, episode: Episode) -> None:
@@ -142,7 +141,7 @@ def run_sweep(
         for seed in seeds:
             known = log.find(setting.identity(), seed) if log else None
             if known is None:
-                of = played.get(setting.latency.file)
+                of = played.get(setting.latency.log)
                 jobs.append((setting, seed, of.latencies(setting.identity(), seed) if of else ()))
             else:
                 finished(setting, known)
