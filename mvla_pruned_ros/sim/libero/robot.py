@@ -52,8 +52,14 @@ class LiberoRobot(Robot):
             self._env, self._states = _environment(self.task)
         # Building the scene anew at each reset takes a second or more; what else it would do, ``reset`` does.
         self._env.env.hard_reset = False
-        self._cameras = [RgbdCamera(self._model, name, view, image_size, visual_only=True, farthest_m=FARTHEST_M)
-                         for view, name in CAMERAS.items()]  # fmt: skip
+        self._cameras: list[RgbdCamera] = []
+        for view, name in CAMERAS.items():
+            beside = self._cameras[0] if self._cameras else None
+            self._cameras.append(
+                RgbdCamera(
+                    self._model, name, view, image_size, visual_only=True, farthest_m=FARTHEST_M, beside=beside
+                )  # fmt: skip
+            )
         self.steps, self.success = 0, False
         self._seen: dict[str, np.ndarray] = {}
         self._base = np.eye(4)  # base_from_world
