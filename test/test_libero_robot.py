@@ -6,14 +6,11 @@ import os
 
 import numpy as np
 import pytest
-from scipy.spatial.transform import Rotation
 
 os.environ.setdefault("MUJOCO_GL", "osmesa")
 pytest.importorskip("libero.libero", reason="the extra libero is not installed: make test ROBOT=panda")
 
-from mvla_pruned_ros.sim.libero import scenes
 from mvla_pruned_ros.sim.libero.robot import LiberoRobot
-from mvla_pruned_ros.sim.libero.tasks import LIBERO_TASKS
 from mvla_pruned_ros.types import Observation
 
 SIZE = 96
@@ -29,7 +26,9 @@ def robot_for(task: str) -> LiberoRobot:
     return _robots[task]
 
 
-def command(velocity: tuple[float, float, float] = (0, 0, 0), turn: tuple[float, float, float] = (0, 0, 0)) -> np.ndarray:
+def command(
+    velocity: tuple[float, float, float] = (0, 0, 0), turn: tuple[float, float, float] = (0, 0, 0)
+) -> np.ndarray:
     return np.array([*velocity, *turn, OPEN])
 
 

@@ -1,8 +1,8 @@
 """``mvla splices``: how far the commanded motion jumps where action chunks meet, and what blending costs.
 
 Each seed is driven twice in closed loop, with chunks followed as they are (switch) and with the command led from one to
-the next by steps no larger than the policy's own (blend, the node's default). Jumps and steps are shown in m/s; those of
-turns, in rad/s, are in the file.
+the next by steps no larger than the policy's own (blend, the node's default). Jumps and steps are shown in m/s; those
+of turns, in rad/s, are in the file.
 """
 
 from __future__ import annotations

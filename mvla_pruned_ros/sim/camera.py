@@ -79,6 +79,10 @@ class RgbdCamera:
         self._rgb = np.empty((size, size, 3), np.uint8)
         self._depth = np.empty((size, size), np.float32)
 
+    def close(self) -> None:
+        """Free textures and meshes, also of cameras that share them."""
+        self._context.free()
+
     def pose(self, data: mujoco.MjData) -> np.ndarray:
         """(4, 4) world_from_optical_frame, as it stands now."""
         pose = np.eye(4)

@@ -24,8 +24,8 @@ class IntraChunkStep:
     """How far a policy itself goes between two consecutive actions, at most.
 
     Attributes:
-        axes: (N,) along each axis of the motion, m/s and, where the hand turns, rad/s. length: Euclidean, of the velocity,
-            m/s. turn: Euclidean, of the angular velocity, rad/s. The gripper is no motion of the arm and left out.
+        axes: (N,) along each axis of the motion, m/s and, where the hand turns, rad/s. length: Euclidean, of the
+            velocity, m/s. turn: Euclidean, of the angular velocity, rad/s. The gripper is no motion of the arm and left out.
     """
 
     axes: np.ndarray

@@ -83,6 +83,10 @@ class LiberoRobot(Robot):
             np.asarray(self._seen["robot0_joint_pos"], np.float32),
         )
 
+    def close(self) -> None:
+        self._cameras[0].close()
+        self._env.close()
+
     def place_of(self, thing: str) -> np.ndarray:
         """(3,) where a thing of the scene is, or the hand, ``robot0_eef``; metres, base frame."""
         return self._base[:3, :3] @ self._seen[f"{thing}_pos"] + self._base[:3, 3]
