@@ -25,7 +25,8 @@ class IntraChunkStep:
 
     Attributes:
         axes: (N,) along each axis of the motion, m/s and, where the hand turns, rad/s. length: Euclidean, of the
-            velocity, m/s. turn: Euclidean, of the angular velocity, rad/s. The gripper is no motion of the arm and left out.
+            velocity, m/s. turn: Euclidean, of the angular velocity, rad/s. The gripper is no motion of the arm and left
+            out.
     """
 
     axes: np.ndarray
