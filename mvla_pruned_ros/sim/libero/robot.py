@@ -55,11 +55,8 @@ class LiberoRobot(Robot):
         self._cameras: list[RgbdCamera] = []
         for view, name in CAMERAS.items():
             beside = self._cameras[0] if self._cameras else None
-            self._cameras.append(
-                RgbdCamera(
-                    self._model, name, view, image_size, visual_only=True, farthest_m=FARTHEST_M, beside=beside
-                )  # fmt: skip
-            )
+            camera = RgbdCamera(self._model, name, view, image_size, visual_only=True, farthest_m=FARTHEST_M, beside=beside)
+            self._cameras.append(camera)
         self.steps, self.success = 0, False
         self._seen: dict[str, np.ndarray] = {}
         self._base = np.eye(4)  # base_from_world
