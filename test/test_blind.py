@@ -47,7 +47,7 @@ def test_it_acts_on_nothing_that_it_could_see(kind: str, tiny_policy_folder: Pat
 
 def test_only_evaluations_are_offered_it(capsys: pytest.CaptureFixture[str]) -> None:
     """The node's parameter and all other commands take ``METHODS``: a robot must not be driven blind."""
-    assert BLIND not in METHODS and EVALUATED == (*METHODS, BLIND)
+    assert BLIND not in METHODS and (*METHODS, BLIND) == EVALUATED
     assert main(["splices", "--method", BLIND]) == 2
     assert "unknown method 'blind'" in capsys.readouterr().err
 

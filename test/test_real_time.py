@@ -125,7 +125,10 @@ def test_observations_come_as_often_as_asked(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"action_dim": 4}, "gives 4 values per action; the robot of task libero_object/0 takes 7: velocity x, y, z, ang"),
+        (
+            {"action_dim": 4},
+            "gives 4 values per action; the robot of task libero_object/0 takes 7: velocity x, y, z, ang",
+        ),
         ({"action_space": "cartesian_delta"}, "actions are cartesian_delta .*takes cartesian_velocity"),
         ({"action_frame": "tool"}, "actions are cartesian_velocity .tool frame.*axes of its base"),
         ({"step_s": 0.0125}, "held for 12.5 ms; a step of the robot of task libero_object/0 takes 50 ms"),

@@ -163,6 +163,7 @@ def _by_task(title: str, columns: dict[str, list[Figures]], cell: Callable[[Figu
 def _mean(means: Sequence[MeanRow]) -> Table:
     most = max((len(m.tasks) for m in means), default=0)
     ordered = sorted(means, key=lambda m: (-m.keep_asked, _order(m.method)))
+    went = any(m.path_m is not None for m in means)  # not in older rows
     lines = [
         (
             _label(m) + ("" if len(m.tasks) == most else f" ({len(m.tasks)} tasks)"),
@@ -175,12 +176,13 @@ def _mean(means: Sequence[MeanRow]) -> Table:
             _difference(m.differences["minus_tri_stage"]),
             _number(m.policy_ms_p50, 1),
             _number(m.selection_ms_p50, 2),
+            *((_number(m.completion_s, 2), _number(m.path_m, 2), _number(m.jerk_m_s3, 1)) if went else ()),
         )
         for m in ordered
     ]
     header = ("method", "keep", "measured", "success", "interval", "minus none", "minus random",
               "minus tri_stage", "policy ms (p50)",
-              "selection ms (p50)")  # fmt: skip
+              "selection ms (p50)", *(("time, s", "path, m", "jerk, m/s^3") if went else ()))  # fmt: skip
     return Table(f"Mean of {most} tasks", header, (tuple(lines),))
 
 
