@@ -127,7 +127,7 @@ def test_observations_come_as_often_as_asked(monkeypatch: pytest.MonkeyPatch) ->
     [
         (
             {"action_dim": 4},
-            "gives 4 values per action; the robot of task libero_object/0 takes 7: velocity x, y, z, ang",
+            "gives 4 values per action; the robot of task libero_object/0 takes 7: velocity x, y, z,",
         ),
         ({"action_space": "cartesian_delta"}, "actions are cartesian_delta .*takes cartesian_velocity"),
         ({"action_frame": "tool"}, "actions are cartesian_velocity .tool frame.*axes of its base"),

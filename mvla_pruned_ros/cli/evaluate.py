@@ -98,7 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=options.processes,
         help="processes (default: all cores; with a latency that is measured 1, since processes slow each other "
-        "down). Each needs about 1 GB for every task of LIBERO",
+        "down). Each needs 2 GB with tasks of LIBERO",
     )  # fmt: skip
     parser.add_argument(
         "--ray", type=options.word, metavar="ADDRESS",

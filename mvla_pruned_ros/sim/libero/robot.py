@@ -55,7 +55,9 @@ class LiberoRobot(Robot):
         self._cameras: list[RgbdCamera] = []
         for view, name in CAMERAS.items():
             beside = self._cameras[0] if self._cameras else None
-            camera = RgbdCamera(self._model, name, view, image_size, visual_only=True, farthest_m=FARTHEST_M, beside=beside)
+            camera = RgbdCamera(
+                self._model, name, view, image_size, visual_only=True, farthest_m=FARTHEST_M, beside=beside
+            )
             self._cameras.append(camera)
         self.steps, self.success = 0, False
         self._seen: dict[str, np.ndarray] = {}
