@@ -67,7 +67,7 @@ def check_fit(policy: Policy, robot: Robot) -> None:
     if policy.action_dim != mine:
         raise ValueError(
             f"the policy gives {policy.action_dim} values per action; the robot of task {task} takes {mine}: "
-            f"{_VALUES[mine]}. {remedy}"
+            f"{_VALUES[mine]}: {remedy}"
         )
     form = ActionForm.of(policy)
     if (form.space, form.frame) != ("cartesian_velocity", "base"):
