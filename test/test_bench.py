@@ -51,7 +51,7 @@ def test_operations_are_those_that_torch_counts(subject: Subject, recompute: boo
             policy.model.decode(prefix, evidence=True, reuse_prefix=not recompute)
         with FlopCounterMode(display=False) as heads:
             for _ in range(TINY.ddim_steps):
-                policy.model.noisy_tokens(torch.zeros(1, 5, 4), torch.tensor([3]))
+                policy.model.noisy_tokens(torch.zeros(1, 5, 4), policy.model.time_tokens(torch.tensor([3])))
                 policy.model.action_head(torch.zeros(1, 5, TINY.width))
     passes = backbone_passes(TINY, lengths.prefix, lengths.queries, lengths.steps, recompute, 4, TINY.chunk_size)
     assert len(passes) == 8
