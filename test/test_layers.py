@@ -42,6 +42,7 @@ HOMES = {
     # The worker catches what a device without memory raises; the faults corrupt weights.
     "torch": ("policy", "training", "evaluation", "pruning/baselines", "pruning/in_call.py", "node/worker.py",
               "rigs/faults"),
+    "libero": ("sim",),
     "metaworld": ("sim",),
     "mujoco": ("sim",),
 }  # fmt: skip
@@ -54,6 +55,7 @@ SHARED_NAMES = {
     "checkpoint",  # weights and what lies beside them, in and out
     "config",  # one description as a dataclass
     "convert",  # as bench
+    "expert",  # a scripted one, and what it demonstrates
     "model",  # the network
     "page",  # HTML of a report
     "policy",  # the network behind the ``Policy`` interface
@@ -63,13 +65,16 @@ SHARED_NAMES = {
     "random_weights",  # policies that were never trained
     "reader",  # of files
     "record",  # as bench
+    "robot",  # the interface, and what stands behind it
     "report",  # figures of a run, as they are written to JSON
     "run",
     "runner",  # what a subcommand runs
     "session",  # processes of one run
     "sweep",  # the same work for many tasks, on several processes
     "tables",  # as bench
+    "tasks",  # all there are, and those of one simulator
     "types",
+    "viewpoint",  # frames and cameras of a simulated robot
 }
 
 

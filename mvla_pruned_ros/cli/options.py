@@ -14,13 +14,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from ..configuration.reader import check_names
+from ..evaluation.success.lateness import Latency
 from ..models import policy_folder
-from ..pruning.methods import METHODS, check_method
+from ..pruning.methods import EVALUATED, METHODS, check_method
+from ..sim.libero.tasks import SUITES
 from ..sim.metaworld.tasks import DEMO_TASKS, TASKS
-from ..sim.tasks import task_named
+from ..sim.tasks import expand_tasks, task_named
 
 LONGEST_NAME = 200  # bytes; file systems take 255, and some names get an ending
 MOST = 1_000_000  # of what is counted
+TASK_NAMES = f"{', '.join(TASKS)}; of LIBERO SUITE/0 to SUITE/9, or SUITE for all ten: {', '.join(SUITES)}"
 
 Value = TypeVar("Value")
 
@@ -135,6 +139,13 @@ def task(text: str) -> str:
 
 
 @argument
+def task_or_suite(text: str) -> str:
+    """Name of a task, or of a suite for all of its tasks; see ``expand_tasks``."""
+    expand_tasks([text])
+    return text
+
+
+@argument
 def policy(text: str) -> str:
     """A policy folder, a shipped policy, or package.module:factory, which is imported when it is wanted."""
     if ":" not in text:
@@ -143,6 +154,19 @@ def policy(text: str) -> str:
 
 
 method = argument(check_method)
+
+
+@argument
+def evaluated_method(text: str) -> str:
+    """A method, or the floor for evaluations."""
+    check_names([text], EVALUATED, "method")
+    return text
+
+
+@argument
+def latency(text: str) -> Latency:
+    """What a policy call counts for in simulated time."""
+    return Latency.of(text)
 
 
 @argument

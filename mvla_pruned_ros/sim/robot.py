@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -19,7 +20,7 @@ class Robot(ABC):
 
     Commands are actions of the space ``cartesian_velocity`` in the base frame, held for one step: velocity x, y, z in
     m/s, where the hand turns the angular velocity x, y, z in rad/s, and the gripper, -1 (open) to 1 (close). Keep
-    robots alive and ``reset`` them: with OSMesa a second GL context after a closed one reads garbage.
+    robots and ``reset`` them, see ``robot_of``: making one takes seconds.
 
     Attributes:
         task: what is to be done. steps: since the reset. success: whether the goal was reached at any of them.
@@ -40,6 +41,10 @@ class Robot(ABC):
     task: Task
     steps: int
     success: bool
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what the pictures take; nothing may be asked of the robot afterwards."""
 
     @abstractmethod
     def reset(self, seed: int) -> None:
@@ -88,9 +93,11 @@ class Robot(ABC):
         )
 
 
-@functools.cache
 def robot_of(task: str, image_size: int = 192) -> Robot:
-    """The one robot of this process for a task; its pictures have ``image_size`` pixels along an edge.
+    """The robot of this process for a task; its pictures have ``image_size`` pixels along an edge.
+
+    Robots of Meta-World are kept. Of LIBERO, whose scenes take more than a gigabyte each, the last one is, and a robot
+    asked for before is closed.
 
     Raises:
         ValueError: there is no such task.
@@ -99,9 +106,26 @@ def robot_of(task: str, image_size: int = 192) -> Robot:
     wanted = task_named(task)
     # Each simulator is imported when it is asked for: LIBERO's is an extra, and both are heavy.
     if "/" in wanted.name:
-        from .libero.robot import LiberoRobot
+        return _libero_robot(wanted.name, image_size)
+    return _metaworld_robot(wanted.name, image_size)
 
-        return LiberoRobot(wanted.name, image_size)
+
+@functools.cache
+def _metaworld_robot(task: str, image_size: int) -> Robot:
     from .metaworld.robot import MetaWorldRobot
 
-    return MetaWorldRobot(wanted.name, image_size)
+    return MetaWorldRobot(task, image_size)
+
+
+_last_libero: list[tuple[tuple[str, int], Robot]] = []
+
+
+def _libero_robot(task: str, image_size: int) -> Robot:
+    from .libero.robot import LiberoRobot
+
+    if _last_libero and _last_libero[0][0] != (task, image_size):
+        _last_libero.pop()[1].close()
+        gc.collect()  # LIBERO's objects know one another
+    if not _last_libero:
+        _last_libero.append(((task, image_size), LiberoRobot(task, image_size)))
+    return _last_libero[0][1]

@@ -50,10 +50,16 @@ class LiberoRobot(Robot):
         self.task: LiberoTask = LIBERO_TASKS[task]
         with _quiet():
             self._env, self._states = _environment(self.task)
-        # Building the scene anew at each reset takes a second and changes nothing.
+        # Building the scene anew at each reset takes a second or more; what else it would do, ``reset`` does.
         self._env.env.hard_reset = False
-        self._cameras = [RgbdCamera(self._model, name, view, image_size, visual_only=True, farthest_m=FARTHEST_M)
-                         for view, name in CAMERAS.items()]  # fmt: skip
+        self._cameras: list[RgbdCamera] = []
+        for view, name in CAMERAS.items():
+            beside = self._cameras[0] if self._cameras else None
+            self._cameras.append(
+                RgbdCamera(
+                    self._model, name, view, image_size, visual_only=True, farthest_m=FARTHEST_M, beside=beside
+                )  # fmt: skip
+            )
         self.steps, self.success = 0, False
         self._seen: dict[str, np.ndarray] = {}
         self._base = np.eye(4)  # base_from_world
@@ -76,6 +82,10 @@ class LiberoRobot(Robot):
             self._turned(self._seen["robot0_eef_quat"]),
             np.asarray(self._seen["robot0_joint_pos"], np.float32),
         )
+
+    def close(self) -> None:
+        self._cameras[0].close()
+        self._env.close()
 
     def place_of(self, thing: str) -> np.ndarray:
         """(3,) where a thing of the scene is, or the hand, ``robot0_eef``; metres, base frame."""
@@ -101,7 +111,9 @@ class LiberoRobot(Robot):
 
     def reset(self, seed: int) -> None:
         self._env.seed(seed % 2**31)
-        self._env.reset()  # forgets what the controller and the gripper were at
+        self._env.reset()  # the controller forgets what it was at
+        gripper = self._env.env.robots[0].gripper
+        gripper.current_action = np.zeros(gripper.dof)  # where its fingers were on their way to
         rng = np.random.default_rng(seed)
         index = int(rng.integers(len(self._states))) if self.task.scattered else seed % len(self._states)
         self._seen = self._env.set_init_state(self._states[index])
