@@ -69,10 +69,12 @@ class PrefixCache:
         return keys, values
 
     def mask(self, query: Tensor, keys: int) -> Tensor:
-        """(Q, keys) bool, true where one of the last Q tokens may look; made once for all layers and passes."""
+        """(Q, keys) to be added to scores: 0 where one of the last Q tokens may look, -inf elsewhere; made once for all
+        layers and passes. (From a mask of truths the kernel makes this one anew at each call.)"""
         shape = query.shape[2], keys
         if shape not in self._masks:
-            self._masks[shape] = torch.ones(shape, dtype=torch.bool, device=query.device).tril(keys - shape[0])
+            nowhere = torch.full(shape, float("-inf"), dtype=query.dtype, device=query.device)
+            self._masks[shape] = nowhere.triu(keys - shape[0] + 1)
         return self._masks[shape]
 
 
