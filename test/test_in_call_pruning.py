@@ -21,7 +21,7 @@ from mvla_pruned_ros.pruning.baselines.fastv import AttentionOfLastToken
 from mvla_pruned_ros.pruning.baselines.in_call_pruner import RunningBudget
 from mvla_pruned_ros.pruning.baselines.vla_adp import RelevanceToText, VlaAdpPruner
 from mvla_pruned_ros.pruning.baselines.vla_pruner import PrefillAndAction
-from mvla_pruned_ros.pruning.in_call import CallView
+from mvla_pruned_ros.pruning.in_call import CallView, InCallRule
 from mvla_pruned_ros.pruning.methods import make_pruner
 from mvla_pruned_ros.types import Observation
 
@@ -30,11 +30,14 @@ MakeObservation = Callable[..., Observation]
 
 
 @dataclass(frozen=True)
-class Keep:
+class Keep(InCallRule):
     """A rule that keeps what it is told."""
 
     layer: int
     chosen: tuple[int, ...]
+
+    def layers(self, depth: int) -> tuple[int, ...]:
+        return (self.layer,)
 
     def choose(self, view: CallView) -> Tensor:
         return torch.tensor(self.chosen)

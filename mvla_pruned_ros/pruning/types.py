@@ -106,6 +106,8 @@ class Selection:
         salience: (N2 + N3,) float32, predicted share of attention, or None when nothing was predicted.
         image_share: alpha of stage I, salience of 2D over that of 2D and 3D; NaN when unknown.
         rule: drops more tokens inside the call; None once that has been done, or when there is nothing to do.
+        computed: visual tokens that the backbone ran on, mean over its layers, where a rule let some go inside it; None:
+            those that stay, in every layer.
     """
 
     reason: np.ndarray
@@ -114,6 +116,7 @@ class Selection:
     salience: np.ndarray | None = None
     image_share: float = float("nan")
     rule: InCallRule | None = None
+    computed: float | None = None
 
     @cached_property
     def kept(self) -> np.ndarray:
@@ -141,14 +144,26 @@ class Selection:
         return self.num_kept / len(self.reason)
 
     @property
+    def spent_ratio(self) -> float:
+        """Visual tokens that the backbone ran on / visual tokens in, mean over its layers: what the call cost. Above
+        ``keep_ratio`` where tokens left between layers."""
+        return (self.num_kept if self.computed is None else self.computed) / len(self.reason)
+
+    @property
     def is_full(self) -> bool:
         return self.num_kept == len(self.reason)
 
-    def after_rule(self, chosen: np.ndarray) -> Selection:
-        """This selection once its rule has chosen. chosen: indices into the tokens that were kept so far."""
+    def after_rule(self, chosen: np.ndarray | None, computed: float | None = None) -> Selection:
+        """This selection once its rule has chosen.
+
+        Args:
+            chosen: indices into the tokens that were kept so far; None: all of them stay. computed: see ``Selection``.
+        """
+        if chosen is None:
+            return replace(self, rule=None, computed=computed)
         reason = np.full(len(self.reason), Reason.DROPPED, np.int8)
         reason[np.flatnonzero(self.kept)[chosen]] = Reason.CHOSEN
-        return replace(self, reason=reason, rule=None)
+        return replace(self, reason=reason, rule=None, computed=computed)
 
     @classmethod
     def full(cls, layout: TokenLayout, **details: object) -> Selection:

@@ -33,7 +33,8 @@ class Episode:
     Attributes:
         task, seed: which one. success: goal reached within the task's steps. steps: until then, or all.
         partner_success: the partner task's goal was reached (only looked at with exchanged instructions).
-        keep_ratio: mean over the policy calls; None when the policy was never ready to answer.
+        keep_ratio: what the calls spent (``Selection.spent_ratio``), mean over them; None when the policy was never
+            ready to answer.
         policy_ms, select_ms: milliseconds of every call, and of its stage ``select``, to the microsecond.
         latency_ms: simulated milliseconds from each call's observation to its chunk, before they are rounded up to
             steps. replan: steps from one observation to the next, see ``DelayedControl``.
@@ -168,7 +169,7 @@ class DelayedControl:
         inference = self._runtime.infer(observation)
         latency_ms = self._counts_for((time.perf_counter() - start) * 1e3)
         self._pending = self._robot.steps + whole_steps(latency_ms, self._robot.step_s), inference.chunk
-        self.keep_ratios.append(inference.selection.keep_ratio)
+        self.keep_ratios.append(inference.selection.spent_ratio)
         self.policy_ms.append(inference.policy_ms)
         self.select_ms.append(inference.stage_ms["select"])
         self.latency_ms.append(latency_ms)

@@ -28,7 +28,8 @@ class Figures:
     """What rows and means have in common.
 
     Attributes:
-        policy: ``name`` and ``fingerprint``. method, keep_asked: pruning. keep_measured: mean of the policy calls.
+        policy: ``name`` and ``fingerprint``. method, keep_asked: pruning. keep_measured: what the
+            policy calls spent (``Selection.spent_ratio``), their mean.
         pruning: settings of tri_stage that differ from the policy's own. tri_stage: all its settings, None for other
             methods. delay: steps. latency: where it is none of steps, see ``Latency.word``. replan: steps from one
         observation to the next. device: where the policy ran. None in rows of older versions, these three.

@@ -49,18 +49,35 @@ class PrefixCache:
     def __init__(self) -> None:
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
         self._masks: dict[tuple[int, int], Tensor] = {}
+        self._places: Tensor | None = None
+        self._before: PrefixCache | None = None
 
     @property
     def filled(self) -> bool:
         """Whether a pass has been made."""
         return bool(self._layers)
 
+    def narrow(self, places: Tensor, before: PrefixCache) -> None:
+        """From the next layer on only the tokens at (S,) ascending ``places`` of the sequence are brought; the others
+        have the keys and values of ``before``, a call with a sequence of the same length."""
+        self._places, self._before = places, before
+
+    def widen(self) -> None:
+        """The pass is over, and the last tokens are those that are brought again. Lets go of the call before."""
+        self._places, self._before = None, None
+        self._masks = {}
+
     def update(self, key: Tensor, value: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        """Keys and values, each (B, H, T + Q, D), for a pass that brings (B, H, T + Q, D) at first, then (B, H, Q, D).
+        """Keys and values, each (B, H, T + Q, D), for a pass that brings (B, H, T + Q, D) at first, less where it was
+        narrowed, then (B, H, Q, D).
 
         Where a rule dropped tokens after a layer, T differs between layers.
         """
         if layer not in self._layers:
+            if self._places is not None:
+                assert self._before is not None
+                keys, values = self._before._layers[layer]
+                key, value = keys.index_copy(2, self._places, key), values.index_copy(2, self._places, value)
             self._layers[layer] = key, value
             return key, value
         keys, values = self._layers[layer]
@@ -69,12 +86,16 @@ class PrefixCache:
         return keys, values
 
     def mask(self, query: Tensor, keys: int) -> Tensor:
-        """(Q, keys) to be added to scores: 0 where one of the last Q tokens may look, -inf elsewhere; made once for all
-        layers and passes. (From a mask of truths the kernel makes this one anew at each call.)"""
+        """(Q, keys) to be added to scores: 0 where one of the Q tokens that were brought may look, -inf elsewhere; made
+        once for all layers and passes. (From a mask of truths the kernel makes this one anew at each call.)"""
         shape = query.shape[2], keys
         if shape not in self._masks:
             nowhere = torch.full(shape, float("-inf"), dtype=query.dtype, device=query.device)
-            self._masks[shape] = nowhere.triu(keys - shape[0] + 1)
+            if self._places is None:  # the last ones
+                self._masks[shape] = nowhere.triu(keys - shape[0] + 1)
+            else:
+                seen = torch.arange(keys, device=query.device) <= self._places[:, None]
+                self._masks[shape] = nowhere.masked_fill(seen, 0.0)
         return self._masks[shape]
 
 
@@ -97,7 +118,7 @@ def attend(
         key, value = cache.update(key, value, layer)
     queries, keys, grouped = query.shape[2], key.shape[2], query.shape[1] != key.shape[1]
     causal = mask is None and queries == keys
-    if mask is None and not causal:  # the first keys come from the prefix cache
+    if mask is None and not causal:  # other keys come from the prefix cache
         assert cache is not None
         mask = cache.mask(query, keys)
     out = nn.functional.scaled_dot_product_attention(

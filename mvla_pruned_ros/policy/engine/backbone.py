@@ -5,15 +5,15 @@ Shared by every policy whose backbone is a ``LlamaModel``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaModel
 
-from ...pruning.in_call import CallView, InCallRule
+from ...pruning.in_call import InCallRule
 from .attention import NAME, AttentionRows, PrefixCache
+from .cuts import Cuts, Shown
 from .lean_layer import LeanLayer, lean_rope
 
 
@@ -45,13 +45,25 @@ class Prefix:
 
 @dataclass
 class BackboneOutput:
-    """hidden: (B, Q, width) of the action segment, after the final norm; norm, attention: (B, M2 + M3) evidence,
-    None unless asked for; chosen: (M,) visual tokens that a rule left, None without a rule."""
+    """What a pass gives.
+
+    Attributes:
+        hidden: (B, Q, width) of the action segment, after the final norm.
+        norm, attention: (B, M2 + M3) evidence, None unless asked for.
+        choices: layer -> (M,) visual tokens that a rule left there, of those of the prefix, where it let some go.
+        computed: visual tokens that the layers ran on, mean over layers; None without a rule.
+    """
 
     hidden: Tensor
     norm: Tensor | None = None
     attention: Tensor | None = None
-    chosen: Tensor | None = None
+    choices: dict[int, Tensor] = field(default_factory=dict)
+    computed: float | None = None
+
+    @property
+    def chosen(self) -> Tensor | None:
+        """(M,) visual tokens that a rule left in the end; None where it let none go, and without a rule."""
+        return self.choices[max(self.choices)] if self.choices else None
 
 
 def llama_backbone(
@@ -89,7 +101,7 @@ def run_backbone(
     evidence: AttentionRows | None = None,
     cache: PrefixCache | None = None,
     rule: InCallRule | None = None,
-    call_view: Callable[[Prefix, Tensor], CallView] | None = None,
+    shown: Shown | None = None,
     mask: Tensor | None = None,
 ) -> BackboneOutput:
     """One pass: prefix and action tokens through the layers.
@@ -100,37 +112,41 @@ def run_backbone(
         evidence: an empty reader; fills ``attention`` and, unless the cache was filled, ``norm`` of the output.
         cache: prefix cache of this call. Empty: it is filled with the prefix. Filled: only the action tokens run, with
             the same result within float tolerance; then there is no norm evidence.
-        rule: drops visual tokens after its layer (batch 1); not with a filled cache, which holds the choice.
-        call_view: what the rule is shown, of the prefix as it enters the backbone and (Q, N) attention.
+        rule: lets visual tokens go after its layers (batch 1); not with a filled cache, which holds the choice.
+        shown: what the rule is shown of this prefix, see ``Cuts``.
         mask: (T + Q, T + Q) bool, true where a token may look, instead of at all before it; not with a cache.
     """
     queries = action.shape[1]
     filled = cache is not None and cache.filled
     hidden = action if filled else torch.cat([prefix.tokens, action], 1)
     positions = action_positions if filled else torch.cat([prefix.positions, action_positions], 1)
-    rope, chosen = llama.rotary_emb(hidden, positions), None
+    rope, cuts = llama.rotary_emb(hidden, positions), None
+    if rule is not None:
+        assert shown is not None
+        if rule.memory is not None and cache is None:
+            cache = PrefixCache()
+        cuts = Cuts(rule, shown, prefix.visual, hidden.shape[1], queries, len(llama.layers), cache, evidence)
     shaped = lean_rope if isinstance(llama.layers[0], LeanLayer) else tuple
     turns = shaped(rope)
     # The loop of LlamaModel.forward, less what a pruned sequence has no use for.
     for index, layer in enumerate(llama.layers):
         readers = [] if evidence is None else [evidence]
-        cuts = rule is not None and index + 1 == rule.layer
-        if cuts:
-            readers.append(rule_rows := AttentionRows((index,), queries, per_row=True))
+        if cuts is not None:
+            readers += cuts.before(index)
         hidden = layer(
             hidden, attention_mask=mask, position_embeddings=turns, prefix_cache=cache, attention_rows=readers
         )
-        if cuts:
-            assert rule is not None and call_view is not None
-            chosen = rule.choose(call_view(prefix, rule_rows.collected[0][0][:, prefix.visual]))
-            prefix, kept = prefix.keep_visual(chosen)
-            kept = torch.cat([kept, torch.arange(-queries, 0, device=kept.device) + hidden.shape[1]])
-            hidden, rope = hidden[:, kept], (rope[0][:, kept], rope[1][:, kept])
+        if cuts is not None and (on := cuts.after(index)) is not None:
+            hidden, rope = hidden[:, on], (rope[0][:, on], rope[1][:, on])
             turns = shaped(rope)
-    out = BackboneOutput(final_norm(hidden[:, -queries:]), chosen=chosen)
+    out = BackboneOutput(final_norm(hidden[:, -queries:]))
+    in_stream = among_keys = prefix.visual
+    if cuts is not None:
+        in_stream, among_keys = cuts.finish()
+        out.choices, out.computed = cuts.choices, sum(cuts.computed) / len(cuts.computed)
     if evidence is not None:
-        out.attention = evidence.mean()[:, prefix.visual]
-        out.norm = None if filled else hidden[:, prefix.visual].abs().mean(-1).float()
+        out.attention = evidence.mean()[:, among_keys]
+        out.norm = None if filled else hidden[:, in_stream].abs().mean(-1).float()
     return out
 
 

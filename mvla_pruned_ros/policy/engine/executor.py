@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...pruning.in_call import InCallRule
 from ...pruning.types import Evidence
-from .backbone import Prefix
+from .backbone import BackboneOutput, Prefix
 from .cuda_graph import StaticCall
 from .device import to_device
 from .lean_layer import make_lean
@@ -27,12 +27,14 @@ class CallResult:
 
     Attributes:
         chunk: (chunk, A) float32, normalised. evidence: of the visual tokens that were left.
-        chosen: (M,) indices, of the visual tokens encoded, that a rule left; None without a rule.
+        chosen: (M,) indices, of the visual tokens encoded, that a rule left; None where it let none go.
+        computed: visual tokens that the backbone ran on, mean over its layers; None where no rule chose inside it.
     """
 
     chunk: np.ndarray
     evidence: Evidence
     chosen: np.ndarray | None
+    computed: float | None
 
 
 class Executor:
@@ -56,7 +58,7 @@ class Executor:
         make_lean(model.backbone)
         if model.noise_shape is not None:
             pack_linears(model)
-        self.static = StaticCall(self._decode) if static and not recompute else None
+        self.static = StaticCall(lambda *inputs: self._decode(*inputs)[0]) if static and not recompute else None
         self._noise = torch.Generator()
         self.reset()
 
@@ -70,22 +72,16 @@ class Executor:
 
         Args:
             batch: of one sample, as the model's ``tokenize`` takes it. rule: chooses inside the call.
-
-        Raises:
-            ValueError: the rule cuts after the first layer whose attention is read.
         """
-        model, chosen, shape = self._model, None, self._model.noise_shape
-        if rule is not None and rule.layer > min(model.evidence_layers):
-            raise ValueError(
-                f"the rule cuts after layer {rule.layer}, but attention is read from layer "
-                f"{min(model.evidence_layers)} on (evidence_layers {model.evidence_layers})"
-            )
+        model, shape = self._model, self._model.noise_shape
+        chosen: Tensor | None = None
+        computed: float | None = None
         with timer.stage("tokenize"):
             prefix = model.tokenize(batch)
-        if rule is not None and rule.layer == 0:
+        if rule is not None and rule.layers(len(model.backbone.layers)) == (0,):
             with timer.stage("select"):
                 chosen, rule = rule.choose(model.call_view(prefix)), None
-                prefix = prefix.keep_visual(chosen)[0]
+                prefix = prefix if chosen is None else prefix.keep_visual(chosen)[0]
 
         def retokenize() -> Prefix:
             with timer.stage("tokenize"):
@@ -99,7 +95,9 @@ class Executor:
                 outputs = self.static(*arguments)
             else:
                 again = retokenize if self._recompute else None
-                outputs = self._decode(*arguments, rule=rule, num_image=prefix.num_image, retokenize=again)
+                outputs, out = self._decode(*arguments, rule=rule, num_image=prefix.num_image, retokenize=again)
+                if rule is not None:
+                    chosen, computed = out.chosen, out.computed
         with timer.stage("head"):
             chunk, *values = outputs
             if chosen is not None:
@@ -107,9 +105,8 @@ class Executor:
             # One copy: here, and nowhere before, the host waits for the device.
             together = torch.cat([chunk.flatten(), *(v.float() for v in values)]).cpu().numpy()
             actions, norm, attention, *left = np.split(together, np.cumsum([chunk.numel(), *map(len, values)])[:-1])
-            return CallResult(
-                actions.reshape(chunk.shape), Evidence(norm, attention), left[0].astype(np.int64) if left else None
-            )
+            indices = left[0].astype(np.int64) if left else None
+            return CallResult(actions.reshape(chunk.shape), Evidence(norm, attention), indices, computed)
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
         return to_device(torch.randn((1, *shape), generator=self._noise), self._device)
@@ -117,12 +114,11 @@ class Executor:
     def _decode(
         self, tokens: Tensor, positions: Tensor, visual: Tensor, noise: Tensor | None = None, *, num_image: int = 0,
         rule: InCallRule | None = None, retokenize: Callable[[], Prefix] | None = None,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
-        """float32 (chunk, A) actions, (M,) norm, (M,) attention; (M,) int64 that the rule left, if there is one."""
+    ) -> tuple[tuple[Tensor, ...], BackboneOutput]:  # fmt: skip
+        """float32 (chunk, A) actions, (M,) norm, (M,) attention; and what the first pass gave."""
         chunk, out = self._model.decode(
             Prefix(tokens, positions, visual, num_image),
             evidence=True, noise=noise, rule=rule, reuse_prefix=not self._recompute, retokenize=retokenize,
         )  # fmt: skip
         assert out.norm is not None and out.attention is not None
-        result = chunk[0].float(), out.norm[0].float(), out.attention[0].float()
-        return result if out.chosen is None else (*result, out.chosen)
+        return (chunk[0].float(), out.norm[0].float(), out.attention[0].float()), out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -77,13 +78,16 @@ class PolicyNetwork(nn.Module):
         rows = AttentionRows(self.evidence_layers, self.config.chunk_size) if evidence else None
         return run_backbone(
             self.backbone, self.final_norm, prefix, action, self.positions(prefix, action),
-            evidence=rows, cache=cache, rule=rule, call_view=self.call_view,
+            evidence=rows, cache=cache, rule=rule, shown=partial(self.call_view, prefix),
         )  # fmt: skip
 
-    def call_view(self, prefix: Prefix, attention: Tensor | None = None) -> CallView:
-        """What a rule may look at (batch 1). prefix: as it enters the backbone. attention: see ``CallView``."""
+    def call_view(
+        self, prefix: Prefix, layer: int = 0, attention: Tensor | None = None, present: Tensor | None = None
+    ) -> CallView:
+        """What a rule may look at (batch 1). prefix: as it enters the backbone. The others: see ``CallView``."""
         text, visual = self.text(prefix), prefix.tokens[0, prefix.visual]
-        return CallView(visual, prefix.num_image, text, attention, lambda: text_scores(self.backbone, text, visual))
+        scores, depth = partial(text_scores, self.backbone, text, visual), len(self.backbone.layers)
+        return CallView(visual, prefix.num_image, text, attention, scores, layer, depth, present)
 
     def decode(
         self,
@@ -123,8 +127,8 @@ class PolicyNetwork(nn.Module):
             action = self.noisy_tokens(sample, times[step].expand(len(sample), -1))
             out = self.run_backbone(prefix, action, evidence=evidence and first is None, cache=cache, rule=rule)
             first = first or out
-            if rule is not None and out.chosen is not None:
-                rule = None if cache is not None else FixedChoice(rule.layer, out.chosen)
+            if rule is not None:
+                rule = None if cache is not None else FixedChoice(out.choices, rule.memory)
             return self.predicted_noise(out.hidden[:, 1:]).float()
 
         sample = ddim(predict_noise, noise, self.alphas, self.timesteps)

@@ -67,8 +67,8 @@ class TorchPolicy:
         with timer.stage("tokenize"):
             batch = self._batch(prepared, selection, instruction)
         result = self._executor.run(batch, selection.rule, timer)
-        if result.chosen is not None:
-            selection = selection.after_rule(result.chosen)
+        if selection.rule is not None:
+            selection = selection.after_rule(result.chosen, result.computed)
         return PolicyOutput(self._actions(result.chunk), result.evidence, selection)
 
     def _batch(self, prepared: Any, selection: Selection, instruction: str) -> Any:

@@ -34,11 +34,10 @@ def least_similar(tokens: Tensor, pivots: Tensor, taken: Tensor, count: int) -> 
 
 
 @dataclass(frozen=True)
-class LeastDuplicated:
+class LeastDuplicated(InCallRule):
     """The choice, before the backbone. Each modality gets its share of the budget, as each image does in DART."""
 
     budget: int
-    layer: int = 0
 
     def choose(self, view: CallView) -> Tensor:
         total, n2 = len(view.embeddings), view.num_image

@@ -38,11 +38,10 @@ def most_diverse(tokens: Tensor, count: int, chosen: Tensor | None = None) -> Te
 
 
 @dataclass(frozen=True)
-class MostDiverse:
+class MostDiverse(InCallRule):
     """The choice, before the backbone."""
 
     budget: int
-    layer: int = 0
 
     def choose(self, view: CallView) -> Tensor:
         return most_diverse(view.embeddings, self.budget).sort().values

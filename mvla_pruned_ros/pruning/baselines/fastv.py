@@ -15,11 +15,13 @@ LAYER = 1
 
 
 @dataclass(frozen=True)
-class AttentionOfLastToken:
+class AttentionOfLastToken(InCallRule):
     """Keeps the visual tokens that the last token attends to most, mean over heads (as in the authors' code)."""
 
     budget: int
-    layer: int = LAYER
+
+    def layers(self, depth: int) -> tuple[int, ...]:
+        return (LAYER,)
 
     def choose(self, view: CallView) -> Tensor:
         assert view.attention is not None

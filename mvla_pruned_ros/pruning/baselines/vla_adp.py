@@ -18,11 +18,10 @@ PRUNED_IN_A_ROW = 3  # then one full call
 
 
 @dataclass(frozen=True)
-class RelevanceToText:
+class RelevanceToText(InCallRule):
     """Keeps the highest scores of each modality, each by its share of the budget (a quota per view in VLA-ADP)."""
 
     budget: int
-    layer: int = 0
 
     def choose(self, view: CallView) -> Tensor:
         scores, n2 = view.text_scores(), view.num_image

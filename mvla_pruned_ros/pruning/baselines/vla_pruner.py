@@ -21,7 +21,7 @@ DECAY = 0.8  # of a call's weight, by age in calls
 
 
 @dataclass(frozen=True)
-class PrefillAndAction:
+class PrefillAndAction(InCallRule):
     """The union of both top sets; a union above the budget is thinned to the most diverse input embeddings.
 
     The prompt's attention is the first action query's: where instruction precedes the images it cannot see them,
@@ -30,7 +30,9 @@ class PrefillAndAction:
 
     budget: int
     action_attention: np.ndarray  # (N,)
-    layer: int = LAYER
+
+    def layers(self, depth: int) -> tuple[int, ...]:
+        return (LAYER,)
 
     def choose(self, view: CallView) -> Tensor:
         assert view.attention is not None
