@@ -62,7 +62,9 @@ def passes(
 
 
 @pytest.mark.parametrize("kv_heads", [6, 2], ids=["every head its own", "grouped"])
-@pytest.mark.parametrize("rule", [None, FixedChoice({1: torch.tensor([0, 3, 7, 11])})], ids=["all", "a rule drops some"])
+@pytest.mark.parametrize(
+    "rule", [None, FixedChoice({1: torch.tensor([0, 3, 7, 11])})], ids=["all", "a rule drops some"]
+)
 @torch.inference_mode()
 def test_lean_layers_give_what_plain_ones_give(kv_heads: int, rule: FixedChoice | None) -> None:
     plain, lean = models(kv_heads)

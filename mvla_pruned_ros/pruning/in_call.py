@@ -54,13 +54,14 @@ class CallMemory:
 
 
 class InCallRule:
-    """A choice that is made in the call, in one layer or in several."""
+    """A choice that is made in the call, in one layer or in several.
 
-    @property
-    def memory(self) -> CallMemory | None:
-        """None: a token that leaves is gone. Otherwise it is only not computed any more, and later layers attend to the
-        keys and values that it had in ``memory.before``, a call with as many tokens."""
-        return None
+    Attributes:
+        memory: None: a token that leaves is gone. Otherwise it is only not computed any more, and later layers attend
+            to the keys and values that it had in ``memory.before``, a call with as many tokens.
+    """
+
+    memory: CallMemory | None = None
 
     def layers(self, depth: int) -> tuple[int, ...]:
         """After how many of ``depth`` layers the rule is asked, ascending; 0 alone: before the backbone."""

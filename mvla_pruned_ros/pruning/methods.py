@@ -10,7 +10,10 @@ from .tri_stage.config import TriStageConfig
 if TYPE_CHECKING:
     from .base import Pruner
 
-METHODS = ("none", "random", "uniform", "fastv", "divprune", "dart", "vla_pruner", "vla_adp", "tri_stage")
+METHODS = (
+    "none", "random", "uniform", "fastv", "divprune", "dart", "vla_pruner", "vla_adp", "specprune", "vla_cache",
+    "tri_stage",
+)  # fmt: skip
 # Sees nothing: a floor for evaluations. Not among the methods that robots and recordings are offered.
 BLIND = "blind"
 EVALUATED = (*METHODS, BLIND)
@@ -42,7 +45,9 @@ def make_pruner(method: str, keep_ratio: float, config: TriStageConfig | None = 
     from .baselines.divprune import DivPrunePruner
     from .baselines.fastv import FastVPruner
     from .baselines.simple import Blind, NoPruning, RandomPruning, UniformPruning
+    from .baselines.specprune import SpecPrunePruner
     from .baselines.vla_adp import VlaAdpPruner
+    from .baselines.vla_cache import VlaCachePruner
     from .baselines.vla_pruner import VlaPrunerPruner
     from .tri_stage.pruner import TriStagePruner
 
@@ -56,5 +61,8 @@ def make_pruner(method: str, keep_ratio: float, config: TriStageConfig | None = 
             return RandomPruning(keep_ratio, seed)
         case "tri_stage":
             return TriStagePruner(keep_ratio, config or TriStageConfig(), seed)
-    others = (UniformPruning, FastVPruner, DivPrunePruner, DartPruner, VlaPrunerPruner, VlaAdpPruner)
+    others = (
+        UniformPruning, FastVPruner, DivPrunePruner, DartPruner, VlaPrunerPruner, VlaAdpPruner, SpecPrunePruner,
+        VlaCachePruner,
+    )  # fmt: skip
     return {kind.name: kind for kind in others}[method](keep_ratio)

@@ -106,8 +106,8 @@ class Selection:
         salience: (N2 + N3,) float32, predicted share of attention, or None when nothing was predicted.
         image_share: alpha of stage I, salience of 2D over that of 2D and 3D; NaN when unknown.
         rule: drops more tokens inside the call; None once that has been done, or when there is nothing to do.
-        computed: visual tokens that the backbone ran on, mean over its layers, where a rule let some go inside it; None:
-            those that stay, in every layer.
+        computed: visual tokens that the backbone ran on, mean over its layers, where a rule let some go between them;
+            None: those that stay, in every layer.
     """
 
     reason: np.ndarray

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from ..in_call import CallView, InCallRule
 from ..types import Evidence, Selection, TokenLayout
 from .divprune import most_diverse
-from .in_call_pruner import GatedPruner
+from .in_call_pruner import GatedPruner, inherited
 
 LAYER = 1  # 3 of 32 as published
 WINDOW = 3  # calls
@@ -59,10 +58,7 @@ class VlaPrunerPruner(GatedPruner):
             return None
         total = np.zeros(layout.num_visual, np.float32)
         for age, (then, attention) in enumerate(reversed(self._window)):
-            # Patches keep their index; point groups are drawn afresh each frame and inherit from the nearest (ours).
-            nearest = cKDTree(then.point_positions).query(layout.point_positions)[1]
-            seen = np.concatenate([attention[: then.num_image], attention[then.num_image :][nearest]])
-            total += DECAY**age * seen.astype(np.float32)
+            total += DECAY**age * attention[inherited(then, layout)].astype(np.float32)
         return PrefillAndAction(budget, total)
 
     def observe(self, layout: TokenLayout, selection: Selection, evidence: Evidence) -> None:
