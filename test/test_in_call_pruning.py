@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_mvla import make_batch, make_model
 from torch import Tensor
 
-from mvla_pruned_ros.policy.mvla.config import MVLAConfig
 from mvla_pruned_ros.policy.mvla.model import Batch, MVLAModel
 from mvla_pruned_ros.policy.mvla.policy import MVLAPolicy
 from mvla_pruned_ros.policy.runtime import PolicyRuntime
@@ -25,7 +25,7 @@ from mvla_pruned_ros.pruning.in_call import CallView, InCallRule
 from mvla_pruned_ros.pruning.methods import make_pruner
 from mvla_pruned_ros.types import Observation
 
-IN_CALL = ("fastv", "divprune", "dart", "vla_pruner", "vla_adp")
+IN_CALL = ("fastv", "divprune", "dart", "vla_pruner", "vla_adp", "specprune", "vla_cache")
 MakeObservation = Callable[..., Observation]
 
 
@@ -175,15 +175,6 @@ def test_a_policy_that_ignores_the_rule_is_found_out(tiny_policy_folder: Path, o
         runtime.infer(observation())
 
 
-def make_model(head: str) -> MVLAModel:
-    torch.manual_seed(0)
-    config = MVLAConfig(
-        image_size=64, num_groups=10, group_size=6, width=32, depth=3, heads=4, mlp_width=48, chunk_size=5,
-        instruction_length=4, evidence_layers=(1, 2), head=head,
-    )  # fmt: skip
-    return MVLAModel(config, vocabulary=11).eval().requires_grad_(False)
-
-
 def predict(model: MVLAModel, batch: Batch, rule: Keep | None) -> Tensor:
     prefix = model.tokenize(batch)
     if rule is not None and rule.layer == 0:
@@ -199,12 +190,4 @@ def model() -> MVLAModel:
 
 @pytest.fixture
 def batch() -> Batch:
-    g = torch.Generator().manual_seed(3)
-    return Batch(
-        image=torch.randint(0, 256, (1, 1, 64, 64, 3), generator=g, dtype=torch.uint8),
-        centres=torch.rand(1, 10, 3, generator=g),
-        groups=torch.randn(1, 10, 6, 3, generator=g) * 0.02,
-        proprio=torch.rand(1, 4, generator=g),
-        end_effector=torch.rand(1, 3, generator=g),
-        instruction=torch.randint(0, 11, (1, 4), generator=g),
-    )
+    return make_batch()

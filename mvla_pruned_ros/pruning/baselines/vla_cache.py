@@ -49,10 +49,10 @@ def reuse_shares(entropies: Sequence[float]) -> list[float]:
     Args:
         entropies: of the attention in each layer of the last call, mean over rows.
     """
-    low, high = min(entropies), max(entropies)
+    low, spread = min(entropies), max(entropies) - min(entropies)
     shares: list[float] = []
     for entropy in entropies:
-        share = 1 - (entropy - low) / (high - low + 1e-10)
+        share = 1 - (entropy - low) / (spread or 1.0)
         if shares and share > shares[-1]:
             share = shares[-1] + DAMPING * (share - shares[-1])
         shares.append(share)
