@@ -1,4 +1,7 @@
-"""VLA-Pruner (arXiv 2511.16449): what the prompt attends to, united with what actions attended to lately."""
+"""VLA-Pruner: what the prompt attends to, united with what actions attended to lately.
+
+"Bridging the Semantic-Action Gap in Visual Token Pruning for Efficient VLA Inference" (arXiv 2511.16449).
+"""
 
 from __future__ import annotations
 
