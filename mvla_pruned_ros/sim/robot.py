@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -40,6 +41,10 @@ class Robot(ABC):
     task: Task
     steps: int
     success: bool
+
+    @abstractmethod
+    def __init__(self, task: str, image_size: int) -> None:
+        """See ``robot_of``."""
 
     @abstractmethod
     def reset(self, seed: int) -> None:
@@ -88,20 +93,36 @@ class Robot(ABC):
         )
 
 
+def robot_class(task: str) -> type[Robot]:
+    """Of the robot of a task; imports MuJoCo, but no simulator.
+
+    Raises:
+        ValueError: there is no such task.
+    """
+    if "/" in task_named(task).name:
+        from .libero.robot import LiberoRobot
+
+        return LiberoRobot
+    from .metaworld.robot import MetaWorldRobot
+
+    return MetaWorldRobot
+
+
+def require_simulator(task: str) -> None:
+    """Raises ValueError where the simulator of a task is not installed; names the extra that brings it."""
+    module, extra = ("libero", "libero") if "/" in task_named(task).name else ("metaworld", "sim")
+    if importlib.util.find_spec(module) is None:
+        raise ValueError(
+            f"task {task} needs the module {module}, which is not installed: pip install 'mvla-pruned-ros[{extra}]'"
+        )
+
+
 @functools.cache
 def robot_of(task: str, image_size: int = 192) -> Robot:
     """The one robot of this process for a task; its pictures have ``image_size`` pixels along an edge.
 
     Raises:
-        ValueError: there is no such task.
-        ImportError: its simulator is not installed; names the extra that brings it.
+        ValueError: there is no such task, or its simulator is not installed.
     """
-    wanted = task_named(task)
-    # Each simulator is imported when it is asked for: LIBERO's is an extra, and both are heavy.
-    if "/" in wanted.name:
-        from .libero.robot import LiberoRobot
-
-        return LiberoRobot(wanted.name, image_size)
-    from .metaworld.robot import MetaWorldRobot
-
-    return MetaWorldRobot(wanted.name, image_size)
+    require_simulator(task)
+    return robot_class(task)(task, image_size)
