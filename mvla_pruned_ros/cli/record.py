@@ -18,9 +18,9 @@ examples:
   mvla record --out out/experts --expert --tasks button-press-topdown --episodes 100 --seed 1000000
   ros2 bag info out/bag                              it is an ordinary rosbag2 (mcap)
 
-Recorded are image, depth and camera_info of each camera, ee_pose, gripper, joints where the robot has some, instruction,
-commands, pruning, call, success, diagnostics and /clock, as the bytes that went over the wire. The logs of the two nodes
-lie in DIR_logs. Time counts from the beginning of the first episode.
+Recorded are image, depth and camera_info of each camera, ee_pose, gripper, joints where the robot has some,
+instruction, commands, pruning, call, success, diagnostics and /clock, as the bytes that went over the wire. The logs of
+the two nodes lie in DIR_logs. Time counts from the beginning of the first episode.
 
 With --expert the scripted experts demonstrate instead of the policy, for `mvla train --bag`: without ROS, as fast as
 the simulator is, with simulated stamps; sensors, instruction and the expert's commands are recorded. Episodes that are
