@@ -16,11 +16,13 @@ from typing import TypeVar
 
 from ..models import policy_folder
 from ..pruning.methods import METHODS, check_method
+from ..sim.libero.tasks import SUITES
 from ..sim.metaworld.tasks import DEMO_TASKS, TASKS
 from ..sim.tasks import expand_tasks, task_named
 
 LONGEST_NAME = 200  # bytes; file systems take 255, and some names get an ending
 MOST = 1_000_000  # of what is counted
+TASK_NAMES = f"{', '.join(TASKS)}; of LIBERO SUITE/0 to SUITE/9, or SUITE for all ten: {', '.join(SUITES)}"
 
 Value = TypeVar("Value")
 
@@ -194,7 +196,7 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
         type=task_or_suite,
         nargs="+",
         metavar="TASK",
-        help=f"tasks in this order (default: {' '.join(DEMO_TASKS)}; of: {', '.join(TASKS)})",
+        help=f"tasks in this order (default: {' '.join(DEMO_TASKS)}; of: {TASK_NAMES})",
     )
     parser.add_argument(
         "--seed", type=seed, default=0, help="seed of the first episode of each task, then + 1 (default: %(default)s)"
@@ -210,7 +212,7 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
         type=whole(0, MOST),
         default=0,
         metavar="N",
-        help="end episodes after N steps of 12.5 ms (default: the task's)",
+        help="end episodes after N steps of 12.5 ms, with LIBERO 50 ms (default: the task's)",
     )
     parser.add_argument(
         "--domain-id", type=domain, metavar="N", help="ROS_DOMAIN_ID of the nodes (default: one of this run's own)"

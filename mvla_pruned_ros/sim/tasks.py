@@ -58,4 +58,4 @@ def expand_tasks(names: list[str]) -> list[str]:
     """
     from .libero.tasks import SUITES
 
-    return [name for given in names for name in SUITES.get(given, (task_named(given).name,))]
+    return [name for given in names for name in SUITES.get(given) or (task_named(given).name,)]
