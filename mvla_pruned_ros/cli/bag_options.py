@@ -81,7 +81,7 @@ def bag_setup(args: argparse.Namespace) -> BagSetup:
     """
     from ..bags.setup import BagSetup
     from ..observation.frames import pose_of
-    from ..sim.recorded import recorded_wiring
+    from ..sim.bag_wiring import recorded_wiring
 
     setup = BagSetup.load(args.bag_config) if args.bag_config else BagSetup()
     names = ("base_frame", "camera_frame", "extrinsics_source", "sync_tolerance_ms", "instruction", "split")

@@ -14,7 +14,7 @@ from ...bags.reader import Bag
 from ...configuration.files import write_json
 from ...node.ros_messages import message_class
 from ...reports.terminal import ProgressBar, table
-from ...sim.recorded import recorded_wiring
+from ...sim.bag_wiring import recorded_wiring
 from ...sim.wiring import Wiring
 from ..child_process import ChildFailedError, ChildNode
 from ..graph import Graph
