@@ -15,7 +15,6 @@ os.environ.setdefault("MUJOCO_GL", "osmesa")
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from mvla_pruned_ros.evaluation.success.rollout import REPLAN_STEPS
 from mvla_pruned_ros.geometry.poses import look_at
 from mvla_pruned_ros.models import policy_folder
 from mvla_pruned_ros.policy.mvla.config import MVLAConfig
@@ -45,7 +44,7 @@ def drive(task: str, seed: int, steps: int, keep: float) -> tuple[Observation, I
         inference = runtime.infer(seen)
         if robot.steps >= steps:
             return seen, inference
-        for action in inference.chunk.actions[:REPLAN_STEPS]:
+        for action in inference.chunk.actions[: robot.replan_steps]:
             robot.step(action)
 
 

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from mvla_pruned_ros.cli import options
+from mvla_pruned_ros.cli import evaluate, options
 from mvla_pruned_ros.cli.main import COMMANDS, main
+from mvla_pruned_ros.models import policy_folder
+from mvla_pruned_ros.pruning.tri_stage.config import TriStageConfig
 
 
 def actions_of(command: str) -> list[argparse.Action]:
@@ -132,3 +134,17 @@ def test_result_file_of_another_kind_is_found_before_the_measurement(
     (tmp_path / "rows.json").write_text(json.dumps([1]))
     assert main(["bench", "--json", str(tmp_path / "rows.json")]) == 2
     assert "is not a result file of `mvla bench`" in capsys.readouterr().err
+
+
+def test_name_of_a_suite_stands_for_its_ten_tasks() -> None:
+    assert options.task_or_suite("libero_object") == "libero_object"
+    assert options.task_or_suite("libero_spatial_scattered/9") == "libero_spatial_scattered/9"
+    for text in ("libero_object/10", "libero", "libero_object_scattered/"):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"unknown task '{text}': "):
+            options.task_or_suite(text)
+    parser = argparse.ArgumentParser()
+    evaluate.add_arguments(parser)
+    args = parser.parse_args(["--tasks", "push", "libero_object", "push", "--method", "none", "blind"])
+    settings = evaluate._settings(args, policy_folder("small"), "cpu", TriStageConfig())
+    assert [s.task for s in settings[::2]] == ["push", *(f"libero_object/{number}" for number in range(10))]
+    assert [(s.method, s.keep) for s in settings[:2]] == [("none", 1.0), ("blind", 0.0)]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mvla_pruned_ros.evaluation.success.episode_log import EpisodeLog
+from mvla_pruned_ros.evaluation.success.lateness import Latency
 from mvla_pruned_ros.evaluation.success.rollout import Episode
 from mvla_pruned_ros.evaluation.success.sweep import Setting
 from mvla_pruned_ros.policy.fingerprint import FILES, policy_fingerprint
@@ -49,7 +50,10 @@ def test_every_episode_is_on_disk_at_once(tmp_path: Path) -> None:
         {"method": "random"},
         {"keep": 0.25},
         {"pruning": TriStageConfig(window=2)},
-        {"delay": 4},
+        {"latency": Latency(steps=4)},
+        {"latency": Latency(ms=50)},
+        {"latency": Latency(factor=1)},
+        {"replan": 8},
         {"swap": True},
         {"device": "cuda"},
     ],

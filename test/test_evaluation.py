@@ -16,6 +16,7 @@ os.environ.setdefault("MUJOCO_GL", "osmesa")
 pytest.importorskip("metaworld", reason="the simulator extra is not installed: pip install .[sim]")
 
 from mvla_pruned_ros.cli.main import main
+from mvla_pruned_ros.evaluation.success.lateness import Latency
 from mvla_pruned_ros.evaluation.success.rollout import DelayedControl, run_episode
 from mvla_pruned_ros.evaluation.success.sweep import Setting, run_sweep
 from mvla_pruned_ros.policy.fingerprint import policy_fingerprint
@@ -50,7 +51,7 @@ def test_shipped_policy_solves_a_task_it_was_trained_on_with_half_of_the_tokens(
 
 def test_same_seed_gives_the_same_episode(robot: MetaWorldRobot) -> None:
     a, b = (run_episode(robot, runtime("tri_stage", 0.25), seed=2) for _ in range(2))
-    timeless = {"policy_ms": (), "select_ms": ()}
+    timeless: dict[str, Any] = {"policy_ms": (), "select_ms": ()}
     assert dataclasses.replace(a, **timeless) == dataclasses.replace(b, **timeless)
     assert len(a.policy_ms) == len(b.policy_ms)
 
@@ -59,9 +60,9 @@ def test_keep_ratio_one_drives_exactly_as_no_pruning(robot: MetaWorldRobot) -> N
     states = []
     for method in ("none", "tri_stage", "random"):
         robot.reset(3)
-        control = DelayedControl(runtime(method, 1.0))
+        control = DelayedControl(runtime(method, 1.0), robot)
         for _ in range(24):
-            control.step(robot)
+            control.step()
         states.append(robot._state.copy())
     assert (states[0] == states[1]).all() and (states[0] == states[2]).all()
 
@@ -103,26 +104,26 @@ def test_late_chunk_joins_at_the_action_that_is_due(robot: MetaWorldRobot) -> No
             step(command)
 
         robot.reset(0)
-        control = DelayedControl(Telling(), delay=delay)  # type: ignore[arg-type]
+        control = DelayedControl(Telling(), robot, latency=Latency(steps=delay))  # type: ignore[arg-type]
         robot.step = record  # type: ignore[method-assign]
         try:
             for _ in range(20):
-                control.step(robot)
+                control.step()
         finally:
             del robot.step  # type: ignore[misc]
         expected = [0.0] * delay + [k / 1000 for k in range(delay, 20)]
         np.testing.assert_allclose(sent, expected, atol=1e-6)
 
 
-def test_policy_of_another_robot_is_refused() -> None:
+def test_policy_of_another_robot_is_refused(robot: MetaWorldRobot) -> None:
     policy = random_mla_policy(MLA_PRESETS["mla-small"], "cpu", torch.float32)
-    with pytest.raises(ValueError, match="gives 7 values per action; the simulated robot takes 4"):
-        DelayedControl(PolicyRuntime(policy, make_pruner("none", 1.0)))
+    with pytest.raises(ValueError, match="gives 7 values per action; the robot of task button-.* takes 4: velocity x"):
+        DelayedControl(PolicyRuntime(policy, make_pruner("none", 1.0)), robot)
 
 
-def test_delay_longer_than_a_chunk_can_bridge_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"delay 13 must lie in \[0, 12\]"):
-        DelayedControl(runtime("none", 1.0), delay=13)
+def test_delay_beyond_the_end_of_a_chunk_is_refused(robot: MetaWorldRobot) -> None:
+    with pytest.raises(ValueError, match=r"delay of 16 steps must lie in \[0, 15\]"):
+        DelayedControl(runtime("none", 1.0), robot, latency=Latency(steps=16))
 
 
 def evaluate(file: Path, *arguments: str) -> list[dict[str, Any]]:

@@ -113,7 +113,7 @@ def test_bf16_is_near_fp32_and_leaves_what_needs_all_digits(
         batch = policy._batch(prepared, Selection.full(prepared.layout), observation().instruction)
         with torch.inference_mode():
             prefix = policy.model.tokenize(batch)
-            noisy = policy.model.noisy_tokens(torch.ones(1, 16, 4), torch.tensor([50]))
+            noisy = policy.model.noisy_tokens(torch.ones(1, 16, 4), policy.model.time_tokens(torch.tensor([50])))
             prefixes.append(policy.model.run_backbone(prefix, noisy, evidence=True))
     wanted, got = prefixes
     assert got.hidden.dtype == torch.bfloat16

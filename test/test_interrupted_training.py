@@ -26,9 +26,10 @@ SIX_STEPS = TrainingConfig(steps=6, batch_size=4, warmup_steps=3)
 def train(folder: Path) -> None:
     rng, frames = np.random.default_rng(0), 8
     data = Demonstrations(
-        np.zeros((frames, 1, 32, 32, 3), np.uint8), rng.normal(size=(frames, 8, 3)).astype(np.float32),
-        rng.normal(size=(frames, 8, 6, 3)).astype(np.float16), np.zeros((frames, 4), np.float32),
-        np.zeros((frames, 3), np.float32), rng.normal(size=(frames, 4, 4)).astype(np.float32),
+        np.zeros((frames, 1, 32, 32, 3), np.uint8), np.ones((frames, 4), bool),
+        rng.normal(size=(frames, 8, 3)).astype(np.float32), rng.normal(size=(frames, 8, 6, 3)).astype(np.float16),
+        np.zeros((frames, 4), np.float32), np.zeros((frames, 3), np.float32),
+        rng.normal(size=(frames, 4, 4)).astype(np.float32),
         np.array(["push"] * frames),
     )  # fmt: skip
     loop.train(data, SMALL, SIX_STEPS, folder)

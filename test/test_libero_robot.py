@@ -19,8 +19,8 @@ from mvla_pruned_ros.cli.bag_options import add_bag_arguments, bag_setup
 from mvla_pruned_ros.geometry.clouds import depth_to_points
 from mvla_pruned_ros.sim.libero.robot import LiberoRobot
 from mvla_pruned_ros.sim.libero.tasks import LIBERO_TASKS
-from mvla_pruned_ros.sim.robot import robot_of
 from mvla_pruned_ros.sim.wiring import common_wiring, wiring_of
+from mvla_pruned_ros.training import expert
 from mvla_pruned_ros.training.expert import expert_steps, record_bag
 from mvla_pruned_ros.types import Observation
 
@@ -30,6 +30,14 @@ OPEN, CLOSE = -1.0, 1.0
 # Of a commanded speed: LIBERO's controller aims at a place one step ahead and is not there when the next step begins.
 REACHED = 0.25
 STALE_M = 1.5e-3  # the state is that of the physics' last step, 2 ms before the picture
+_robots: dict[str, LiberoRobot] = {}
+
+
+def robot_for(task: str) -> LiberoRobot:
+    """One robot per task for the whole run; ``robot_of`` keeps the last one only."""
+    if task not in _robots:
+        _robots[task] = LiberoRobot(task, 96)
+    return _robots[task]
 
 
 def command(velocity: tuple[float, float, float], turn: tuple[float, float, float]) -> np.ndarray:
@@ -60,7 +68,7 @@ def drive(robot: LiberoRobot, steps: int) -> np.ndarray:
 
 @pytest.mark.parametrize("task", [OBJECT, SPATIAL])
 def test_same_seed_gives_the_same_episode_whatever_came_before(task: str) -> None:
-    robot, other = robot_of(task), robot_of(SPATIAL if task == OBJECT else OBJECT)
+    robot, other = robot_for(task), robot_for(SPATIAL if task == OBJECT else OBJECT)
     robot.reset(SEED)
     start, way, end = robot.observe(), drive(robot, 20), robot.observe()
     robot.reset(SEED + 1)
@@ -76,7 +84,7 @@ def test_same_seed_gives_the_same_episode_whatever_came_before(task: str) -> Non
 
 
 def test_reset_is_as_good_as_building_the_scene_anew() -> None:
-    robot, anew = robot_of(OBJECT), LiberoRobot(OBJECT, 16)
+    robot, anew = robot_for(OBJECT), LiberoRobot(OBJECT, 16)
     anew._env.env.hard_reset = True
     for one in (robot, anew):
         one.reset(SEED)
@@ -86,7 +94,7 @@ def test_reset_is_as_good_as_building_the_scene_anew() -> None:
 
 @pytest.mark.parametrize("task", [OBJECT, SPATIAL])
 def test_points_of_a_thing_lie_on_it_in_both_views(task: str) -> None:
-    robot = robot_of(task)
+    robot = robot_for(task)
     robot.reset(SEED)
     drive(robot, 12)  # over the thing, so that the wrist sees it
     thing, joint = robot.goal[0], robot._env.env.objects_dict[robot.goal[0]].joints[0]
@@ -104,7 +112,7 @@ def test_points_of_a_thing_lie_on_it_in_both_views(task: str) -> None:
 
 
 def test_state_is_that_of_the_model() -> None:
-    robot = robot_of(SPATIAL)
+    robot = robot_for(SPATIAL)
     robot.reset(SEED)
     model, data = robot._model, robot._data
     base = data.body("robot0_base")
@@ -124,7 +132,7 @@ def test_state_is_that_of_the_model() -> None:
 
 @pytest.mark.parametrize("task", [OBJECT, SPATIAL])
 def test_cameras_are_where_the_wiring_says_and_the_wrist_camera_rides_on_the_hand(task: str) -> None:
-    robot, wiring, places = robot_of(task), wiring_of(task), []
+    robot, wiring, places = robot_for(task), wiring_of(task), []
     robot.reset(SEED)
     assert tuple(camera.view for camera in wiring.cameras) == robot.views
     for _ in range(2):
@@ -142,7 +150,7 @@ def test_cameras_are_where_the_wiring_says_and_the_wrist_camera_rides_on_the_han
 
 @pytest.mark.parametrize("axis", range(6))
 def test_command_moves_along_and_turns_about_the_axes_of_the_base(axis: int) -> None:
-    robot, speed = robot_of(OBJECT), 0.1 if axis < 3 else 0.4
+    robot, speed = robot_for(OBJECT), 0.1 if axis < 3 else 0.4
     robot.reset(SEED)
     sent = np.zeros(7)
     sent[axis], sent[-1] = speed, OPEN
@@ -159,7 +167,7 @@ def test_command_moves_along_and_turns_about_the_axes_of_the_base(axis: int) -> 
 
 
 def test_faster_than_the_arm_is_clipped() -> None:
-    robot, states = robot_of(OBJECT), []
+    robot, states = robot_for(OBJECT), []
     for factor in (1, 10):
         robot.reset(SEED)
         for _ in range(5):
@@ -170,7 +178,7 @@ def test_faster_than_the_arm_is_clipped() -> None:
 
 def test_expert_solves_a_scattered_task() -> None:
     """The other suite's is solved for a bag, below."""
-    robot = robot_of(SPATIAL)
+    robot = robot_for(SPATIAL)
     robot.reset(SEED)
     while robot.steps < robot.task.max_steps and not robot.success:
         robot.step(robot.expert_command())
@@ -178,7 +186,7 @@ def test_expert_solves_a_scattered_task() -> None:
 
 
 def test_seeds_of_the_benchmark_are_its_initial_states(monkeypatch: pytest.MonkeyPatch) -> None:
-    robot = robot_of(OBJECT)
+    robot = robot_for(OBJECT)
     monkeypatch.setattr(robot, "task", LIBERO_TASKS["libero_object/2"])  # of the same model
     starts = []
     for seed in (1, 51, 2):
@@ -188,7 +196,8 @@ def test_seeds_of_the_benchmark_are_its_initial_states(monkeypatch: pytest.Monke
     assert np.abs(starts[0] - starts[2]).max() > 1e-4
 
 
-def test_bag_of_the_expert_gives_what_the_robot_saw(tmp_path: Path) -> None:
+def test_bag_of_the_expert_gives_what_the_robot_saw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expert, "robot_of", robot_for)
     record_bag(tmp_path / "bag", [(OBJECT, SEED)], {}, noisy=False)
     parser = argparse.ArgumentParser()
     add_bag_arguments(parser)
@@ -196,7 +205,7 @@ def test_bag_of_the_expert_gives_what_the_robot_saw(tmp_path: Path) -> None:
     args.bag = tmp_path / "bag"
     with Bag(args.bag) as bag:
         frames = [one for one in BagFrames(bag, bag_setup(args)) if isinstance(one, BagFrame)]
-    robot = robot_of(OBJECT)
+    robot = robot_for(OBJECT)
     looks = (robot.observe() for seen, _ in expert_steps(robot, SEED, 0, noisy=False) if seen)
     for got, truth in zip([frame.observation for frame in frames[:8]], looks):
         assert got.instruction == truth.instruction and [view.name for view in got.views] == list(robot.views)

@@ -85,7 +85,7 @@ def test_projected_tokens_backbone_and_action(case: tuple[str, MLAModel, MLABatc
     assert_close(prefix.tokens[0, torch.cat([points, image, tactile[None]])], f"{name}.projected", 8)
     noise = torch.from_numpy(recorded()[f"{name}.noise"])
     first = torch.full((1,), model.timesteps[0])
-    out = model.run_backbone(prefix, model.noisy_tokens(noise, first))
+    out = model.run_backbone(prefix, model.noisy_tokens(noise, model.time_tokens(first)))
     assert_close(model.noise_head(out.hidden[:, 1:]), f"{name}.noise_hat")
     for reuse in (True, False):
         assert_close(model.decode(prefix, noise=noise, reuse_prefix=reuse)[0][0], f"{name}.sample")
@@ -98,7 +98,7 @@ def test_backbone_output_of_every_token(case: tuple[str, MLAModel, MLABatch]) ->
     prefix = model.tokenize(batch)
     noise = torch.from_numpy(recorded()[f"{name}.noise"])
     blank = model.backbone.embed_tokens(torch.tensor([[model.config.blank_token]]))
-    action = torch.cat([model.noisy_tokens(noise, torch.full((1,), model.timesteps[0])), blank], 1)
+    action = torch.cat([model.noisy_tokens(noise, model.time_tokens(torch.full((1,), model.timesteps[0]))), blank], 1)
     start = type(prefix)(prefix.tokens[:, :1], prefix.positions[:, :1], prefix.visual[:0], 0)
     rest = torch.cat([prefix.tokens[:, 1:], action], 1)
     out = model.run_backbone(start, rest)

@@ -1,12 +1,14 @@
 """Packed linear layers against plain ones."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from mvla_pruned_ros.policy.engine import packed_linear
 from mvla_pruned_ros.policy.engine.executor import Executor
 from mvla_pruned_ros.policy.engine.packed_linear import PackedLinear, pack_linears
 from mvla_pruned_ros.policy.mvla.config import MVLAConfig
@@ -56,3 +58,26 @@ def test_weights_are_saved_as_before() -> None:
     names = set(layer.state_dict())
     pack_linears(layer)
     assert set(layer.state_dict()) == names
+
+
+def gone(*_: Any) -> Tensor:
+    raise AttributeError("'_OpNamespace' 'mkldnn' object has no attribute '_linear_pointwise'")
+
+
+@pytest.mark.parametrize(
+    "product, reason",
+    [
+        (gone, "does not have oneDNN's packed product any more"),
+        (lambda x, *_: torch.zeros(3, 40), "gives a wrong result"),
+        (lambda x, *_: torch.zeros(1), "gives a wrong result"),
+    ],
+)
+def test_without_the_private_operations_layers_stay_plain_and_one_line_says_so(
+    product: Callable[..., Tensor], reason: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(packed_linear, "_packed_product", product)
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    pack_linears(model)
+    assert [type(layer) for layer in model] == [nn.Linear, nn.Linear]
+    (record,) = caplog.records
+    assert reason in record.getMessage() and "slower" in record.getMessage()

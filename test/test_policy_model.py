@@ -76,7 +76,7 @@ def action_tokens(model: MVLAModel, noise: Tensor) -> Tensor:
     """Embeddings of the action segment, for the ddim head those of its first step."""
     if model.config.head == "l1":
         return model.action_queries.expand(len(noise), -1, -1)
-    return model.noisy_tokens(noise, torch.full((len(noise),), 60))
+    return model.noisy_tokens(noise, model.time_tokens(torch.full((len(noise),), 60)))
 
 
 def kept_columns(model: MVLAModel) -> Tensor:
@@ -231,7 +231,7 @@ def test_noise_is_read_from_the_action_tokens_and_not_from_the_timestep_token() 
     prefix, read = model.tokenize(make_batch(False)), []
     model.action_head.register_forward_hook(lambda _, inputs, __: read.append(inputs[0]))
     model.decode(prefix, noise=noise)
-    first = model.noisy_tokens(noise, torch.full((2,), model.timesteps[0]))
+    first = model.noisy_tokens(noise, model.time_tokens(torch.full((2,), model.timesteps[0])))
     torch.testing.assert_close(read[0], model.run_backbone(prefix, first).hidden[:, 1:], atol=1e-5, rtol=1e-5)
     assert len(read) == 8
 

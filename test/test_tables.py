@@ -89,6 +89,8 @@ def test_rows_are_compared_with_none_and_with_random_at_the_same_keep_ratio() ->
     [
         {"policy": {"name": "small", "fingerprint": "f2"}},
         {"delay": 4},
+        {"latency": "measured"},
+        {"replan": 8},
         {"first_seed": 1},
         {"first_seed": -1},
         {"task": "pick-place"},
@@ -136,7 +138,7 @@ def test_mean_difference_needs_every_task() -> None:
     assert of(mean_rows(ROWS[1:]), "tri_stage").differences["minus_random"] is not None
 
 
-@pytest.mark.parametrize("change", [{"delay": 4}, {"first_seed": 5}, {"tri_stage": {"window": 5}}])
+@pytest.mark.parametrize("change", [{"delay": 4}, {"latency": "2x"}, {"first_seed": 5}, {"tri_stage": {"window": 5}}])
 def test_only_rows_of_one_setting_have_a_mean(change: dict[str, Any]) -> None:
     assert mean_rows([ROWS[2], replace(ROWS[5], **change)]) == []
 
@@ -161,6 +163,28 @@ def test_file_comes_back_and_newer_rows_take_the_place_of_their_like(tmp_path: P
     write_rows(path, merged)
     # Differences are made anew: `none` has but ten of the twelve seeds.
     assert read_rows(path)[2].differences["minus_none"] is None
+
+
+@pytest.mark.parametrize("name", ["success", "success_medium"])
+def test_published_files_are_read_and_written_as_they_are(name: str, tmp_path: Path) -> None:
+    """They name neither latency nor replan, and hold no time, way and jerk."""
+    published = Path(__file__).parents[1] / "docs" / "benchmarks" / f"{name}.json"
+    rows = read_rows(published)
+    assert {(r.timing, r.completion_s, r.path_m, r.jerk_m_s3) for r in rows} == {((0, None, 4), None, None, None)}
+    write_rows(tmp_path / "again.json", rows)
+    assert (tmp_path / "again.json").read_text() == published.read_text()
+
+
+def test_row_that_names_what_was_meant_before_takes_the_place_of_an_older_one() -> None:
+    new = replace(ROWS[0], replan=4, device="cpu", completion_s=0.5, path_m=0.3, jerk_m_s3=20.0)
+    assert merge(ROWS, [new])[0] == new and len(merge(ROWS, [new])) == len(ROWS)
+
+
+def test_means_show_time_way_and_jerk_where_they_are_known() -> None:
+    known = [replace(r, completion_s=1.0 + k, path_m=0.25, jerk_m_s3=30.0) for k, r in enumerate((ROWS[2], ROWS[5]))]
+    (line,) = [line for line in document(known).splitlines() if line.startswith("| tri_stage | 0.25 |")]
+    assert line.endswith("| 10.0 | 1.25 | 1.50 | 0.25 | 30.0 |")
+    assert "jerk" not in document(ROWS)
 
 
 def test_markdown_is_githubs() -> None:
@@ -197,14 +221,16 @@ def test_document_has_each_table() -> None:
 def test_document_keeps_conditions_apart() -> None:
     other = [replace(r, policy={"name": "base", "fingerprint": "f2"}) for r in ROWS]
     late = [replace(r, delay=4) for r in ROWS]
-    text = document([*ROWS, *other, *late])
+    live = [replace(r, latency="1.5x", replan=8) for r in ROWS]
+    text = document([*ROWS, *other, *late, *live])
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
         "## Policy small (f1), seeds 0 to 9",
         "## Policy base (f2), seeds 0 to 9",
         "## Policy small (f1), seeds 0 to 9, actions 4 steps after their observation",
+        "## Policy small (f1), seeds 0 to 9, latency 1.5x, observations every 8 steps",
     ]
     once = document(ROWS).splitlines()[2:]
-    assert all(text.count(line) == 3 for line in once if line.startswith("### "))
+    assert all(text.count(line) == 4 for line in once if line.startswith("### "))
 
 
 def test_rows_of_different_calibrations_are_not_shown_as_one() -> None:

@@ -292,9 +292,32 @@ def test_dropped_tokens_are_drawn_per_sample_at_one_of_the_ratios(data: Demonstr
     assert not (points_kept == points_kept[0]).all()
 
 
+def test_background_is_dropped_first_and_never_alone(data: Demonstrations) -> None:
+    half = dataclasses.replace(FAST, batch_size=200, keep_ratios=(0.5,), keep_weights=(1.0,))
+    patches = SMALL.num_patches
+    seen = dataclasses.replace(data, occupied=np.tile(np.arange(patches) < patches // 2, (len(data), 1)))
+
+    def share_occupied(weight: float) -> float:
+        kept = batch_of(seen, dataclasses.replace(half, background_weight=weight))[0].image_kept
+        assert kept is not None and kept.shape == (200, patches // 2)
+        assert (kept.diff(dim=1) > 0).all()
+        return float((kept < patches // 2).float().mean())
+
+    assert 0.4 < share_occupied(1.0) < 0.6
+    assert 0.8 < share_occupied(0.05) < 1.0, "background too is seen now and then"
+
+
+def test_last_steps_see_all_tokens(data: Demonstrations) -> None:
+    training = dataclasses.replace(FAST, keep_ratios=(0.5,), keep_weights=(1.0,), all_tokens_from=0.75)
+    kept = [batch.image_kept is None and batch.points_kept is None for batch, _ in batches_of(data, training).loader(0)]
+    assert kept == [False] * 9 + [True] * 3
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
+        ({"background_weight": 0.0}, r"background_weight must lie in \(0, 1\], got 0.0"),
+        ({"all_tokens_from": 1.1}, r"all_tokens_from must lie in \[0, 1\], got 1.1"),
         ({"keep_ratios": (1.0,)}, "1 keep_ratios but 3 keep_weights"),
         ({"keep_ratios": (1.0, 0.0, 0.5)}, r"keep_ratios must lie in \(0, 1\]"),
         ({"noise_draws": 0}, "noise_draws must be at least 1, got 0"),

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..bags.observations import BagFrame, BagFrames
 from ..policy.base import Policy
 from ..policy.mvla.preprocess import NotReadyError
 from .recording import Call, RecordingRuntime
 
+if TYPE_CHECKING:  # a bag needs no simulator
+    from ..sim.robot import Robot
 
-def simulated_calls(robot: Any, policy: Policy, seed: int) -> Iterator[Call]:
-    """One episode of the simulated robot, driven by the unpruned policy as ``mvla evaluate`` does.
+
+def simulated_calls(robot: Robot, policy: Policy, seed: int) -> Iterator[Call]:
+    """One episode of a simulated robot, driven by the unpruned policy as ``mvla evaluate`` does.
 
     Args:
-        robot: a ``MetaWorldRobot``, reset here. seed: of the scene.
+        robot: is reset here. seed: of the scene.
     """
     from ..evaluation.success.rollout import DelayedControl  # needs the simulator, which a bag does not
 
     runtime = RecordingRuntime(policy)
     robot.reset(seed)
-    control = DelayedControl(runtime)
+    control = DelayedControl(runtime, robot)
     while robot.steps < robot.task.max_steps and not robot.success:
-        control.step(robot)
+        control.step()
         yield from runtime.take()
 
 

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..sim.libero.tasks import SUITES
 from ..sim.metaworld.tasks import TASKS
 from . import options
 from .bag_options import add_bag_arguments, bag_setup, print_unused
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bag", nargs="?", type=Path, metavar="BAG", help="folder of a rosbag2")
     parser.add_argument(
         "--task", type=options.task, metavar="TASK",
-        help=f"instead of a bag: a simulated episode of {', '.join(TASKS)}",
+        help="instead of a bag: a simulated episode of " + ", ".join([*TASKS, *(f"{s}/0 to /9" for s in SUITES)]),
     )  # fmt: skip
     parser.add_argument("--seed", type=options.seed, metavar="N", help="of the simulated episode (default 0)")
     parser.add_argument(
@@ -118,11 +119,10 @@ def _bag(args: argparse.Namespace, bag: Any, policy: Policy) -> tuple[str, BagFr
 
 def _episode(args: argparse.Namespace, policy: Policy) -> tuple[str, int, Iterator[Call]]:
     from ..analysis.sources import simulated_calls
-    from ..evaluation.success.rollout import REPLAN_STEPS
     from ..sim.robot import robot_of
 
     robot, seed = robot_of(args.task), args.seed or 0
-    most = -(-robot.task.max_steps // REPLAN_STEPS)
+    most = -(-robot.task.max_steps // robot.replan_steps)
     return f"{args.task}, seed {seed}", most, simulated_calls(robot, policy, seed)
 
 

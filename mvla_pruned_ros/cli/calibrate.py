@@ -4,7 +4,7 @@ The unpruned policy answers to recorded observations; then every setting is judg
 actions. The file goes into the policy folder, where evaluation and the node find it.
 
 With --bag no simulator is needed, and the policy may be of any robot. Bags are read as by `mvla replay`; of long ones
-stretches of consecutive frames are taken, evenly over the bag. Without --bag the policy drives the simulated robot.
+stretches of consecutive frames are taken, evenly over the bag. Without --bag the policy drives a simulated robot.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..pruning.tri_stage.config import CALIBRATION_FILE
-from ..sim.metaworld.tasks import CALIBRATION_TASKS, TASKS
+from ..sim.metaworld.tasks import CALIBRATION_TASKS
+from ..sim.tasks import expand_tasks
 from . import options
 from .bag_options import BAG_OPTIONS, add_bag_arguments, bag_setup, print_unused
 
@@ -79,13 +80,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_bag_arguments(parser)
     tasks = parser.add_argument_group("in the simulator")
     tasks.add_argument(
-        "--tasks", type=options.task, nargs="+", metavar="TASK",
-        help=f"of: {', '.join(TASKS)} (default: {' '.join(CALIBRATION_TASKS)})",
+        "--tasks", type=options.task_or_suite, nargs="+", metavar="TASK",
+        help=f"of: {options.TASK_NAMES} (default: {' '.join(CALIBRATION_TASKS)})",
     )  # fmt: skip
     tasks.add_argument("--episodes", type=options.count, help=f"recorded per task (default {EPISODES})")
     tasks.add_argument("--seed", type=options.seed, help=f"first seed; evaluation uses 0 and up (default {SEED})")
     tasks.add_argument(
-        "--held-out", type=options.task, nargs="+", metavar="TASK",
+        "--held-out", type=options.task_or_suite, nargs="+", metavar="TASK",
         help="tasks to judge the outcome on, not fitted to",
     )  # fmt: skip
 
@@ -125,7 +126,10 @@ def _check(args: argparse.Namespace) -> None:
     for name in of_tasks if args.bag else of_bags:
         if getattr(args, name) not in (None, []):
             raise ValueError(f"--{name.replace('_', '-')} {why}")
-    for fitted, held_out in ((args.bag or [], args.held_out_bag or []), (_tasks(args), args.held_out or [])):
+    for fitted, held_out in (
+        (args.bag or [], args.held_out_bag or []),
+        (_tasks(args), expand_tasks(args.held_out or [])),
+    ):
         if both := {str(one) for one in fitted} & {str(one) for one in held_out}:
             kind = "bag" if args.bag else "task"
             raise ValueError(f"{', '.join(sorted(both))}: a {kind} that is fitted to cannot be held out")
@@ -134,7 +138,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _tasks(args: argparse.Namespace) -> list[str]:
-    return args.tasks or list(CALIBRATION_TASKS)
+    return expand_tasks(args.tasks or list(CALIBRATION_TASKS))
 
 
 def _fit_to_tasks(
@@ -149,7 +153,7 @@ def _fit_to_tasks(
     def episodes(tasks: Sequence[str]) -> list[RecordedEpisode]:
         return [SimulatedEpisode(task, seed) for task in tasks for seed in range(first, first + count)]
 
-    tasks, held_out = _tasks(args), args.held_out or []
+    tasks, held_out = _tasks(args), expand_tasks(args.held_out or [])
     console.print(f"recording {count} episodes of {', '.join([*tasks, *held_out])}")
     outcome = _fit(folder, episodes(tasks), episodes(held_out), effort, GRID, (console, console))
     return outcome, {"tasks": tasks, "episodes": count, "first_seed": first, "keep_ratios": list(effort.keep_ratios)}

@@ -1,4 +1,7 @@
-"""``mvla evaluate``: success of a policy in the simulated robot, closed loop, without ROS.
+"""``mvla evaluate``: success of a policy on a simulated robot, closed loop, without ROS.
+
+Shown beside success: of the episodes that succeeded the median of their steps and the means of the simulated time until
+success, of the way of the end effector and of its jerk (third difference of the measured positions, not smoothed).
 
 With --json FILE every finished episode is written at once to FILE with the suffix .episodes.jsonl. The same command
 again skips what is there, so a sweep that was stopped goes on where it was. Episodes are known by the policy's weights,
@@ -19,9 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..configuration.reader import with_words
-from ..pruning.methods import METHODS
+from ..evaluation.success.lateness import EPISODES, Latency
+from ..pruning.methods import BLIND, EVALUATED
 from ..pruning.tri_stage.config import TriStageConfig
 from ..sim.metaworld.tasks import TASKS
+from ..sim.tasks import expand_tasks
 from . import options
 from .options import add_set_argument
 
@@ -31,11 +36,13 @@ if TYPE_CHECKING:
     from ..evaluation.success.rollout import Episode
     from ..evaluation.success.sweep import Setting
 
-SUMMARY = "success of a policy on the simulated robot, pruned or not"
+SUMMARY = "success of a policy on a simulated robot, pruned or not"
 EPILOG = """examples:
   mvla evaluate --tasks push --episodes 20 --keep 1.0
   mvla evaluate --tasks push --episodes 100 --method random tri_stage --keep 0.5 0.25 --json out/push.json
   mvla evaluate --tasks faucet-open faucet-close --swap-instructions
+  mvla evaluate --tasks libero_object_scattered --policy out/train/mine --method none blind random tri_stage --keep 0.35
+  mvla evaluate --tasks push --method none tri_stage --keep 0.35 --latency measured --json out/live.json
   mvla evaluate --method none random tri_stage --keep 0.5 0.25 --episodes 100 --json out/all.json --ray auto
   mvla evaluate --tasks push --keep 0.25 --set stage_semantic=false return_share=0.3
 """
@@ -44,8 +51,9 @@ EPILOG = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand."""
     parser.add_argument(
-        "--tasks", type=options.task, nargs="+", default=list(TASKS), metavar="TASK", help=f"of: {', '.join(TASKS)}"
-    )
+        "--tasks", type=options.task_or_suite, nargs="+", default=list(TASKS), metavar="TASK",
+        help=f"of: {options.TASK_NAMES} (default: all of Meta-World)",
+    )  # fmt: skip
     parser.add_argument("--episodes", type=options.count, default=20, help="per task and setting (default 20)")
     parser.add_argument(
         "--seed", type=options.seed, default=0, help="first seed; training used 1000000 and up (default 0)"
@@ -54,13 +62,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keep", type=options.ratio, nargs="+", default=[1.0], help="keep ratios in (0, 1] (default 1.0)"
     )
     parser.add_argument(
-        "--method", type=options.method, nargs="+", default=["tri_stage"],
-        help=f"of: {', '.join(METHODS)} (default tri_stage)",
+        "--method", type=options.evaluated_method, nargs="+", default=["tri_stage"],
+        help=f"of: {', '.join(EVALUATED)}; {BLIND} sees nothing, a floor to compare with (default tri_stage)",
     )  # fmt: skip
     parser.add_argument(
-        "--delay", type=options.whole(0, 10_000), default=0,
-        help="steps of 12.5 ms from an observation to its actions (default 0)",
+        "--replan", type=options.count, metavar="N",
+        help="steps from one observation to the next (default: the robot's own; Meta-World 4 of 12.5 ms, LIBERO 8 of "
+        "50 ms)",
     )  # fmt: skip
+    late = parser.add_mutually_exclusive_group()
+    late.add_argument(
+        "--latency", type=options.latency, default=Latency(), metavar="L",
+        help="simulated time from an observation to its actions: none; measured, what each call really takes on this "
+        "machine, after a warm-up, with one thread; 2.0x for a computer half as fast; 150 or 150ms; replay:FILE, what "
+        "was measured in the same episodes of an earlier run with --json FILE. Rounded up to whole steps. The robot "
+        "moves on meanwhile, and the next observation is taken when the call is over (default none)",
+    )  # fmt: skip
+    late.add_argument(
+        "--delay", type=options.whole(0, 10_000), default=0, metavar="N", help="the same in steps of the robot"
+    )
     parser.add_argument(
         "--policy", type=options.policy, default="small", help="policy folder or a shipped one (default small)"
     )
@@ -76,8 +96,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_set_argument(parser)
     parser.add_argument(
-        "--workers", type=options.processes, default=os.cpu_count() or 1, help="processes (default: all cores)"
-    )
+        "--workers", type=options.processes,
+        help="processes (default: all cores; with a latency that is measured 1, since processes slow each other "
+        "down). Each needs 2 GB with tasks of LIBERO",
+    )  # fmt: skip
     parser.add_argument(
         "--ray", type=options.word, metavar="ADDRESS",
         help="run on a Ray cluster (host:port, auto or local) instead of this machine's cores; needs the extra `ray`",
@@ -138,12 +160,13 @@ def _settings(args: argparse.Namespace, folder: Path, device: str, own: TriStage
 
     fingerprint = policy_fingerprint(folder)
     pruning = with_words(own, args.set, "pruning parameter")
+    latency = Latency(steps=args.delay) if args.delay else args.latency
     settings = [
         Setting(
-            task, str(folder), fingerprint, method, 1.0 if method == "none" else keep,
-            pruning if method == "tri_stage" else own, args.delay, args.swap_instructions, device,
+            task, str(folder), fingerprint, method, {"none": 1.0, BLIND: 0.0}.get(method, keep),
+            pruning if method == "tri_stage" else own, latency, args.swap_instructions, device, args.replan,
         )
-        for task, method, keep in product(args.tasks, args.method, args.keep)
+        for task, method, keep in product(expand_tasks(args.tasks), args.method, args.keep)
     ]  # fmt: skip
     return list(dict.fromkeys(settings))  # `none` is one row, whatever the keep ratios
 
@@ -157,7 +180,7 @@ def _sweep(args: argparse.Namespace, settings: list[Setting], console: Console) 
     with contextlib.ExitStack() as stack:
         log = None
         if args.json:
-            log = stack.enter_context(EpisodeLog(args.json.with_suffix(".episodes.jsonl")))
+            log = stack.enter_context(EpisodeLog(args.json.with_suffix(EPISODES)))
             console.print(
                 f"every finished episode goes to {log.path}; if this is stopped, run it again to go on", soft_wrap=True
             )
@@ -167,14 +190,17 @@ def _sweep(args: argparse.Namespace, settings: list[Setting], console: Console) 
         def show(setting: Setting, _: Episode) -> None:
             bar.step(f"{setting.task} {setting.method} {setting.keep:g}")
 
-        return run_sweep(settings, seeds, args.workers, show, log, args.ray)
+        workers = args.workers or (1 if args.latency.factor else os.cpu_count() or 1)
+        return run_sweep(settings, seeds, workers, show, log, args.ray)
 
 
 def _command(args: argparse.Namespace) -> str:
     """What decides the rows, with defaults spelled out, to be run again."""
     words = ["mvla", "evaluate", "--policy", args.policy, "--tasks", *args.tasks, "--episodes", args.episodes]
     words += ["--seed", args.seed, "--method", *args.method, "--keep", *args.keep]
+    words += ["--replan", args.replan] if args.replan else []
     words += ["--delay", args.delay] if args.delay else []
+    words += ["--latency", args.latency.word] if args.latency.word else []
     words += ["--device", args.device] if args.device != "cpu" else []
     words += ["--swap-instructions"] if args.swap_instructions else []
     words += ["--set", *args.set] if args.set else []

@@ -14,8 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from ..configuration.reader import check_names
+from ..evaluation.success.lateness import Latency
 from ..models import policy_folder
-from ..pruning.methods import METHODS, check_method
+from ..pruning.methods import EVALUATED, METHODS, check_method
 from ..sim.libero.tasks import SUITES
 from ..sim.metaworld.tasks import DEMO_TASKS, TASKS
 from ..sim.tasks import expand_tasks, task_named
@@ -152,6 +154,19 @@ def policy(text: str) -> str:
 
 
 method = argument(check_method)
+
+
+@argument
+def evaluated_method(text: str) -> str:
+    """A method, or the floor for evaluations."""
+    check_names([text], EVALUATED, "method")
+    return text
+
+
+@argument
+def latency(text: str) -> Latency:
+    """What a policy call counts for in simulated time."""
+    return Latency.of(text)
 
 
 @argument

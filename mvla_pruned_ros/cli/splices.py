@@ -1,8 +1,8 @@
 """``mvla splices``: how far the commanded motion jumps where action chunks meet, and what blending costs.
 
 Each seed is driven twice in closed loop, with chunks followed as they are (switch) and with the command led from one to
-the next by steps no larger than the policy's own (blend, the node's default). The unit of jumps and steps is that of
-commands, m/s.
+the next by steps no larger than the policy's own (blend, the node's default). Jumps and steps are shown in m/s; those
+of turns, in rad/s, are in the file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import argparse
 from itertools import product
 from typing import Any
 
-from ..sim.metaworld.tasks import TASKS
+from ..sim.tasks import expand_tasks
 from . import options
 from .options import add_out_argument, add_policy_arguments
 
@@ -27,8 +27,8 @@ DIR/splices.json holds one row for each episode, DIR/splices.svg the commands of
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand."""
     parser.add_argument(
-        "--tasks", type=options.task, nargs="+", default=["button-press-topdown", "push"], metavar="TASK",
-        help=f"of {', '.join(TASKS)} (default: %(default)s)",
+        "--tasks", type=options.task_or_suite, nargs="+", default=["button-press-topdown", "push"], metavar="TASK",
+        help=f"of: {options.TASK_NAMES} (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--episodes", type=options.count, default=5, metavar="N", help="of each task (default: %(default)s)"
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--delay", type=options.whole(0, 10_000), nargs="+", default=[4], metavar="STEPS",
-        help="steps of 12.5 ms between an observation and its chunk's arrival (default: %(default)s)",
+        help="steps of the robot between an observation and its chunk's arrival (default: %(default)s)",
     )  # fmt: skip
     add_out_argument(parser, "out/splices")
     add_policy_arguments(parser)
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     folder = policy_folder(args.policy or "small")
     policy, config = load_policy(folder, args.device), TriStageConfig.of_policy(folder)
     seeds = range(args.seed, args.seed + args.episodes)
-    wanted = list(product(args.tasks, args.delay, seeds, MODES))
+    wanted = list(product(expand_tasks(args.tasks), args.delay, seeds, MODES))
     console = Console()
     episodes = [
         spliced_episode(

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..sim.libero.tasks import SUITES
+
 if TYPE_CHECKING:
     from ..evaluation.success.rows import Row
 
@@ -19,7 +21,7 @@ EPILOG = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand."""
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="of `mvla evaluate --json`; later ones win")
-    parser.add_argument("--tasks", nargs="+", metavar="TASK", help="rows of these tasks only (default: all)")
+    parser.add_argument("--tasks", nargs="+", metavar="TASK", help="rows of these tasks or suites only (default: all)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,8 +33,11 @@ def run(args: argparse.Namespace) -> int:
     for path in args.files:
         rows = merge(rows, read_rows(path))
     known = dict.fromkeys(r.task for r in rows)
+    wanted: set[str] = set()
     for task in args.tasks or ():
-        if task not in known:
+        found = known.keys() & {task, *SUITES.get(task, ())}
+        if not found:
             raise ValueError(f"no rows of task {task!r}: there are {', '.join(known)}")
-    print(document([r for r in rows if not args.tasks or r.task in args.tasks]), end="")
+        wanted |= found
+    print(document([r for r in rows if not args.tasks or r.task in wanted]), end="")
     return 0

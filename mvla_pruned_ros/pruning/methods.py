@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from .base import Pruner
 
 METHODS = ("none", "random", "uniform", "fastv", "divprune", "dart", "vla_pruner", "vla_adp", "tri_stage")
+# Sees nothing: a floor for evaluations. Not among the methods that robots and recordings are offered.
+BLIND = "blind"
+EVALUATED = (*METHODS, BLIND)
 
 
 def check_method(name: str) -> str:
@@ -27,7 +30,8 @@ def make_pruner(method: str, keep_ratio: float, config: TriStageConfig | None = 
     """A pruner.
 
     Args:
-        method: one of ``METHODS``. keep_ratio: visual tokens kept / visual tokens in; ``none`` keeps all.
+        method: one of ``EVALUATED``. keep_ratio: visual tokens kept / visual tokens in; ``none`` keeps all, ``blind``
+            keeps none.
         config: of tri_stage. seed: of every random choice.
 
     Raises:
@@ -37,14 +41,17 @@ def make_pruner(method: str, keep_ratio: float, config: TriStageConfig | None = 
     from .baselines.dart import DartPruner
     from .baselines.divprune import DivPrunePruner
     from .baselines.fastv import FastVPruner
-    from .baselines.simple import NoPruning, RandomPruning, UniformPruning
+    from .baselines.simple import Blind, NoPruning, RandomPruning, UniformPruning
     from .baselines.vla_adp import VlaAdpPruner
     from .baselines.vla_pruner import VlaPrunerPruner
     from .tri_stage.pruner import TriStagePruner
 
-    match check_method(method):
+    check_names([method], EVALUATED, "method")
+    match method:
         case "none":
             return NoPruning()
+        case "blind":
+            return Blind()
         case "random":
             return RandomPruning(keep_ratio, seed)
         case "tri_stage":

@@ -46,13 +46,15 @@ class RgbdCamera:
 
     def __init__(
         self, model: mujoco.MjModel, camera: str, view: str, size: int, *, visual_only: bool = False,
-        farthest_m: float = np.inf,
+        farthest_m: float = np.inf, beside: RgbdCamera | None = None,
     ) -> None:  # fmt: skip
         """
         Args:
             model: what to look at. camera: its name there. view: of the ``View`` that it gives.
             size: edge of the image in pixels. visual_only: leave sites and the geoms of group 0 out, which in some
                 models are shapes for collision that stand where others are drawn. farthest_m: depth beyond it is 0.
+            beside: a camera of the same model and size. Textures are then in memory once; those of some scenes take
+                hundreds of megabytes.
         """
         self._model, self._view_name, self._farthest_m = model, view, farthest_m
         self._id = model.camera(camera).id
@@ -61,7 +63,9 @@ class RgbdCamera:
         self._size = size
         self._focal = 0.5 * size / np.tan(np.deg2rad(model.cam_fovy[self._id]) / 2)
         _gl_context()
-        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        self._context: mujoco.MjrContext = (
+            mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100) if beside is None else beside._context
+        )
         self._scene = mujoco.MjvScene(model, maxgeom=4000)
         for flag in ("SHADOW", "REFLECTION", "SKYBOX", "HAZE", "FOG"):
             self._scene.flags[getattr(mujoco.mjtRndFlag, f"mjRND_{flag}")] = False
@@ -74,6 +78,10 @@ class RgbdCamera:
         self._rect = mujoco.MjrRect(0, 0, size, size)
         self._rgb = np.empty((size, size, 3), np.uint8)
         self._depth = np.empty((size, size), np.float32)
+
+    def close(self) -> None:
+        """Free textures and meshes, also of cameras that share them."""
+        self._context.free()
 
     def pose(self, data: mujoco.MjData) -> np.ndarray:
         """(4, 4) world_from_optical_frame, as it stands now."""

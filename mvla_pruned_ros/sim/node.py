@@ -7,7 +7,6 @@ touch is guarded by ``SimulatorNode._lock``.
 
 from __future__ import annotations
 
-import functools
 import json
 import sys
 import threading
@@ -219,8 +218,14 @@ class SimulatorNode(Node):
         values = self._values
         task = task_named(values["task"])
         self._seed = values["seed"] if seed is None else seed
-        self._robot = _robot_for(task.name, values["image_size"])
-        self._robot.reset(self._seed)
+        robot = robot_of(task.name, values["image_size"])
+        if robot is not self._robot:
+            # The first picture and the first step of a model take a second or more, which would be lag in the episode.
+            robot.reset(0)
+            robot.render()
+            robot.step(np.zeros(robot.action_dim))
+        self._robot = robot
+        robot.reset(self._seed)
         if self._episode == 0:
             for name, value in wiring_of(task.name).parameters().items():
                 self.get_logger().info(f"for the policy node: {name} {value}")
@@ -303,17 +308,6 @@ class SimulatorNode(Node):
             "commands_received": self._commands_received,
         }
         self._status.publish(String(data=json.dumps(status)))
-
-
-@functools.cache
-def _robot_for(task: str, image_size: int) -> Robot:
-    """One robot per task for the life of the process: OSMesa reads garbage when contexts come and go."""
-    robot = robot_of(task, image_size)
-    # The first picture and the first step of a model take a second or more, which would be lag in the episode.
-    robot.reset(0)
-    robot.render()
-    robot.step(np.zeros(robot.action_dim))
-    return robot
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import importlib.util
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -20,7 +21,7 @@ class Robot(ABC):
 
     Commands are actions of the space ``cartesian_velocity`` in the base frame, held for one step: velocity x, y, z in
     m/s, where the hand turns the angular velocity x, y, z in rad/s, and the gripper, -1 (open) to 1 (close). Keep
-    robots alive and ``reset`` them: with OSMesa a second GL context after a closed one reads garbage.
+    robots and ``reset`` them, see ``robot_of``: making one takes seconds.
 
     Attributes:
         task: what is to be done. steps: since the reset. success: whether the goal was reached at any of them.
@@ -45,6 +46,10 @@ class Robot(ABC):
     @abstractmethod
     def __init__(self, task: str, image_size: int) -> None:
         """See ``robot_of``."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what the pictures take; nothing may be asked of the robot afterwards."""
 
     @abstractmethod
     def reset(self, seed: int) -> None:
@@ -117,12 +122,33 @@ def require_simulator(task: str) -> None:
         )
 
 
-@functools.cache
 def robot_of(task: str, image_size: int = 192) -> Robot:
-    """The one robot of this process for a task; its pictures have ``image_size`` pixels along an edge.
+    """The robot of this process for a task; its pictures have ``image_size`` pixels along an edge.
+
+    Robots of Meta-World are kept. Of LIBERO, whose scenes take more than a gigabyte each, the last one is, and a robot
+    asked for before is closed.
 
     Raises:
         ValueError: there is no such task, or its simulator is not installed.
     """
     require_simulator(task)
+    # Each simulator is imported when it is asked for: LIBERO's is an extra, and both are heavy.
+    kept = _libero_robot if "/" in task_named(task).name else _metaworld_robot
+    return kept(task, image_size)
+
+
+@functools.cache
+def _metaworld_robot(task: str, image_size: int) -> Robot:
     return robot_class(task)(task, image_size)
+
+
+_last_libero: list[tuple[tuple[str, int], Robot]] = []
+
+
+def _libero_robot(task: str, image_size: int) -> Robot:
+    if _last_libero and _last_libero[0][0] != (task, image_size):
+        _last_libero.pop()[1].close()
+        gc.collect()  # LIBERO's objects know one another
+    if not _last_libero:
+        _last_libero.append(((task, image_size), robot_class(task)(task, image_size)))
+    return _last_libero[0][1]

@@ -58,8 +58,8 @@ class Batches(Dataset[tuple[Batch, Tensor]]):
         index = np.array([rng.choice(self._members[t]) for t in tasks])
         ratio = rng.choice(self._training.keep_ratios, p=self._training.keep_weights)
         image_kept = points_kept = None
-        if ratio < 1:
-            image_kept = self._kept(rng, self._config.num_patches, ratio)
+        if ratio < 1 and step < self._training.all_tokens_from * self._training.steps:
+            image_kept = self._kept(rng, self._config.num_patches, ratio, self._data.occupied[index])
             points_kept = self._kept(rng, self._config.num_groups, ratio)
         mine, data = slice(self._ranks.rank, None, self._ranks.world), self._data
         index, tasks = index[mine], tasks[mine]
@@ -75,8 +75,13 @@ class Batches(Dataset[tuple[Batch, Tensor]]):
         )
         return batch, torch.from_numpy(self._target[index])
 
-    def _kept(self, rng: np.random.Generator, count: int, ratio: float) -> Tensor:
+    def _kept(
+        self, rng: np.random.Generator, count: int, ratio: float, occupied: np.ndarray | None = None
+    ) -> Tensor:  # fmt: skip
+        """(B, M) ascending indices, drawn without replacement; patches that are not occupied with a lower weight."""
         scores = rng.random((self._training.batch_size, count))
+        if occupied is not None:  # the M smallest of so many exponential variables over weights (Efraimidis, Spirakis)
+            scores = -np.log1p(-scores) / np.where(occupied, 1.0, self._training.background_weight)
         kept = np.sort(scores.argpartition(round(ratio * count) - 1, 1)[:, : round(ratio * count)], 1)
         return torch.from_numpy(kept)
 

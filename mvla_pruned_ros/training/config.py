@@ -17,6 +17,8 @@ class TrainingConfig:
         ema_decay: of the averaged weights, which are the ones that are saved.
         keep_ratios, keep_weights: token dropout: each batch keeps one of these ratios of visual tokens, drawn
             with these weights. (1.0,) and (1.0,) train on all tokens.
+        background_weight: of a patch that shows nothing in the workspace, when it is drawn which tokens are kept;
+            others have weight 1. all_tokens_from: share of the steps after which all tokens are kept.
         emphasis: (instruction, weight) pairs: how often a batch draws it; others have weight 1.
         noise_draws: of the ddim head: so many noisy chunks of a sample are learnt from at once. What stands before them
             runs once for all, so that they cost little.
@@ -33,6 +35,8 @@ class TrainingConfig:
     ema_decay: float = 0.999
     keep_ratios: tuple[float, ...] = (1.0, 0.5, 0.25)
     keep_weights: tuple[float, ...] = (0.4, 0.3, 0.3)
+    background_weight: float = 1.0
+    all_tokens_from: float = 1.0
     emphasis: tuple[tuple[str, float], ...] = ()
     noise_draws: int = 1
     precision: str = "fp32"
@@ -45,6 +49,10 @@ class TrainingConfig:
             raise ValueError(f"{len(self.keep_ratios)} keep_ratios but {len(self.keep_weights)} keep_weights")
         if not all(0 < r <= 1 for r in self.keep_ratios):
             raise ValueError(f"keep_ratios must lie in (0, 1], got {self.keep_ratios}")
+        if not 0 < self.background_weight <= 1:
+            raise ValueError(f"background_weight must lie in (0, 1], got {self.background_weight}")
+        if not 0 <= self.all_tokens_from <= 1:
+            raise ValueError(f"all_tokens_from must lie in [0, 1], got {self.all_tokens_from}")
         if self.noise_draws < 1:
             raise ValueError(f"noise_draws must be at least 1, got {self.noise_draws}")
         if self.precision not in ("bf16", "fp32"):

@@ -20,12 +20,14 @@ class Demonstrations:
     """Frames and the actions that followed.
 
     Attributes:
-        image: (N, V, S, S, 3) uint8, the views. centres: (N, G, 3) float32. groups: (N, G, K, 3) float16.
+        image: (N, V, S, S, 3) uint8, the views. occupied: (N, patches) bool, whether a patch shows something in the
+            workspace. centres: (N, G, 3) float32. groups: (N, G, K, 3) float16.
         proprio: (N, P) float32. end_effector: (N, 3) float32, metres. actions: (N, chunk, A) float32, physical units.
         instruction: (N,) str.
     """
 
     image: np.ndarray
+    occupied: np.ndarray
     centres: np.ndarray
     groups: np.ndarray
     proprio: np.ndarray
@@ -41,6 +43,7 @@ class Demonstrations:
         """From frames as the policy sees them, each with its (chunk, A) actions and its instruction."""
         return cls(
             image=np.stack([f.image for f in inputs]),
+            occupied=np.stack([np.isfinite(f.layout.image_positions[:, 0]) for f in inputs]),
             centres=np.stack([f.centres for f in inputs]),
             groups=np.stack([f.groups for f in inputs]).astype(np.float16),
             proprio=np.stack([f.proprio for f in inputs]),
@@ -56,7 +59,7 @@ class Demonstrations:
     def save(self, path: Path) -> None:
         # A file object, because numpy would append .npz to the name.
         with written_whole(path) as partial, partial.open("wb") as file:
-            np.savez(file, **{f.name: getattr(self, f.name) for f in fields(self)})
+            np.savez_compressed(file, **{f.name: getattr(self, f.name) for f in fields(self)})
 
     @classmethod
     def load(cls, paths: list[Path]) -> Demonstrations:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from ..policy.mvla.config import MVLAConfig
 from ..policy.mvla.presets import preset
+from ..sim.libero.tasks import SUITES
 from ..sim.tasks import task_named
 from .config import TrainingConfig
 
@@ -25,7 +26,7 @@ class Shard:
     @property
     def name(self) -> str:
         """Name of the file, without its ending."""
-        return f"{self.task}-{self.first_seed}-{self.episodes}"
+        return f"{self.task.replace('/', '-')}-{self.first_seed}-{self.episodes}"
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,9 @@ _WEIGHTS = tuple((task_named(task).instruction, weight) for task, weight in _EMP
 
 # On all tokens, so that pruning the policy is training-free.
 _ALL_TOKENS = TrainingConfig(keep_ratios=(1.0,), keep_weights=(1.0,), emphasis=_WEIGHTS, precision="bf16", compile=True)
+
+_PANDA_SUITES = ("libero_object_scattered", "libero_spatial_scattered")
+_PANDA_SEEDS = (1_000_000, 1_000_020)
 
 RECIPES: dict[str, Recipe] = {
     # Two CPU cores, about an hour.
@@ -85,6 +89,22 @@ RECIPES: dict[str, Recipe] = {
             ema_decay=0.995,
             emphasis=((task_named("push").instruction, 2.0),),
             precision="fp32",
+        ),
+    ),
+    # Two suites of LIBERO in scattered scenes. With token dropout, the last part on all tokens. One CPU core, hours.
+    "panda": Recipe(
+        policy=preset("panda"),
+        shards=tuple(
+            Shard(task, first, 20) for first in _PANDA_SEEDS for suite in _PANDA_SUITES for task in SUITES[suite]
+        ),
+        training=TrainingConfig(
+            steps=4000,
+            warmup_steps=150,
+            ema_decay=0.997,
+            keep_ratios=(0.4, 0.25),
+            keep_weights=(0.4, 0.6),
+            background_weight=0.1,
+            all_tokens_from=0.88,
         ),
     ),
     # The token counts of MLA, its head, all tasks, on all tokens. For a GPU.

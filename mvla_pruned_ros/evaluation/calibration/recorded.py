@@ -12,9 +12,8 @@ from ...policy.base import Policy
 from ...policy.engine.stage_timer import StageTimer
 from ...pruning.base import Pruner
 from ...pruning.types import Selection
-from ..success.rollout import REPLAN_STEPS
 
-HORIZON = 2 * REPLAN_STEPS  # actions that may be executed before the next chunk is there
+HORIZON = 8  # actions that are compared: about those that are executed before the next chunk is there
 
 
 class RecordedEpisode(Hashable, Protocol):

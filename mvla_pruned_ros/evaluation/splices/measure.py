@@ -9,6 +9,7 @@ import numpy as np
 
 from ...policy.runtime import PolicyRuntime
 from ..grouping import grouped
+from ..success.lateness import Latency
 from ..success.rollout import DelayedControl
 
 if TYPE_CHECKING:
@@ -23,21 +24,30 @@ class IntraChunkStep:
     """How far a policy itself goes between two consecutive actions, at most.
 
     Attributes:
-        axes: (N,) along each axis of the motion. length: Euclidean. The gripper is no motion of the arm and left out.
+        axes: (N,) along each axis of the motion, m/s and, where the hand turns, rad/s. length: Euclidean, of the
+            velocity, m/s. turn: Euclidean, of the angular velocity, rad/s. The gripper is no motion of the arm and left
+            out.
     """
 
     axes: np.ndarray
     length: float
+    turn: float = 0.0
 
     @classmethod
     def of(cls, actions: np.ndarray) -> IntraChunkStep:
         """Of a chunk, (K, N + 1); zero for a single action."""
-        steps = np.diff(np.asarray(actions, float)[:, :-1], axis=0)
-        return cls(np.abs(steps).max(0, initial=0.0), float(np.linalg.norm(steps, axis=1).max(initial=0.0)))
+        return cls.largest(np.diff(np.asarray(actions, float)[:, :-1], axis=0))
+
+    @classmethod
+    def largest(cls, steps: np.ndarray) -> IntraChunkStep:
+        """The largest of (M, N) steps; zero where there are none. Velocities and turns have no common measure."""
+        lengths = (float(np.linalg.norm(part, axis=1).max(initial=0.0)) for part in (steps[:, :3], steps[:, 3:]))
+        return cls(np.abs(steps).max(0, initial=0.0), *lengths)
 
     def __or__(self, other: IntraChunkStep) -> IntraChunkStep:
         """The larger of two."""
-        return IntraChunkStep(np.maximum(self.axes, other.axes), max(self.length, other.length))
+        longer, more = max(self.length, other.length), max(self.turn, other.turn)
+        return IntraChunkStep(np.maximum(self.axes, other.axes), longer, more)
 
 
 @dataclass(frozen=True)
@@ -70,16 +80,16 @@ class SplicedEpisode:
     @property
     def largest_jump(self) -> IntraChunkStep:
         """Along each axis, and in length."""
-        jumps = self.jumps
-        return IntraChunkStep(jumps.max(0, initial=0.0), float(np.linalg.norm(jumps, axis=1).max(initial=0.0)))
+        return IntraChunkStep.largest(self.jumps)
 
     @property
     def within_own_steps(self) -> bool:
         """Whether no splice jumped farther (Euclidean) than the policy itself stepped."""
-        return self.largest_jump.length <= self.own.length + ROUNDING
+        jump, own = self.largest_jump, self.own
+        return jump.length <= own.length + ROUNDING and jump.turn <= own.turn + ROUNDING
 
     def row(self) -> dict[str, Any]:
-        """As JSON; speeds in m/s, rounded to a micrometre a second."""
+        """As JSON; speeds in m/s and rad/s, rounded to a millionth."""
         jump, own = self.largest_jump, self.own
         return {
             "task": self.task,
@@ -90,23 +100,25 @@ class SplicedEpisode:
             "steps": len(self.sent),
             "splices": len(self.splices),
             "largest_jump": round(jump.length, 6),
+            "largest_jump_turn": round(jump.turn, 6),
             "largest_jump_axes": jump.axes.round(6).tolist(),
             "largest_own_step": round(own.length, 6),
+            "largest_own_step_turn": round(own.turn, 6),
             "largest_own_step_axes": own.axes.round(6).tolist(),
             "within_own_steps": self.within_own_steps,
         }
 
 
 def spliced_episode(robot: Robot, runtime: PolicyRuntime, seed: int, *, delay: int, mode: str) -> SplicedEpisode:
-    """Drive one episode and keep what was commanded. delay: see ``DelayedControl``. mode: one of ``MODES``."""
+    """Drive one episode and keep what was commanded. delay: steps, see ``Latency``. mode: one of ``MODES``."""
     robot.reset(seed)
-    control = DelayedControl(runtime, delay=delay, blend=mode == "blend")
+    control = DelayedControl(runtime, robot, latency=Latency(steps=delay), blend=mode == "blend")
     sent: list[np.ndarray] = []
     splices: list[int] = []
     own: IntraChunkStep | None = None
     while robot.steps < robot.task.max_steps and not robot.success:
         before = control.chunk
-        sent.append(control.step(robot))
+        sent.append(control.step())
         chunk = control.chunk
         if chunk is not before and chunk is not None:
             steps = IntraChunkStep.of(chunk.actions)

@@ -53,6 +53,9 @@ def _panel(episode: SplicedEpisode, top: int, seconds: float, speed: float) -> d
         "lowest": y(-speed),
         "splices": [x(step) for step in episode.splices],
         "levels": [(f"{value:.2f}", y(value), y(value, 4)) for value in (-speed, 0.0, speed)],
-        "ticks": [(f"{tick:g}", x(tick / episode.step_s)) for tick in np.arange(0, seconds + 1e-9, 0.25)],
+        "ticks": [
+            (f"{tick:g}", x(tick / episode.step_s))
+            for tick in np.arange(0, seconds + 1e-9, 0.25 if seconds < 5 else 1.0)
+        ],
         "curves": curves,
     }

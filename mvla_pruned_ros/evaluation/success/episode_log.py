@@ -12,10 +12,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .lateness import Latency
 from .rollout import Episode
 
-_OUTCOME = tuple(f.name for f in dataclasses.fields(Episode) if f.name not in ("task", "seed"))
-_TIMES = ("policy_ms", "select_ms")
+_OUTCOME = {f.name: f.default for f in dataclasses.fields(Episode) if f.name not in ("task", "seed")}
+_NEW = {name for name, default in _OUTCOME.items() if default is not dataclasses.MISSING}  # not in older logs
+_TIMES = ("policy_ms", "select_ms", "latency_ms")
+_OF_LATENCY = ("delay", "latency")  # what an identity says of it
 
 
 class EpisodeLog(AbstractContextManager["EpisodeLog"]):
@@ -39,13 +42,14 @@ class EpisodeLog(AbstractContextManager["EpisodeLog"]):
         self.path = path
         self._file: BinaryIO | None = None
         self._episodes: dict[str, Episode] = {}
+        self._measured: dict[str, dict[str, Episode]] = {}  # by identity without, and then by word of, the latency
         content = path.read_bytes() if path.is_file() else b""
         self._whole = content.rfind(b"\n") + 1  # bytes of whole lines
         for number, line in enumerate(content[: self._whole].splitlines(), 1):
             try:
                 entry = json.loads(line)
-                outcome = {name: entry.pop(name) for name in _OUTCOME}
-                outcome |= {name: tuple(outcome[name]) for name in _TIMES}
+                outcome = {name: entry.pop(name) for name in _OUTCOME if name in entry or name not in _NEW}
+                outcome |= {name: tuple(outcome[name]) for name in _TIMES if name in outcome}
                 self._episodes[_key(entry)] = Episode(entry["task"], entry["seed"], **outcome)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ValueError(
@@ -61,10 +65,38 @@ class EpisodeLog(AbstractContextManager["EpisodeLog"]):
         """The episode of a setting (see ``Setting.identity``) and a seed, or None where it is still to be run."""
         return self._episodes.get(_key({**identity, "seed": seed}))
 
+    def latencies(self, identity: dict[str, Any], seed: int) -> tuple[float, ...]:
+        """What the calls of an episode counted for when they were measured, milliseconds.
+
+        Args:
+            identity, seed: of an episode; those of the latency are left aside.
+
+        Raises:
+            ValueError: there is no such episode, or one for each of several factors.
+        """
+        if not self._measured:
+            for key, episode in self._episodes.items():
+                entry = json.loads(key)
+                word = entry.get("latency")
+                if word and Latency.of(word).factor:
+                    self._measured.setdefault(_without_latency(entry), {})[word] = episode
+        found = self._measured.get(_without_latency({**identity, "seed": seed}), {})
+        if len(found) != 1:
+            what = f"{' and '.join(found)} of" if found else "no measured latency of"
+            raise ValueError(
+                f"{self.path} holds {what} {identity['task']}, {identity['method']} at keep ratio "
+                f"{identity['keep']:g}, seed {seed}, with the same policy and settings: give the file of one measured "
+                "run, and its options"
+            )
+        return next(iter(found.values())).latency_ms
+
     def add(self, identity: dict[str, Any], episode: Episode) -> None:
         """Write one more, at once."""
         entry = {**identity, "seed": episode.seed}
-        line = json.dumps({**entry, **{name: getattr(episode, name) for name in _OUTCOME}}, separators=(",", ":"))
+        outcome = {
+            name: value for name in _OUTCOME if (value := getattr(episode, name)) is not None or name not in _NEW
+        }
+        line = json.dumps({**entry, **outcome}, separators=(",", ":"))
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # Appending and unbuffered: one line is one write, also beside another process that writes here.
@@ -77,3 +109,7 @@ class EpisodeLog(AbstractContextManager["EpisodeLog"]):
 
 def _key(entry: dict[str, Any]) -> str:
     return json.dumps(entry, sort_keys=True)
+
+
+def _without_latency(entry: dict[str, Any]) -> str:
+    return _key({name: value for name, value in entry.items() if name not in _OF_LATENCY})

@@ -16,9 +16,11 @@ from .intervals import wilson_interval
 from .rollout import Episode
 from .sweep import Setting
 
-# Rows that agree in these are of one setting and the same first seed.
-IDENTITY = ("task", "method", "keep_asked", "pruning", "delay", "instruction_of", "first_seed")
+# Rows that agree in these, in policy, device and timing are of one setting and the same first seed.
+IDENTITY = ("task", "method", "keep_asked", "pruning", "instruction_of", "first_seed")
 DIFFERENCE = "minus_"  # how the names of differences begin
+NEWER = ("device", "latency", "replan", "completion_s", "path_m", "jerk_m_s3")  # left out where they are not known
+OLD_REPLAN = 4  # of rows that name none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +30,12 @@ class Figures:
     Attributes:
         policy: ``name`` and ``fingerprint``. method, keep_asked: pruning. keep_measured: mean of the policy calls.
         pruning: settings of tri_stage that differ from the policy's own. tri_stage: all its settings, None for other
-            methods. delay: steps. device: where the policy ran; None in rows of older versions.
+            methods. delay: steps. latency: where it is none of steps, see ``Latency.word``. replan: steps from one
+        observation to the next. device: where the policy ran. None in rows of older versions, these three.
         instruction_of: the task whose instruction was given, None: the task's own. first_seed, episodes: of each task.
         interval: 95 % interval of the success rate. policy_ms_p50, selection_ms_p50: median over all calls.
+        completion_s, path_m, jerk_m_s3: means over the episodes that succeeded, see ``Episode``; None where none did,
+        and in rows of older versions.
         differences: by names like ``minus_none``: difference of success rates, low and high end of its 95 % interval;
             None where there is nothing to compare with. See ``with_differences``.
     """
@@ -45,6 +50,8 @@ class Figures:
     pruning: dict[str, Any]
     tri_stage: dict[str, Any] | None
     delay: int
+    latency: str | None = None
+    replan: int | None = None
     device: str | None = None
     instruction_of: str | None
     first_seed: int
@@ -52,6 +59,9 @@ class Figures:
     interval: list[float]
     policy_ms_p50: float | None
     selection_ms_p50: float | None
+    completion_s: float | None = None
+    path_m: float | None = None
+    jerk_m_s3: float | None = None
     differences: dict[str, list[float] | None] = field(default_factory=dict)
 
     @property
@@ -65,9 +75,14 @@ class Figures:
         return self.device or "cpu"
 
     @property
+    def timing(self) -> tuple[int, str | None, int]:
+        """When observations are taken and chunks arrive: delay, latency, replan."""
+        return self.delay, self.latency, self.replan or OLD_REPLAN
+
+    @property
     def conditions(self) -> tuple[Any, ...]:
-        """Rows can stand in one document when these agree: policy, device, delay and seeds."""
-        return self.policy["fingerprint"], self.ran_on, self.delay, self.first_seed, self.episodes
+        """Rows can stand in one document when these agree: policy, device, timing and seeds."""
+        return self.policy["fingerprint"], self.ran_on, *self.timing, self.first_seed, self.episodes
 
     @property
     def setting(self) -> str:
@@ -77,7 +92,7 @@ class Figures:
 
     def to_json(self) -> dict[str, Any]:
         """Entries of a result file."""
-        names = (name for name in self.ORDER if name != "device" or self.device is not None)
+        names = (name for name in self.ORDER if name not in NEWER or getattr(self, name) is not None)
         return {name: getattr(self, name) for name in names} | self.differences
 
 
@@ -92,9 +107,10 @@ class Row(Figures):
     """
 
     ORDER = (
-        "policy", "task", "method", "keep_asked", "keep_measured", "pruning", "tri_stage", "delay", "device",
-        "instruction_of", "first_seed", "episodes", "successes", "interval", "partner_successes", "steps_median",
-        "policy_ms_p50", "selection_ms_p50", "success_by_seed", "command", "machine",
+        "policy", "task", "method", "keep_asked", "keep_measured", "pruning", "tri_stage", "delay", "latency",
+        "replan", "device", "instruction_of", "first_seed", "episodes", "successes", "interval", "partner_successes",
+        "steps_median", "completion_s", "path_m", "jerk_m_s3", "policy_ms_p50", "selection_ms_p50", "success_by_seed",
+        "command", "machine",
     )  # fmt: skip
 
     task: str
@@ -116,7 +132,8 @@ class Row(Figures):
 
     def identity(self) -> str:
         """Which setting and first seed it is of; a newer row of the same takes its place."""
-        return json.dumps([self.policy["fingerprint"], self.ran_on, *(getattr(self, name) for name in IDENTITY)])
+        own = (getattr(self, name) for name in IDENTITY)
+        return json.dumps([self.policy["fingerprint"], self.ran_on, *self.timing, *own])
 
     @classmethod
     def from_json(cls, entries: dict[str, Any]) -> Row:
@@ -138,8 +155,9 @@ class MeanRow(Figures):
     """
 
     ORDER = (
-        "policy", "method", "keep_asked", "pruning", "tri_stage", "delay", "instruction_of", "first_seed", "device",
-        "episodes", "tasks", "success", "interval", "keep_measured", "policy_ms_p50", "selection_ms_p50",
+        "policy", "method", "keep_asked", "pruning", "tri_stage", "delay", "latency", "replan", "instruction_of",
+        "first_seed", "device", "episodes", "tasks", "success", "interval", "completion_s", "path_m", "jerk_m_s3",
+        "keep_measured", "policy_ms_p50", "selection_ms_p50",
     )  # fmt: skip
 
     tasks: list[str]
@@ -169,7 +187,9 @@ def row(setting: Setting, episodes: Sequence[Episode], own: TriStageConfig) -> R
         keep_measured=round(float(np.average(kept, weights=calls)), 4) if sum(calls) else None,
         pruning={k: v for k, v in asked.items() if v != getattr(own, k)} if asked else {},
         tri_stage=asked,
-        delay=setting.delay,
+        delay=setting.latency.steps,
+        latency=setting.latency.word,
+        replan=episodes[0].replan,
         device=setting.device,
         instruction_of=task_named(setting.task).partner if setting.swap else None,
         first_seed=episodes[0].seed,
@@ -178,6 +198,9 @@ def row(setting: Setting, episodes: Sequence[Episode], own: TriStageConfig) -> R
         interval=[round(x, 4) for x in wilson_interval(successes, len(episodes))],
         partner_successes=sum(e.partner_success for e in episodes) if setting.swap else None,
         steps_median=float(np.median(solved)) if solved else None,
+        completion_s=_mean_of(e.completion_s for e in episodes if e.success),
+        path_m=_mean_of(e.path_m for e in episodes if e.success),
+        jerk_m_s3=_mean_of(e.jerk_m_s3 for e in episodes if e.success),
         policy_ms_p50=_median(t for e in episodes for t in e.policy_ms),
         selection_ms_p50=_median(t for e in episodes for t in e.select_ms),
         success_by_seed=[int(e.success) for e in episodes],
@@ -187,3 +210,10 @@ def row(setting: Setting, episodes: Sequence[Episode], own: TriStageConfig) -> R
 def _median(values: Iterable[float]) -> float | None:
     listed = list(values)
     return round(float(np.median(listed)), 3) if listed else None
+
+
+def _mean_of(values: Iterable[float | None]) -> float | None:
+    """None where there are none, or where one is not known."""
+    listed = list(values)
+    known = [value for value in listed if value is not None]
+    return round(float(np.mean(known)), 4) if known and len(known) == len(listed) else None

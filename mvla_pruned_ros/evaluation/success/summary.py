@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from ..grouping import grouped
 from .intervals import mean_interval, mean_paired_interval, paired_interval
 from .rows import MeanRow, Row
 
-# What a row is compared with, by the name of the difference. The other row has to be of the same task, policy, delay
+# What a row is compared with, by the name of the difference. The other row has to be of the same task, policy, timing
 # and instruction, and to hold all seeds of this one.
 BASELINES: dict[str, Callable[[Row, Row], bool]] = {
     "minus_none": lambda row, other: other.method == "none" != row.method,
@@ -28,7 +29,10 @@ BASELINES: dict[str, Callable[[Row, Row], bool]] = {
 
 
 # What the rows of one mean agree in.
-SHARED = ("policy", "method", "keep_asked", "pruning", "tri_stage", "delay", "instruction_of", "first_seed", "device")
+SHARED = (
+    "policy", "method", "keep_asked", "pruning", "tri_stage", "delay", "latency", "replan", "instruction_of",
+    "first_seed", "device",
+)  # fmt: skip
 
 
 def with_differences(rows: Sequence[Row]) -> list[Row]:
@@ -50,8 +54,8 @@ def mean_rows(rows: Sequence[Row]) -> list[MeanRow]:
 
     Returns:
         ``success`` and ``interval``: see ``mean_interval``. The differences of ``with_differences`` over the tasks, see
-        ``mean_paired_interval``: None unless every task has one. ``keep_measured``, ``policy_ms_p50`` and
-        ``selection_ms_p50``: means of the tasks' values.
+        ``mean_paired_interval``: None unless every task has one. ``keep_measured``, ``policy_ms_p50``,
+        ``selection_ms_p50``, ``completion_s``, ``path_m`` and ``jerk_m_s3``: means of the tasks' values.
     """
     # With exchanged instructions success is not what is wanted.
     groups = grouped((row for row in rows if row.instruction_of is None), lambda row: row.setting)
@@ -74,6 +78,9 @@ def _mean_row(rows: Sequence[Row], group: list[Row]) -> MeanRow:
         keep_measured=_mean(row.keep_measured for row in group),
         policy_ms_p50=_mean(row.policy_ms_p50 for row in group),
         selection_ms_p50=_mean(row.selection_ms_p50 for row in group),
+        completion_s=_mean(row.completion_s for row in group),
+        path_m=_mean(row.path_m for row in group),
+        jerk_m_s3=_mean(row.jerk_m_s3 for row in group),
         differences=differences,
     )
 
@@ -81,8 +88,8 @@ def _mean_row(rows: Sequence[Row], group: list[Row]) -> MeanRow:
 def _baseline(rows: Sequence[Row], row: Row, name: str) -> list[bool] | None:
     """Success of the row to compare with, on the seeds of ``row``."""
 
-    def of(row: Row) -> tuple[str, str | None, int, str, str]:
-        return row.task, row.instruction_of, row.delay, row.policy["fingerprint"], row.ran_on
+    def of(row: Row) -> tuple[Any, ...]:
+        return row.task, row.instruction_of, row.timing, row.policy["fingerprint"], row.ran_on
 
     for other in rows:
         start = row.first_seed - other.first_seed

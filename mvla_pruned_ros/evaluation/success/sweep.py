@@ -12,8 +12,9 @@ from ...policy.fingerprint import policy_fingerprint
 from ...pruning.tri_stage.config import TriStageConfig
 from ...sim.tasks import task_named
 from .episode_log import EpisodeLog
+from .lateness import Latency
 from .ray_pool import ray_pool
-from .rollout import Episode
+from .rollout import NO_LATENCY, Episode
 from .workers import WorkerPool
 
 
@@ -23,8 +24,9 @@ class Setting:
 
     Attributes:
         task: name. policy: folder. fingerprint: of that policy, see ``policy_fingerprint``.
-        method, keep: pruning. pruning: of tri_stage. delay: steps.
+        method, keep: pruning. pruning: of tri_stage. latency: of policy calls.
         swap: give the task the instruction of its partner. device: where the policy runs.
+        replan: steps from one observation to the next; None for the robot's own.
     """
 
     task: str
@@ -33,9 +35,10 @@ class Setting:
     method: str
     keep: float
     pruning: TriStageConfig = field(default_factory=TriStageConfig)
-    delay: int = 0
+    latency: Latency = NO_LATENCY
     swap: bool = False
     device: str = "cpu"
+    replan: int | None = None
 
     @property
     def tri_stage(self) -> dict[str, Any] | None:
@@ -50,9 +53,12 @@ class Setting:
             "method": self.method,
             "keep": self.keep,
             "tri_stage": self.tri_stage,
-            "delay": self.delay,
+            "delay": self.latency.steps,
             "swap": self.swap,
-            **({} if self.device == "cpu" else {"device": self.device}),  # logs of older versions name none
+            # Logs of older versions name none of these.
+            **({} if self.device == "cpu" else {"device": self.device}),
+            **({} if self.latency.word is None else {"latency": self.latency.word}),
+            **({} if self.replan is None else {"replan": self.replan}),
         }
 
 
@@ -67,22 +73,36 @@ def _policy(folder: str, device: str, fingerprint: str) -> Any:
     return policy
 
 
-def _run(job: tuple[Setting, int]) -> tuple[Setting, Episode]:
+@functools.cache
+def _warm(folder: str, device: str, fingerprint: str, method: str, keep: float, pruning: TriStageConfig) -> None:
+    """Make calls that nobody times: the first ones of a process and of a shape take longer than all later ones."""
+    from ...policy.runtime import PolicyRuntime
+    from ...pruning.methods import make_pruner
+
+    policy = _policy(folder, device, fingerprint)
+    PolicyRuntime(policy, make_pruner(method, keep, pruning)).warm_up(policy.example())
+
+
+def _run(job: tuple[Setting, int, Sequence[float]]) -> tuple[Setting, Episode]:
     # Imported here: the parent needs no simulator, and environment variables are set by then.
     from ...policy.runtime import PolicyRuntime
     from ...pruning.methods import make_pruner
     from ...sim.robot import robot_of
     from .rollout import run_episode
 
-    setting, seed = job
+    setting, seed, played = job
     policy = _policy(setting.policy, setting.device, setting.fingerprint)
     # The pruner's own draws follow the episode: the same episode gives the same result in any order of work.
     pruner = make_pruner(setting.method, setting.keep, setting.pruning, seed)
     task = task_named(setting.task)
     instruction = task_named(task.partner).instruction if setting.swap and task.partner else None
     robot = robot_of(setting.task, policy.config.image_size)
-    runtime = PolicyRuntime(policy, pruner)
-    return setting, run_episode(robot, runtime, seed, delay=setting.delay, instruction=instruction)
+    if setting.latency.factor:
+        _warm(setting.policy, setting.device, setting.fingerprint, setting.method, setting.keep, setting.pruning)
+    return setting, run_episode(
+        robot, PolicyRuntime(policy, pruner), seed, latency=setting.latency, played=played, instruction=instruction,
+        replan=setting.replan,
+    )  # fmt: skip
 
 
 def run_sweep(
@@ -108,6 +128,8 @@ def run_sweep(
         task = task_named(setting.task)
         if setting.swap and task.partner is None:
             raise ValueError(f"task {task.name!r} has no partner whose instruction it could be given")
+    # Read before anything is run, and here: the machines of a cluster need not have the file.
+    played = {path: EpisodeLog(path) for path in {s.latency.log for s in settings if s.latency.file}}
     done: dict[tuple[Setting, int], Episode] = {}
 
     def finished(setting: Setting, episode: Episode) -> None:
@@ -119,7 +141,8 @@ def run_sweep(
         for seed in seeds:
             known = log.find(setting.identity(), seed) if log else None
             if known is None:
-                jobs.append((setting, seed))
+                of = played.get(setting.latency.log)
+                jobs.append((setting, seed, of.latencies(setting.identity(), seed) if of else ()))
             else:
                 finished(setting, known)
     if jobs:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ...pruning.methods import METHODS
 from ..grouping import grouped
-from .rows import Figures, MeanRow, Row
+from .rows import OLD_REPLAN, Figures, MeanRow, Row
 from .summary import BASELINES, mean_rows, with_differences
 
 MEAN = "mean"
@@ -42,7 +42,7 @@ def markdown(table: Table) -> str:
 def document(rows: Sequence[Row]) -> str:
     """All tables of a result file, and the commands that made it, in markdown.
 
-    Rows that were made under different conditions (policy, delay, seeds) come under different headings.
+    Rows that were made under different conditions (policy, timing, seeds) come under different headings.
 
     Raises:
         ValueError: rows of one method were made with different calibrations of the policy.
@@ -55,8 +55,7 @@ def document(rows: Sequence[Row]) -> str:
         first = part[0]
         name, fingerprint = first.policy["name"], first.policy["fingerprint"]
         seeds = f"{first.first_seed} to {first.first_seed + first.episodes - 1}"
-        delay = f", actions {first.delay} steps after their observation" if first.delay else ""
-        text.append(f"## Policy {name} ({fingerprint}), seeds {seeds}{delay}\n")
+        text.append(f"## Policy {name} ({fingerprint}), seeds {seeds}{_timing(first)}\n")
         of_part = [mean for mean in means if mean.conditions == conditions]
         text += [markdown(table) for table in tables(part, of_part)]
         text.append(_sources(part))
@@ -82,7 +81,8 @@ def overview(rows: Sequence[Row], means: Sequence[MeanRow]) -> Table:
     exchanged = any(r.instruction_of for r in rows)
     differences = [name for name in BASELINES if any(r.differences[name] for r in (*rows, *means))]
     header = ("task", "method", "keep", "measured", "success", "interval", *(d.replace("_", " ") for d in differences),
-              "steps", "policy ms", "select ms", *(["partner's goal"] if exchanged else []))  # fmt: skip
+              "steps", "time, s", "path, m", "jerk, m/s^3",
+              "policy ms", "select ms", *(["partner's goal"] if exchanged else []))  # fmt: skip
 
     def line(first: str, r: Row | MeanRow) -> tuple[str, ...]:
         cells = [
@@ -94,6 +94,9 @@ def overview(rows: Sequence[Row], means: Sequence[MeanRow]) -> Table:
             _interval(r.interval),
             *(_difference(r.differences[name]) for name in differences),
             _number(r.steps_median if isinstance(r, Row) else None, 0),
+            _number(r.completion_s, 2),
+            _number(r.path_m, 2),
+            _number(r.jerk_m_s3, 1),
             _number(r.policy_ms_p50, 1),
             _number(r.selection_ms_p50, 1),
         ]
@@ -160,6 +163,7 @@ def _by_task(title: str, columns: dict[str, list[Figures]], cell: Callable[[Figu
 def _mean(means: Sequence[MeanRow]) -> Table:
     most = max((len(m.tasks) for m in means), default=0)
     ordered = sorted(means, key=lambda m: (-m.keep_asked, _order(m.method)))
+    went = any(m.path_m is not None for m in means)  # not in older rows
     lines = [
         (
             _label(m) + ("" if len(m.tasks) == most else f" ({len(m.tasks)} tasks)"),
@@ -172,12 +176,13 @@ def _mean(means: Sequence[MeanRow]) -> Table:
             _difference(m.differences["minus_tri_stage"]),
             _number(m.policy_ms_p50, 1),
             _number(m.selection_ms_p50, 2),
+            *((_number(m.completion_s, 2), _number(m.path_m, 2), _number(m.jerk_m_s3, 1)) if went else ()),
         )
         for m in ordered
     ]
     header = ("method", "keep", "measured", "success", "interval", "minus none", "minus random",
               "minus tri_stage", "policy ms (p50)",
-              "selection ms (p50)")  # fmt: skip
+              "selection ms (p50)", *(("time, s", "path, m", "jerk, m/s^3") if went else ()))  # fmt: skip
     return Table(f"Mean of {most} tasks", header, (tuple(lines),))
 
 
@@ -202,6 +207,13 @@ def _sources(rows: Sequence[Row]) -> str:
         where = f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}, torch {machine['torch']}"
         lines.append(f"- `{command}` ({where})")
     return "Made by:\n\n" + "\n".join(lines) + "\n"
+
+
+def _timing(r: Row) -> str:
+    """What is not as it was in rows of older versions, in words."""
+    late = f", actions {r.delay} steps after their observation" if r.delay else ""
+    late += f", latency {r.latency}" if r.latency else ""
+    return late + (f", observations every {r.replan} steps" if r.replan and r.replan != OLD_REPLAN else "")
 
 
 def _check_settings(rows: Sequence[Row]) -> None:

@@ -69,17 +69,58 @@ class PrefixCache:
         return keys, values
 
     def mask(self, query: Tensor, keys: int) -> Tensor:
-        """(Q, keys) bool, true where one of the last Q tokens may look; made once for all layers and passes."""
+        """(Q, keys) to be added to scores: 0 where one of the last Q tokens may look, -inf elsewhere; made once for all
+        layers and passes. (From a mask of truths the kernel makes this one anew at each call.)"""
         shape = query.shape[2], keys
         if shape not in self._masks:
-            self._masks[shape] = torch.ones(shape, dtype=torch.bool, device=query.device).tril(keys - shape[0])
+            nowhere = torch.full(shape, float("-inf"), dtype=query.dtype, device=query.device)
+            self._masks[shape] = nowhere.triu(keys - shape[0] + 1)
         return self._masks[shape]
+
+
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, layer: int, mask: Tensor | None, rows: Sequence[AttentionRows],
+    cache: PrefixCache | None, scaling: float | None = None,
+) -> Tensor:  # fmt: skip
+    """Fused attention, causal unless a mask says otherwise.
+
+    Args:
+        query: (B, H, Q, D). key, value: (B, KV, K, D), H a multiple of KV; with a filled cache (B, KV, Q, D).
+        layer: index. mask: (Q, K) bool, true where a token may look; not with a cache.
+        rows: readers; those that want this layer get its last rows. cache: see ``PrefixCache``.
+        scaling: of the scores, None: D ** -0.5.
+
+    Returns:
+        (B, H, Q, D).
+    """
+    if cache is not None:
+        key, value = cache.update(key, value, layer)
+    queries, keys, grouped = query.shape[2], key.shape[2], query.shape[1] != key.shape[1]
+    causal = mask is None and queries == keys
+    if mask is None and not causal:  # the first keys come from the prefix cache
+        assert cache is not None
+        mask = cache.mask(query, keys)
+    out = nn.functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, is_causal=causal, scale=scaling, enable_gqa=grouped
+    )
+    for reader in rows:
+        if layer not in reader.layers:
+            continue
+        n = reader.rows
+        groups = query.shape[1] // key.shape[1]
+        seen = key.repeat_interleave(groups, 1) if grouped else key
+        scores = query[:, :, -n:] @ seen.transpose(2, 3) * (scaling or query.shape[-1] ** -0.5)
+        future = torch.ones(n, keys, dtype=torch.bool, device=query.device).triu(keys - n + 1)
+        scores = scores.masked_fill(future, float("-inf"))
+        mean_over = 1 if reader.per_row else (1, 2)
+        reader.collected.append(scores.float().softmax(-1).mean(mean_over))
+    return out
 
 
 def _causal_attention(
     module: Any,
     query: Tensor,  # (B, H, Q, D)
-    key: Tensor,  # (B, H, K, D)
+    key: Tensor,  # (B, KV, K, D)
     value: Tensor,
     attention_mask: Tensor | None,
     dropout: float = 0.0,
@@ -88,29 +129,7 @@ def _causal_attention(
     prefix_cache: PrefixCache | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    if prefix_cache is not None:
-        key, value = prefix_cache.update(key, value, module.layer_idx)
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:  # grouped-query attention
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    queries, keys = query.shape[2], key.shape[2]
-    if attention_mask is not None:
-        out = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, scale=scaling)
-    elif queries == keys:
-        out = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
-    else:  # the first keys come from the prefix cache
-        assert prefix_cache is not None
-        mask = prefix_cache.mask(query, keys)
-        out = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
-    for reader in attention_rows:
-        if module.layer_idx not in reader.layers:
-            continue
-        n = reader.rows
-        scores = query[:, :, -n:] @ key.transpose(2, 3) * (scaling or query.shape[-1] ** -0.5)
-        future = torch.ones(n, keys, dtype=torch.bool, device=query.device).triu(keys - n + 1)
-        scores = scores.masked_fill(future, float("-inf"))
-        mean_over = 1 if reader.per_row else (1, 2)
-        reader.collected.append(scores.float().softmax(-1).mean(mean_over))
+    out = attend(query, key, value, module.layer_idx, attention_mask, attention_rows, prefix_cache, scaling)
     return out.transpose(1, 2), None
 
 

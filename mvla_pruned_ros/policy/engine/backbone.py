@@ -14,6 +14,7 @@ from transformers import LlamaConfig, LlamaModel
 
 from ...pruning.in_call import CallView, InCallRule
 from .attention import NAME, AttentionRows, PrefixCache
+from .lean_layer import LeanLayer, lean_rope
 
 
 @dataclass
@@ -108,6 +109,8 @@ def run_backbone(
     hidden = action if filled else torch.cat([prefix.tokens, action], 1)
     positions = action_positions if filled else torch.cat([prefix.positions, action_positions], 1)
     rope, chosen = llama.rotary_emb(hidden, positions), None
+    shaped = lean_rope if isinstance(llama.layers[0], LeanLayer) else tuple
+    turns = shaped(rope)
     # The loop of LlamaModel.forward, less what a pruned sequence has no use for.
     for index, layer in enumerate(llama.layers):
         readers = [] if evidence is None else [evidence]
@@ -115,7 +118,7 @@ def run_backbone(
         if cuts:
             readers.append(rule_rows := AttentionRows((index,), queries, per_row=True))
         hidden = layer(
-            hidden, attention_mask=mask, position_embeddings=rope, prefix_cache=cache, attention_rows=readers
+            hidden, attention_mask=mask, position_embeddings=turns, prefix_cache=cache, attention_rows=readers
         )
         if cuts:
             assert rule is not None and call_view is not None
@@ -123,6 +126,7 @@ def run_backbone(
             prefix, kept = prefix.keep_visual(chosen)
             kept = torch.cat([kept, torch.arange(-queries, 0, device=kept.device) + hidden.shape[1]])
             hidden, rope = hidden[:, kept], (rope[0][:, kept], rope[1][:, kept])
+            turns = shaped(rope)
     out = BackboneOutput(final_norm(hidden[:, -queries:]), chosen=chosen)
     if evidence is not None:
         out.attention = evidence.mean()[:, prefix.visual]
@@ -139,9 +143,8 @@ def text_scores(llama: LlamaModel, text: Tensor, visual: Tensor) -> Tensor:
     Returns:
         (N,) float32, mean over heads and text tokens.
     """
-    first, config = llama.layers[0], llama.config
-    heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
-    query = first.self_attn.q_proj(first.input_layernorm(text)).unflatten(-1, (heads, -1))
-    key = first.self_attn.k_proj(first.input_layernorm(visual)).unflatten(-1, (kv_heads, -1))
-    key = key.repeat_interleave(heads // kv_heads, 1)
-    return torch.einsum("lhd,nhd->n", query.float(), key.float()) / (len(text) * heads)
+    first = llama.layers[0]
+    first = first if isinstance(first, LeanLayer) else LeanLayer(first)
+    query, key = first.project(text[None])[0][0], first.project(visual[None])[1][0]  # (H, L, D), (KV, N, D)
+    key = key.repeat_interleave(first.heads // first.kv_heads, 0)
+    return torch.einsum("hld,hnd->n", query.float(), key.float()) / (len(text) * first.heads)

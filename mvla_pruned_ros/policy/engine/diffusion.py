@@ -41,17 +41,17 @@ def timestep_features(timestep: Tensor, size: int = 256) -> Tensor:
 
 
 def ddim(
-    predict_noise: Callable[[Tensor, Tensor], Tensor], noise: Tensor, alphas: Tensor, timesteps: Sequence[int]
+    predict_noise: Callable[[Tensor, int], Tensor], noise: Tensor, alphas: Tensor, timesteps: Sequence[int]
 ) -> Tensor:
     """Denoise, eta 0, without clipping.
 
     Args:
-        predict_noise: of a (B, C, A) sample and its (B,) timestep. noise: (B, C, A) float32 to start from.
+        predict_noise: of a (B, C, A) sample and the index of its timestep. noise: (B, C, A) float32 to start from.
         alphas: (train steps,) cumulative, float32. timesteps: descending, the last one goes to the clean sample.
     """
     sample = noise
-    for t, after in zip(timesteps, [*timesteps[1:], -1]):
-        noise_hat = predict_noise(sample, torch.full((len(sample),), t, device=sample.device))
+    for step, (t, after) in enumerate(zip(timesteps, [*timesteps[1:], -1])):
+        noise_hat = predict_noise(sample, step)
         alpha, alpha_after = alphas[t], alphas[after] if after >= 0 else torch.ones(())
         clean = (sample - (1 - alpha).sqrt() * noise_hat) / alpha.sqrt()
         sample = alpha_after.sqrt() * clean + (1 - alpha_after).sqrt() * noise_hat

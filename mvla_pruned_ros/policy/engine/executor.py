@@ -15,6 +15,7 @@ from ...pruning.types import Evidence
 from .backbone import Prefix
 from .cuda_graph import StaticCall
 from .device import to_device
+from .lean_layer import make_lean
 from .network import PolicyNetwork
 from .packed_linear import pack_linears
 from .stage_timer import StageTimer
@@ -43,7 +44,8 @@ class Executor:
     ) -> None:  # fmt: skip
         """
         Args:
-            model: on ``device``, in eval mode, there to stay. seed: of the noise that diffusion starts from.
+            model: on ``device``, in eval mode, there to stay; its layers become lean ones.
+            seed: of the noise that diffusion starts from.
             recompute: encode and run everything again at each denoising step, as upstream does; slower, with the same
                 result within float tolerance. It is there to be compared with.
             static: run what follows the tokenizers through static buffers, on a GPU as CUDA graphs, one per number of
@@ -51,6 +53,7 @@ class Executor:
         """
         self._model, self._device, self._seed, self._recompute = model, device, seed, recompute
         static = device.type == "cuda" if static is None else static
+        make_lean(model.backbone)
         if model.noise_shape is not None:
             pack_linears(model)
         self.static = StaticCall(self._decode) if static and not recompute else None

@@ -47,8 +47,13 @@ class PolicyNetwork(nn.Module):
         """(L, width) tokens of the text in a prefix (batch 1)."""
         raise NotImplementedError
 
-    def noisy_tokens(self, sample: Tensor, timestep: Tensor) -> Tensor:
-        """(B, chunk, A) and (B,) -> (B, 1 + chunk, width): timestep token, then one token per noisy action."""
+    def time_tokens(self, timesteps: Tensor) -> Tensor:
+        """(B,) timesteps of the diffusion -> (B, width)."""
+        raise NotImplementedError
+
+    def noisy_tokens(self, sample: Tensor, time: Tensor) -> Tensor:
+        """(B, chunk, A) and the (B, width) token of the time -> (B, 1 + chunk, width): that, then one token per noisy
+        action."""
         raise NotImplementedError
 
     def predicted_noise(self, hidden: Tensor) -> Tensor:
@@ -106,11 +111,16 @@ class PolicyNetwork(nn.Module):
         cache = PrefixCache() if reuse_prefix else None
         first: BackboneOutput | None = None
 
-        def predict_noise(sample: Tensor, timestep: Tensor) -> Tensor:
+        # The same at each denoising step of each sample, so that all run at once.
+        device = prefix.tokens.device
+        # Filled there: a copy from the host could not be recorded in a CUDA graph.
+        times = self.time_tokens(torch.cat([torch.full((1,), t, device=device) for t in self.timesteps]))
+
+        def predict_noise(sample: Tensor, step: int) -> Tensor:
             nonlocal prefix, rule, first
             if first is not None and retokenize is not None:
                 prefix = retokenize()
-            action = self.noisy_tokens(sample, timestep)
+            action = self.noisy_tokens(sample, times[step].expand(len(sample), -1))
             out = self.run_backbone(prefix, action, evidence=evidence and first is None, cache=cache, rule=rule)
             first = first or out
             if rule is not None and out.chosen is not None:

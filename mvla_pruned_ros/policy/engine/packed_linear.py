@@ -8,10 +8,14 @@ and loses a tenth at many, so there nothing is packed.
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from torch import Tensor, nn
 
 ROWS = 32  # that oneDNN lays the matrix out for; those for 17 and for 197 are equally fast
+
+_log = logging.getLogger(__name__)
 
 
 class PackedLinear(nn.Linear):
@@ -23,19 +27,45 @@ class PackedLinear(nn.Linear):
         """(..., in) -> (..., out)."""
         if torch.is_grad_enabled() or x.dtype != torch.float32:
             return nn.functional.linear(x, self.weight, self.bias)
-        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
+        return _packed_product(x, self.packed, self.bias)
 
 
 def pack_linears(model: nn.Module) -> None:
     """Make the fp32 linear layers of a model that is on the CPU, there to stay, packed ones, when that pays.
 
     It does with more than one thread. Takes the memory of the weights once more. What is packed already is left alone.
+    The operations of torch that it needs are private ones: where they are gone or wrong, nothing is packed, and one
+    line of the log says so.
     """
     if torch.get_num_threads() < 2 or not torch.backends.mkldnn.is_available():
         return
+    if reason := _unfit():
+        _log.warning("linear layers stay as they are, which is slower: %s", reason)
+        return
     for layer in model.modules():
         if type(layer) is nn.Linear and layer.weight.device.type == "cpu" and layer.weight.dtype == torch.float32:
-            with torch.no_grad():
-                packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), ROWS)
+            packed = _pack(layer.weight)
             layer.__class__ = PackedLinear
             object.__setattr__(layer, "packed", packed)  # no buffer: it is not moved or saved with the module
+
+
+def _pack(weight: Tensor) -> Tensor:
+    with torch.no_grad():
+        return torch.ops.mkldnn._reorder_linear_weight(weight.detach(), ROWS)
+
+
+def _packed_product(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+
+
+@torch.no_grad()
+def _unfit() -> str:
+    """Why the private operations cannot be used with this torch; empty where they can."""
+    x, weight, bias = torch.linspace(-1, 1, 96).view(3, 32), torch.linspace(-1, 1, 1280).view(40, 32), torch.ones(40)
+    try:
+        got = _packed_product(x, _pack(weight), bias)
+    except (AttributeError, RuntimeError, TypeError) as error:
+        return f"torch {torch.__version__} does not have oneDNN's packed product any more ({error})"
+    if got.shape == (3, 40) and torch.allclose(got, nn.functional.linear(x, weight, bias), rtol=1e-4, atol=1e-4):
+        return ""
+    return f"oneDNN's packed product gives a wrong result with torch {torch.__version__}"

@@ -125,5 +125,8 @@ class MLAModel(PolicyNetwork):
     def predicted_noise(self, hidden: Tensor) -> Tensor:
         return self.noise_head(hidden)
 
-    def noisy_tokens(self, sample: Tensor, timestep: Tensor) -> Tensor:
-        return torch.cat([self.time_embedder(timestep)[:, None], self.action_embedder(sample.to(self.dtype))], 1)
+    def time_tokens(self, timesteps: Tensor) -> Tensor:
+        return self.time_embedder(timesteps)
+
+    def noisy_tokens(self, sample: Tensor, time: Tensor) -> Tensor:
+        return torch.cat([time[:, None], self.action_embedder(sample.to(self.dtype))], 1)

@@ -24,4 +24,5 @@ def nearest(distance: Tensor, count: int) -> Tensor:
 def take(values: Tensor, index: Tensor) -> Tensor:
     """(B, N, C) and (B, ...) indices into N -> (B, ..., C)."""
     flat = index.flatten(1)
-    return values.gather(1, flat[..., None].expand(-1, -1, values.shape[-1])).view(*index.shape, -1)
+    width = values.shape[-1]  # -1 would not be clear where no point stays
+    return values.gather(1, flat[..., None].expand(-1, -1, width)).view(*index.shape, width)

@@ -134,10 +134,12 @@ class MVLAModel(PolicyNetwork):
     def predicted_noise(self, hidden: Tensor) -> Tensor:
         return self.action_head(hidden)
 
-    def noisy_tokens(self, sample: Tensor, timestep: Tensor) -> Tensor:
-        dtype = self.action_position.dtype
-        time = self.time_embedder(timestep_features(timestep).to(dtype))[:, None]
-        return torch.cat([time, self.action_embedder(sample.to(dtype)) + self.action_position], 1)
+    def time_tokens(self, timesteps: Tensor) -> Tensor:
+        return self.time_embedder(timestep_features(timesteps).to(self.action_position.dtype))
+
+    def noisy_tokens(self, sample: Tensor, time: Tensor) -> Tensor:
+        actions = self.action_embedder(sample.to(self.action_position.dtype)) + self.action_position
+        return torch.cat([time[:, None], actions], 1)
 
     def loss(self, batch: Batch, target: Tensor, draws: int = 1) -> Tensor:
         """Training loss. l1: mean absolute error; ddim: error of the noise.
@@ -153,7 +155,7 @@ class MVLAModel(PolicyNetwork):
         t = torch.randint(self.config.ddim_train_steps, (len(target),), device=target.device)
         noise = torch.randn_like(target)
         alpha = self.alphas[t][:, None, None]
-        noisy = self.noisy_tokens(alpha.sqrt() * target + (1 - alpha).sqrt() * noise, t)
+        noisy = self.noisy_tokens(alpha.sqrt() * target + (1 - alpha).sqrt() * noise, self.time_tokens(t))
         hidden = self._run_side_by_side(prefix, noisy.unflatten(0, (-1, draws)))
         return (self.action_head(hidden[:, 1:]).float() - noise).square().mean()
 

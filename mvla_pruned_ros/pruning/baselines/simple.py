@@ -1,4 +1,4 @@
-"""Selection rules that look at nothing: everything, a random part, an evenly spaced part."""
+"""Selection rules that look at nothing: everything, nothing, a random part, an evenly spaced part."""
 
 from __future__ import annotations
 
@@ -22,6 +22,25 @@ class NoPruning:
 
     def select(self, layout: TokenLayout) -> Selection:
         return Selection.full(layout)
+
+    def observe(self, layout: TokenLayout, selection: Selection, evidence: Evidence) -> None:
+        pass
+
+
+class Blind:
+    """No visual token, not even in the first call: what a policy does that sees nothing. A floor to compare with."""
+
+    name = "blind"
+    bucket = 1
+
+    def __init__(self) -> None:
+        self.keep_ratio = 0.0
+
+    def reset(self) -> None:
+        pass
+
+    def select(self, layout: TokenLayout) -> Selection:
+        return Selection(np.full(layout.num_visual, Reason.DROPPED, np.int8), layout.num_image)
 
     def observe(self, layout: TokenLayout, selection: Selection, evidence: Evidence) -> None:
         pass

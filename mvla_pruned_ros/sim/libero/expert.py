@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from .robot import LiberoRobot
 
 DOWN = Rotation.from_euler("x", np.pi)  # of the hand; its fingers close along y
-GAIN, TURN_GAIN = 30.0, 2.0  # 1/s
+GAIN, TURN_GAIN = 30.0, 10.0  # 1/s
 FASTEST = 1.0  # m/s
-FASTEST_TURN = 1.5  # rad/s
+FASTEST_TURN = 4.0  # rad/s
 OPEN, CLOSE = -1.0, 1.0
 CLOSING_STEPS = 10
 LOST_M = 0.15  # a thing that is carried and so far from the hand was lost
 RIM_M = 0.048  # from the middle of the bowl to its rim, where one finger goes in and one stays out
+DRAWER_RIM_M = 0.04  # along -x, with the hand turned: only there the drawer leaves room for the fingers
 DEPTH_M = 0.024  # of the hand below the rim
 
 
@@ -27,8 +28,9 @@ class Plan:
     """Where to grasp and where to let go; metres, base frame.
 
     Attributes:
-        grasp: (3,) of the hand. hover_z: height to come from. lift_z: height to carry at. place: (2,) of the thing that
-            is carried. thing: its name. release_m: height of the hand above where it grasped, at which it lets go.
+        thing: name of what is carried. grasp: (3,) of the hand. hover_z, lift_z: heights of the hand to come from and
+            to carry at. place: (2,) of the thing. release_z: height of the hand at which it lets go. turn: of the hand
+            about z, rad.
     """
 
     thing: str
@@ -37,6 +39,7 @@ class Plan:
     lift_z: float
     place: np.ndarray
     release_z: float
+    turn: float = 0.0
 
 
 class Expert:
@@ -59,7 +62,9 @@ class Expert:
             self._begin()
             plan = self._plan
         goal = np.array([*plan.grasp[:2], plan.hover_z])
-        if self._phase == 0 and _aside(hand, goal) < 0.008 and abs(hand[2] - goal[2]) < 0.03:
+        turn = (Rotation.from_euler("z", plan.turn) * DOWN * Rotation.from_quat(state.orientation).inv()).as_rotvec()
+        turned = float(np.linalg.norm(turn)) < 0.12
+        if self._phase == 0 and turned and _aside(hand, goal) < 0.008 and abs(hand[2] - goal[2]) < 0.03:
             self._phase = 1
         if self._phase == 1:
             goal = plan.grasp
@@ -85,7 +90,6 @@ class Expert:
         if self._phase == 6:
             goal = hand
         velocity = np.clip((goal - hand) * GAIN, -FASTEST, FASTEST)
-        turn = (DOWN * Rotation.from_quat(state.orientation).inv()).as_rotvec()
         return np.concatenate([velocity, np.clip(turn * TURN_GAIN, -FASTEST_TURN, FASTEST_TURN), [grip]])
 
 
@@ -109,5 +113,7 @@ def _onto_the_plate(robot: LiberoRobot) -> Plan:
     middle, top = (lower + upper)[:2] / 2, upper[2]
     low = top - DEPTH_M
     place = robot.place_of(plate)
-    grasp = np.array([middle[0], middle[1] + RIM_M, low])
-    return Plan(bowl, grasp, top + 0.09, max(low + 0.1, 0.2), place[:2], place[2] + (low - lower[2]) + 0.012)
+    in_drawer = "drawer" in robot.task.instruction
+    turn, rim = (np.pi / 2, [-DRAWER_RIM_M, 0.0]) if in_drawer else (0.0, [0.0, RIM_M])
+    release = place[2] + (low - lower[2]) + 0.012
+    return Plan(bowl, np.array([*(middle + rim), low]), top + 0.09, max(low + 0.1, 0.2), place[:2], release, turn)

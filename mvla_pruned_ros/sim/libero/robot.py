@@ -54,8 +54,13 @@ class LiberoRobot(Robot):
             self._env, self._states = _environment(self.task)
         # Building the scene anew at each reset takes a second or more; what else it would do, ``reset`` does.
         self._env.env.hard_reset = False
-        self._cameras = [RgbdCamera(self._model, name, view, image_size, visual_only=True, farthest_m=FARTHEST_M)
-                         for view, name in CAMERAS.items()]  # fmt: skip
+        self._cameras: list[RgbdCamera] = []
+        for view, name in CAMERAS.items():
+            beside = self._cameras[0] if self._cameras else None
+            camera = RgbdCamera(
+                self._model, name, view, image_size, visual_only=True, farthest_m=FARTHEST_M, beside=beside
+            )
+            self._cameras.append(camera)
         self.steps, self.success = 0, False
         self._seen: dict[str, np.ndarray] = {}
         self._base = np.eye(4)  # base_from_world
@@ -78,6 +83,10 @@ class LiberoRobot(Robot):
             self._turned(self._seen["robot0_eef_quat"]),
             np.asarray(self._seen["robot0_joint_pos"], np.float32),
         )
+
+    def close(self) -> None:
+        self._cameras[0].close()
+        self._env.close()
 
     def place_of(self, thing: str) -> np.ndarray:
         """(3,) where a thing of the scene is, or the hand, ``robot0_eef``; metres, base frame."""

@@ -11,7 +11,7 @@ import numpy as np
 JITTER_M = 0.025
 TRIES = 2000
 
-# Radii about the middle of things of libero_spatial, metres; of the plate less than it has, for its rim is low and wide.
+# Radii about the middle of things of libero_spatial, metres; of the plate, whose rim is low and wide, less than it has.
 RADII = {"plate": 0.062, "glazed_rim_porcelain_ramekin": 0.048, "cookies": 0.046, "akita_black_bowl": 0.057}
 LANDMARKS = ("plate", "glazed_rim_porcelain_ramekin", "cookies")
 ON_M, NEXT_M = 0.04, 0.145  # a bowl nearer than that to a landmark stands on it, or next to it
@@ -68,6 +68,7 @@ def exchanged_landmarks(
                 on.add(frozenset((name, nearest)))
             elif away < NEXT_M:
                 angle = rng.uniform(0, 2 * np.pi)
+                away = max(away, _least(name, nearest) + 0.001)
                 new[name] = new[nearest] + away * np.array([np.cos(angle), np.sin(angle)])
             elif place[2] > table + FURNITURE_M:
                 new[name] = place[:2]
@@ -83,10 +84,15 @@ def kind_of(name: str) -> str:
     return name.rsplit("_", 1)[0]
 
 
+def _least(a: str, b: str) -> float:
+    """How far apart two things have to stand, metres."""
+    return RADII[kind_of(a)] + RADII[kind_of(b)] + GAP_M
+
+
 def _apart(places: dict[str, np.ndarray], on: set[frozenset[str]]) -> bool:
     names = list(places)
     return all(
-        np.linalg.norm(places[a] - places[b]) > RADII[kind_of(a)] + RADII[kind_of(b)] + GAP_M
+        np.linalg.norm(places[a] - places[b]) > _least(a, b)
         for i, a in enumerate(names)
         for b in names[i + 1 :]
         if frozenset((a, b)) not in on

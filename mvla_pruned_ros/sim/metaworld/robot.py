@@ -66,6 +66,9 @@ class MetaWorldRobot(Robot):
         self.success = False
         self._state = np.zeros(39)
 
+    def close(self) -> None:
+        self._camera.close()
+
     @property
     def state(self) -> ArmState:
         """Position and gripper: the mocap weld that holds the hand leaves its orientation as it is."""
