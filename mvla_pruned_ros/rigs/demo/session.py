@@ -56,10 +56,10 @@ class DemoOptions:
 
     def __post_init__(self) -> None:
         first, *others = (task.name for task in self.tasks)
+        require_simulator(first)
         for name in others:
             if robot_class(name) is not robot_class(first):
                 raise ValueError(f"{first} and {name} are for two robots, and a policy drives one: give one kind")
-        require_simulator(first)
         check_keep_ratio(self.keep_ratio)
         check_method(self.method)
         if not 0 <= self.real_time_factor <= 100:
