@@ -118,7 +118,8 @@ def require_simulator(task: str) -> None:
     module, extra = ("libero", "libero") if "/" in task_named(task).name else ("metaworld", "sim")
     if importlib.util.find_spec(module) is None:
         raise ValueError(
-            f"task {task} needs the module {module}, which is not installed: pip install 'mvla-pruned-ros[{extra}]'"
+            f"task {task} needs the module {module}, which is not installed: in the folder of this package, "
+            f"pip install '.[{extra}]'"
         )
 
 

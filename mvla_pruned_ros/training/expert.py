@@ -11,7 +11,7 @@ from ..bags.setup import TOPICS, types_of
 from ..bags.writer import BagWriter
 from ..policy.mvla.config import MVLAConfig
 from ..policy.mvla.preprocess import prepare
-from ..sim.robot import Robot, robot_of
+from ..sim.robot import Robot, require_simulator, robot_of
 from ..sim.sensors import sensor_messages
 from ..sim.wiring import BASE_FRAME, common_wiring
 from .demonstrations import Demonstrations
@@ -114,10 +114,11 @@ def record_bag(
         Messages written, by topic.
 
     Raises:
-        ValueError: ``folder`` exists, tasks of several wirings, or no episode was solved.
+        ValueError: ``folder`` exists, tasks of several wirings or without their simulator, or no episode was solved.
     """
     scenes = list(scenes)
     sensors = common_wiring([task for task, _ in scenes]).topics()
+    require_simulator(scenes[0][0])
     names = {**{role: f"/simulator/{role}" for role in sensors}, **TOPICS, **topics}
     del names["points"]
     start, solved = START_NS, 0
