@@ -90,6 +90,7 @@ def test_reset_is_as_good_as_building_the_scene_anew() -> None:
         one.reset(SEED)
     np.testing.assert_allclose(physics(robot), physics(anew), atol=1e-9)
     np.testing.assert_allclose(drive(robot, 25), drive(anew, 25), atol=1e-6)
+    anew.close()
 
 
 @pytest.mark.parametrize("task", [OBJECT, SPATIAL])
