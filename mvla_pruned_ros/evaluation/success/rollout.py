@@ -33,7 +33,8 @@ class Episode:
     Attributes:
         task, seed: which one. success: goal reached within the task's steps. steps: until then, or all.
         partner_success: the partner task's goal was reached (only looked at with exchanged instructions).
-        keep_ratio: mean over the policy calls; None when the policy was never ready to answer.
+        keep_ratio: mean over the policy calls; None when the policy was never ready to answer. keep_steady: over those
+            after the first, which is full for every method; None where there was none.
         policy_ms, select_ms: milliseconds of every call, and of its stage ``select``, to the microsecond.
         latency_ms: simulated milliseconds from each call's observation to its chunk, before they are rounded up to
             steps. replan: steps from one observation to the next, see ``DelayedControl``.
@@ -49,6 +50,7 @@ class Episode:
     keep_ratio: float | None
     policy_ms: tuple[float, ...]
     select_ms: tuple[float, ...]
+    keep_steady: float | None = None
     latency_ms: tuple[float, ...] = ()
     replan: int | None = None
     completion_s: float | None = None
@@ -206,6 +208,7 @@ def run_episode(
         steps=robot.steps,
         partner_success=partner_success,
         keep_ratio=float(np.mean(control.keep_ratios)) if control.keep_ratios else None,
+        keep_steady=float(np.mean(control.keep_ratios[1:])) if len(control.keep_ratios) > 1 else None,
         policy_ms=tuple(round(ms, 3) for ms in control.policy_ms),
         select_ms=tuple(round(ms, 3) for ms in control.select_ms),
         latency_ms=tuple(control.latency_ms),

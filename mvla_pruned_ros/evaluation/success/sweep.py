@@ -27,6 +27,7 @@ class Setting:
         method, keep: pruning. pruning: of tri_stage. latency: of policy calls.
         swap: give the task the instruction of its partner. device: where the policy runs.
         replan: steps from one observation to the next; None for the robot's own.
+        match_steady: what ``keep`` was chosen for, see ``match``; None where it was given. It decides nothing else.
     """
 
     task: str
@@ -39,6 +40,7 @@ class Setting:
     swap: bool = False
     device: str = "cpu"
     replan: int | None = None
+    match_steady: float | None = None
 
     @property
     def tri_stage(self) -> dict[str, Any] | None:
