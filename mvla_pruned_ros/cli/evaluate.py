@@ -44,6 +44,7 @@ EPILOG = """examples:
   mvla evaluate --tasks libero_object_scattered --policy out/train/mine --method none blind random tri_stage --keep 0.35
   mvla evaluate --tasks push --method none tri_stage --keep 0.35 --latency measured --json out/live.json
   mvla evaluate --method none random tri_stage --keep 0.5 0.25 --episodes 100 --json out/all.json --ray auto
+  mvla evaluate --tasks push --method none tri_stage --keep 0.25 --sensors realsense+calibration1
   mvla evaluate --tasks push --keep 0.25 --set stage_semantic=false return_share=0.3
   mvla evaluate --tasks push --method none tri_stage vla_pruner --match-steady 0.25 0.15 --json out/matched.json
 """
@@ -77,6 +78,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--replan", type=options.count, metavar="N",
         help="steps from one observation to the next (default: the robot's own; Meta-World 4 of 12.5 ms, LIBERO 8 of "
         "50 ms)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--sensors", type=options.sensors, default="", metavar="S",
+        help="what the robot is seen through: realsense (depth noise that grows with the distance squared, flying "
+        "pixels, holes, range, steps of disparity) or its parts noise, flying, holes, range, quantised; calibration1 "
+        "or calibration2 (cameras off by so many cm and degrees), lighting, dark, black (a third of the pictures), "
+        "occluded, halfdepth, dropped (a fifth of the frames); put together with +, as in realsense+calibration1 "
+        "(default: perfect)",
     )  # fmt: skip
     late = parser.add_mutually_exclusive_group()
     late.add_argument(
@@ -175,6 +184,7 @@ def _settings(args: argparse.Namespace, folder: Path, device: str, own: TriStage
         Setting(
             task, str(folder), fingerprint, method, {"none": 1.0, BLIND: 0.0}.get(method, keep),
             pruning if method == "tri_stage" else own, latency, args.swap_instructions, device, args.replan,
+            args.sensors,
         )
         for task, method, keep in product(expand_tasks(args.tasks), args.method, args.keep)
     ]  # fmt: skip
@@ -229,6 +239,7 @@ def _command(args: argparse.Namespace) -> str:
     words += ["--replan", args.replan] if args.replan else []
     words += ["--delay", args.delay] if args.delay else []
     words += ["--latency", args.latency.word] if args.latency.word else []
+    words += ["--sensors", args.sensors] if args.sensors else []
     words += ["--device", args.device] if args.device != "cpu" else []
     words += ["--swap-instructions"] if args.swap_instructions else []
     words += ["--set", *args.set] if args.set else []

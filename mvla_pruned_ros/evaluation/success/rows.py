@@ -16,12 +16,13 @@ from .intervals import wilson_interval
 from .rollout import Episode
 from .sweep import Setting
 
-# Rows that agree in these, in policy, device and timing are of one setting and the same first seed.
+# Rows that agree in these, in policy, device and circumstances are of one setting and the same first seed.
 IDENTITY = ("task", "method", "aim", "pruning", "instruction_of", "first_seed")
 DIFFERENCE = "minus_"  # how the names of differences begin
 NEWER = (
     "keep_steady",
     "match_steady",
+    "sensors",
     "device",
     "latency",
     "replan",
@@ -42,7 +43,8 @@ class Figures:
             ``keep_steady`` that ``keep_asked`` was chosen for, see ``match``; None where it was given.
         pruning: settings of tri_stage that differ from the policy's own. tri_stage: all its settings, None for other
             methods. delay: steps. latency: where it is none of steps, see ``Latency.word``. replan: steps from one
-        observation to the next. device: where the policy ran. None in rows of older versions, these three.
+            observation to the next. device: where the policy ran. None in rows of older versions, these three.
+        sensors: what the robot was seen through, see ``sim.degradation``; None for perfect ones.
         instruction_of: the task whose instruction was given, None: the task's own. first_seed, episodes: of each task.
         interval: 95 % interval of the success rate. policy_ms_p50, selection_ms_p50: median over all calls.
         completion_s, path_m, jerk_m_s3: means over the episodes that succeeded, see ``Episode``; None where none did,
@@ -65,6 +67,7 @@ class Figures:
     delay: int
     latency: str | None = None
     replan: int | None = None
+    sensors: str | None = None
     device: str | None = None
     instruction_of: str | None
     first_seed: int
@@ -88,14 +91,14 @@ class Figures:
         return self.device or "cpu"
 
     @property
-    def timing(self) -> tuple[int, str | None, int]:
-        """When observations are taken and chunks arrive: delay, latency, replan."""
-        return self.delay, self.latency, self.replan or OLD_REPLAN
+    def circumstances(self) -> tuple[int, str | None, int, str | None]:
+        """When observations are taken and chunks arrive, and through what: delay, latency, replan, sensors."""
+        return self.delay, self.latency, self.replan or OLD_REPLAN, self.sensors
 
     @property
     def conditions(self) -> tuple[Any, ...]:
-        """Rows can stand in one document when these agree: policy, device, timing and seeds."""
-        return self.policy["fingerprint"], self.ran_on, *self.timing, self.first_seed, self.episodes
+        """Rows can stand in one document when these agree: policy, device, circumstances and seeds."""
+        return self.policy["fingerprint"], self.ran_on, *self.circumstances, self.first_seed, self.episodes
 
     @property
     def setting(self) -> str:
@@ -126,9 +129,9 @@ class Row(Figures):
 
     ORDER = (
         "policy", "task", "method", "keep_asked", "keep_measured", "keep_steady", "match_steady", "pruning",
-        "tri_stage", "delay", "latency", "replan", "device", "instruction_of", "first_seed", "episodes", "successes",
-        "interval", "partner_successes", "steps_median", "completion_s", "path_m", "jerk_m_s3", "policy_ms_p50",
-        "selection_ms_p50", "success_by_seed", "command", "machine",
+        "tri_stage", "delay", "latency", "replan", "sensors", "device", "instruction_of", "first_seed", "episodes",
+        "successes", "interval", "partner_successes", "steps_median", "completion_s", "path_m", "jerk_m_s3",
+        "policy_ms_p50", "selection_ms_p50", "success_by_seed", "command", "machine",
     )  # fmt: skip
 
     task: str
@@ -151,7 +154,7 @@ class Row(Figures):
     def identity(self) -> str:
         """Which setting and first seed it is of; a newer row of the same takes its place."""
         own = (getattr(self, name) for name in IDENTITY)
-        return json.dumps([self.policy["fingerprint"], self.ran_on, *self.timing, *own])
+        return json.dumps([self.policy["fingerprint"], self.ran_on, *self.circumstances, *own])
 
     @classmethod
     def from_json(cls, entries: dict[str, Any]) -> Row:
@@ -174,8 +177,8 @@ class MeanRow(Figures):
 
     ORDER = (
         "policy", "method", "keep_asked", "match_steady", "pruning", "tri_stage", "delay", "latency", "replan",
-        "instruction_of", "first_seed", "device", "episodes", "tasks", "success", "interval", "completion_s", "path_m",
-        "jerk_m_s3", "keep_measured", "keep_steady", "policy_ms_p50", "selection_ms_p50",
+        "sensors", "instruction_of", "first_seed", "device", "episodes", "tasks", "success", "interval",
+        "completion_s", "path_m", "jerk_m_s3", "keep_measured", "keep_steady", "policy_ms_p50", "selection_ms_p50",
     )  # fmt: skip
 
     tasks: list[str]
@@ -210,6 +213,7 @@ def row(setting: Setting, episodes: Sequence[Episode], own: TriStageConfig) -> R
         delay=setting.latency.steps,
         latency=setting.latency.word,
         replan=episodes[0].replan,
+        sensors=setting.sensors or None,
         device=setting.device,
         instruction_of=task_named(setting.task).partner if setting.swap else None,
         first_seed=episodes[0].seed,

@@ -12,8 +12,8 @@ from ..grouping import grouped
 from .intervals import mean_interval, mean_paired_interval, paired_interval
 from .rows import MeanRow, Row
 
-# What a row is compared with, by the name of the difference. The other row has to be of the same task, policy, timing
-# and instruction, and to hold all seeds of this one.
+# What a row is compared with, by the name of the difference. The other row has to be of the same task, policy,
+# circumstances and instruction, and to hold all seeds of this one.
 BASELINES: dict[str, Callable[[Row, Row], bool]] = {
     "minus_none": lambda row, other: other.method == "none" != row.method,
     "minus_random": lambda row, other: other.method == "random" != row.method and other.aim == row.aim,
@@ -30,8 +30,8 @@ BASELINES: dict[str, Callable[[Row, Row], bool]] = {
 
 # What the rows of one mean agree in.
 SHARED = (
-    "policy", "method", "match_steady", "pruning", "tri_stage", "delay", "latency", "replan", "instruction_of",
-    "first_seed", "device",
+    "policy", "method", "match_steady", "pruning", "tri_stage", "delay", "latency", "replan", "sensors",
+    "instruction_of", "first_seed", "device",
 )  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def _baseline(rows: Sequence[Row], row: Row, name: str) -> list[bool] | None:
     """Success of the row to compare with, on the seeds of ``row``."""
 
     def of(row: Row) -> tuple[Any, ...]:
-        return row.task, row.instruction_of, row.timing, row.policy["fingerprint"], row.ran_on
+        return row.task, row.instruction_of, row.circumstances, row.policy["fingerprint"], row.ran_on
 
     for other in rows:
         start = row.first_seed - other.first_seed

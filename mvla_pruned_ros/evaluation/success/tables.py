@@ -42,7 +42,7 @@ def markdown(table: Table) -> str:
 def document(rows: Sequence[Row]) -> str:
     """All tables of a result file, and the commands that made it, in markdown.
 
-    Rows that were made under different conditions (policy, timing, seeds) come under different headings.
+    Rows that were made under different conditions (policy, timing, sensors, seeds) come under different headings.
 
     Raises:
         ValueError: rows of one method were made with different calibrations of the policy.
@@ -215,6 +215,7 @@ def _timing(r: Row) -> str:
     """What is not as it was in rows of older versions, in words."""
     late = f", actions {r.delay} steps after their observation" if r.delay else ""
     late += f", latency {r.latency}" if r.latency else ""
+    late += f", sensors {r.sensors}" if r.sensors else ""
     return late + (f", observations every {r.replan} steps" if r.replan and r.replan != OLD_REPLAN else "")
 
 
