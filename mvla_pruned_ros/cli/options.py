@@ -146,6 +146,15 @@ def task_or_suite(text: str) -> str:
 
 
 @argument
+def sensors(text: str) -> str:
+    """What a simulated robot is seen through."""
+    from ..sim.degradation import parts_named  # with scipy and the simulator
+
+    parts_named(text)
+    return text
+
+
+@argument
 def policy(text: str) -> str:
     """A policy folder, a shipped policy, or package.module:factory, which is imported when it is wanted."""
     if ":" not in text:

@@ -87,7 +87,10 @@ class Robot(ABC):
 
     def observe(self, instruction: str | None = None) -> Observation:
         """What the sensors see now. instruction: defaults to the task's own."""
-        shots = self.render()
+        return self.observation_of(self.render(), instruction)
+
+    def observation_of(self, shots: tuple[Shot, ...], instruction: str | None = None) -> Observation:
+        """An observation of what the cameras see and of the present state."""
         clouds = [depth_to_points(shot.depth, shot.view.camera) for shot in shots]
         return Observation(
             stamp_ns=self.time_ns,
