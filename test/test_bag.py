@@ -18,7 +18,10 @@ from mvla_pruned_ros.bags.reader import Bag
 from mvla_pruned_ros.cli.main import main
 from mvla_pruned_ros.messages.decode import image_to_rgb, stamp_ns
 from mvla_pruned_ros.node.ros_messages import message_class
-from mvla_pruned_ros.rigs.demo.record import TOPICS
+from mvla_pruned_ros.rigs.demo.record import topics_of
+from mvla_pruned_ros.sim.metaworld.viewpoint import WIRING
+
+TOPICS = topics_of(WIRING)
 
 DOMAIN = ["--domain-id", os.environ["ROS_DOMAIN_ID"]]
 

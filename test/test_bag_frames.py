@@ -325,10 +325,11 @@ def test_bag_and_live_node_see_the_same(tmp_path: Path, frames: list[Any], varia
 def test_roles_and_topics_are_those_that_are_recorded() -> None:
     pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
     pytest.importorskip("metaworld", reason="the simulator (Meta-World) is not installed")
-    from mvla_pruned_ros.rigs.demo.record import TOPICS as RECORDED
+    from mvla_pruned_ros.rigs.demo.record import topics_of
+    from mvla_pruned_ros.sim.metaworld.viewpoint import WIRING
 
     assert {TOPICS[role]: ROLES[role][0] for role in ROLES if role != "points"}.items() <= {
-        name: topic.type for name, topic in RECORDED.items()
+        name: topic.type for name, topic in topics_of(WIRING).items()
     }.items()
 
 

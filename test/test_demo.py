@@ -89,6 +89,34 @@ def test_short_demo_reports_in_full_and_loses_no_frame(
     assert "0 / 1" in text and "frames lost" in text
 
 
+def test_comparison_plays_each_scene_in_both_ways(
+    tiny_policy_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--compare", "--episodes", "1", "--tasks", "push", "--max-steps", "40", "--keep", "0.4", "--no-gif"]
+    assert demo(tmp_path, tiny_policy_folder, *arguments) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    unpruned, pruned = report["episodes"]
+    assert (unpruned["method"], pruned["method"]) == ("none", "tri_stage") and unpruned["seed"] == pruned["seed"] == 0
+    assert unpruned["keep_ratio"] == report["unpruned"]["keep_ratio"] == 1.0
+    assert pruned["keep_ratio"] == report["keep_ratio"] < 0.7
+    assert report["calls_per_second"] > 0 and report["unpruned"]["calls_per_second"] > 0
+    words = capsys.readouterr().out
+    rows = {line.split("│")[1].strip(): line.split("│")[2:4] for line in words.splitlines() if line.count("│") == 4}
+    assert [cell.strip() for cell in rows["steps of an episode"]] == ["40", "40"]
+    assert rows["visual tokens"][0].strip() == "208 / 208" and "unpruned" in words and "tri_stage 0.4" in words
+
+
+def test_demo_refuses_what_does_not_go_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
+    pytest.importorskip("metaworld", reason="the simulator (Meta-World) is not installed")
+    for arguments, reason in (
+        (["--compare", "--method", "none"], "--method none prunes nothing"),
+        (["--tasks", "push", "libero_object/0", "--policy", "small"], "are for two robots, and a policy drives one"),
+    ):
+        assert main(["demo", "--out", str(tmp_path / "demo"), *arguments]) == 2
+        assert reason in capsys.readouterr().err
+
+
 def test_a_node_that_fails_ends_the_demo_with_what_it_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     policy = tmp_path / "empty"
     policy.mkdir()

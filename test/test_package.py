@@ -156,6 +156,13 @@ def test_wheel_of_opencv_never_stands_beside_that_of_ros(setup_arguments: dict[s
         assert any(requirement.startswith("opencv") for requirement in setup_arguments["extras_require"][name])
 
 
+def test_both_wheels_of_opencv_are_of_one_version_with_libero(setup_arguments: dict[str, Any]) -> None:
+    """They share a folder."""
+    wheels = [name.split("==") for name in setup_arguments["extras_require"]["libero"] if name.startswith("opencv")]
+    assert [name for name, _ in wheels] == ["opencv-python", "opencv-python-headless"]
+    assert len({version for _, version in wheels}) == 1
+
+
 def test_every_dependency_on_a_ros_package_is_used(manifest: ElementTree.Element) -> None:
     used = third_party_imports([ROOT / NAME, ROOT / "launch"])
     declared = {element.text for element in manifest.findall("exec_depend")}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,13 +17,8 @@ import yaml
 pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
 pytest.importorskip("metaworld", reason="the simulator (Meta-World) is not installed")
 
-from geometry_msgs.msg import PoseStamped, TwistStamped
-from rcl_interfaces.srv import SetParameters
-from rclpy.parameter import Parameter
-from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import Image, PointCloud2
-from std_msgs.msg import Float64, String
-from std_srvs.srv import Trigger
+from sensor_msgs.msg import PointCloud2
+from simulator_driver import MODULE, Driver, sensor_qos
 
 from mvla_pruned_ros.geometry.clouds import depth_to_points
 from mvla_pruned_ros.messages.calibration import camera_model
@@ -37,13 +30,13 @@ from mvla_pruned_ros.observation.frames import Frames
 from mvla_pruned_ros.pruning.tri_stage.config import TriStageConfig
 from mvla_pruned_ros.rigs.child_process import ChildNode, end_all
 from mvla_pruned_ros.rigs.graph import Graph
-from mvla_pruned_ros.sim.metaworld.viewpoint import BASE_FRAME, CAMERA_FRAME, extrinsics
-from mvla_pruned_ros.sim.node import LATCHED, PARAMETERS
+from mvla_pruned_ros.sim.metaworld.viewpoint import CAMERA_FRAME, WIRING
+from mvla_pruned_ros.sim.node import PARAMETERS
 from mvla_pruned_ros.sim.sensors import organised_points
+from mvla_pruned_ros.sim.wiring import BASE_FRAME
 from mvla_pruned_ros.types import CameraModel
 
 ROOT = Path(__file__).parent.parent
-MODULE = "mvla_pruned_ros.sim.node"
 
 
 def parameters_of(file: str, node: str) -> dict[str, Any]:
@@ -81,8 +74,8 @@ def test_camera_info_leads_back_to_the_camera(camera: Callable[..., CameraModel]
 
 def test_demo_configuration_has_the_extrinsics_of_the_simulated_camera() -> None:
     values = parameters_of("demo.yaml", "policy")
-    for name, expected in extrinsics().items():
-        assert values[name] == pytest.approx(expected, abs=1e-6)
+    for name in ("extrinsics.translation", "extrinsics.rotation_xyzw"):
+        assert values[name] == pytest.approx(WIRING.parameters()[name], abs=1e-6)
 
 
 def test_robot_configuration_has_every_parameter_and_asks_for_the_extrinsics() -> None:
@@ -121,66 +114,6 @@ def test_a_wrong_parameter_is_refused_at_start_in_one_line(argument: str, reason
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert done.returncode == 2
     assert reason in done.stderr and "Traceback" not in done.stderr
-
-
-class Driver:
-    """A node that drives the simulator by hand."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph, node = graph, graph.node
-        self.status: dict[str, Any] = {}
-        self.clock_ns: list[int] = []
-        self.poses: list[np.ndarray] = []
-        self.images: list[Image] = []
-        self.subscribe(String, "/simulator/status", lambda m: self.status.update(json.loads(m.data)), LATCHED)
-        self.subscribe(Clock, "/clock", lambda m: self.clock_ns.append(m.clock.sec * 10**9 + m.clock.nanosec), 50)
-        self.twist = node.create_publisher(TwistStamped, "/simulator/command/twist", 1)
-        self.gripper = node.create_publisher(Float64, "/simulator/command/gripper", 1)
-        self._reset = node.create_client(Trigger, "/simulator/reset")
-        self._parameters = node.create_client(SetParameters, "/simulator/set_parameters")
-        sensor = sensor_qos()
-        self.subscribe(PoseStamped, "/simulator/ee_pose", self._take_pose, sensor)
-        self.subscribe(Image, "/simulator/image", self.images.append, sensor)
-
-    def subscribe(self, kind: type, topic: str, callback: Callable[[Any], Any], qos: Any) -> Any:
-        return self.graph.node.create_subscription(kind, topic, lambda m: (callback(m), None)[1], qos)
-
-    def _take_pose(self, message: PoseStamped) -> None:
-        p = message.pose.position
-        self.poses.append(np.array([p.x, p.y, p.z]))
-
-    def wait(self, done: Callable[[], Any], seconds: float = 30.0) -> None:
-        until = time.monotonic() + seconds
-        while not done():
-            self.graph.spin_once(0.02)
-            assert time.monotonic() < until, f"not within {seconds} s; status {self.status}"
-
-    def spin(self, simulated_s: float) -> None:
-        end = self.clock_ns[-1] + simulated_s * 1e9
-        self.wait(lambda: self.clock_ns[-1] >= end)
-
-    def reset(self) -> Any:
-        future = self._reset.call_async(Trigger.Request())
-        self.wait(future.done)
-        return future.result()
-
-    def set(self, **values: Any) -> Any:
-        parameters = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
-        future = self._parameters.call_async(SetParameters.Request(parameters=parameters))
-        self.wait(future.done)
-        return future.result().results[0]
-
-    def command(self, velocity: tuple[float, float, float], stamp_ns: int = 0) -> None:
-        message = TwistStamped()
-        message.header.stamp = ENCODER.time(stamp_ns)
-        message.twist.linear.x, message.twist.linear.y, message.twist.linear.z = velocity
-        self.twist.publish(message)
-
-
-def sensor_qos() -> Any:
-    from rclpy.qos import QoSProfile, ReliabilityPolicy
-
-    return QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ def add_bag_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--extrinsics", nargs=7, type=float, metavar=("X", "Y", "Z", "QX", "QY", "QZ", "QW"),
         help="pose of the camera's optical frame in the base frame, metres and quaternion (default: of the simulated "
-        "camera, for bags of `mvla record` only)",
+        "cameras, for bags of `mvla record` only)",
     )  # fmt: skip
     group.add_argument(
         "--extrinsics-source", choices=("parameters", "tf"),
@@ -74,14 +74,14 @@ def add_bag_arguments(parser: argparse.ArgumentParser) -> None:
 def bag_setup(args: argparse.Namespace) -> BagSetup:
     """From the arguments; what is given on the command line goes before what is in the file.
 
-    A bag of `mvla record` was taken with the simulated camera, whose pose is known.
+    A bag of `mvla record` was taken with simulated cameras, whose poses are known.
 
     Raises:
         ValueError: names the argument or the key of the file.
     """
     from ..bags.setup import BagSetup
     from ..observation.frames import pose_of
-    from ..sim.metaworld.viewpoint import camera_pose
+    from ..sim.bag_wiring import recorded_wiring
 
     setup = BagSetup.load(args.bag_config) if args.bag_config else BagSetup()
     names = ("base_frame", "camera_frame", "extrinsics_source", "sync_tolerance_ms", "instruction", "split")
@@ -93,7 +93,9 @@ def bag_setup(args: argparse.Namespace) -> BagSetup:
         values["sensor_extrinsics"] = [_number(text) for _, *pose in args.sensor_frame for text in pose]
     setup = replace(setup, **values).with_remaps(args.remap)
     if setup.base_from_camera is None and not setup.from_tf and setup.of_mvla_record:
-        return replace(setup, base_from_camera=camera_pose())
+        wiring, defaults = recorded_wiring(args.bag[0] if isinstance(args.bag, list) else args.bag), BagSetup()
+        known = {n: value for n, value in wiring.frames().items() if getattr(setup, n) == getattr(defaults, n)}
+        return replace(setup, base_from_camera=wiring.cameras[0].pose, **known)
     return setup
 
 

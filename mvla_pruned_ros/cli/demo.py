@@ -12,12 +12,13 @@ EPILOG = """\
 examples:
   mvla demo                                      every task, 3 episodes each, half of the visual tokens
   mvla demo --keep 0.35 --tasks push             one task, about a third of the tokens
-  mvla demo --method none --out out/unpruned     the same without pruning, to compare
+  mvla demo --compare                            each episode without pruning as well, both side by side
+  mvla demo --tasks libero_object/3 libero_spatial --policy DIR     LIBERO's Panda: one task, and ten
   mvla demo --real-time-factor 0.5               for a slow computer
 
-It starts `simulator_node` (Meta-World physics) and `policy_node` as two processes that talk over real DDS in a domain
-of their own, plays episodes with each task's own instruction, and writes DIR/report.json, DIR/demo.gif (dropped
-patches dark, kept points as dots) and the two nodes' logs.
+It starts `simulator_node` and `policy_node` as two processes that talk over real DDS in a domain of their own, plays
+episodes with each task's own instruction, and writes DIR/report.json, DIR/demo.gif (dropped patches dark, kept points
+as dots) and the two nodes' logs. Physics are Meta-World's, or LIBERO's where the extra `libero` is installed.
 
 exit code: 0 when all ran, whether the robot succeeded or not; 1 when a node failed; 2 for impossible arguments.
 """
@@ -29,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_policy_arguments(parser)
     add_demo_arguments(parser)
     add_out_argument(parser, "out/demo")
+    parser.add_argument(
+        "--compare", action="store_true", help="play each episode unpruned as well; in the end both side by side"
+    )
     parser.add_argument("--no-gif", action="store_true", help="do not draw demo.gif")
 
 
@@ -37,4 +41,4 @@ def run(args: argparse.Namespace) -> int:
     from ..rigs.demo.runner import run_demo
     from ..rigs.demo.session import DemoOptions
 
-    return run_demo(DemoOptions.of(args), episodes=args.episodes, gif=not args.no_gif)
+    return run_demo(DemoOptions.of(args), episodes=args.episodes, gif=not args.no_gif, compare=args.compare)

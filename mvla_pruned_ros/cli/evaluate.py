@@ -44,7 +44,9 @@ EPILOG = """examples:
   mvla evaluate --tasks libero_object_scattered --policy out/train/mine --method none blind random tri_stage --keep 0.35
   mvla evaluate --tasks push --method none tri_stage --keep 0.35 --latency measured --json out/live.json
   mvla evaluate --method none random tri_stage --keep 0.5 0.25 --episodes 100 --json out/all.json --ray auto
+  mvla evaluate --tasks push --method none tri_stage --keep 0.25 --sensors realsense+calibration1
   mvla evaluate --tasks push --keep 0.25 --set stage_semantic=false return_share=0.3
+  mvla evaluate --tasks push --method none tri_stage vla_pruner --match-steady 0.25 0.15 --json out/matched.json
 """
 
 
@@ -58,9 +60,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=options.seed, default=0, help="first seed; training used 1000000 and up (default 0)"
     )
-    parser.add_argument(
+    spending = parser.add_mutually_exclusive_group()
+    spending.add_argument(
         "--keep", type=options.ratio, nargs="+", default=[1.0], help="keep ratios in (0, 1] (default 1.0)"
     )
+    spending.add_argument(
+        "--match-steady", type=options.ratio, nargs="+", metavar="KEEP",
+        help="instead: for each method and task the keep ratio is looked for, on a few episodes of other seeds, at "
+        "which it really spends this, as the mean of all calls but the first of an episode (which is full for every "
+        "method)",
+    )  # fmt: skip
     parser.add_argument(
         "--method", type=options.evaluated_method, nargs="+", default=["tri_stage"],
         help=f"of: {', '.join(EVALUATED)}; {BLIND} sees nothing, a floor to compare with (default tri_stage)",
@@ -69,6 +78,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--replan", type=options.count, metavar="N",
         help="steps from one observation to the next (default: the robot's own; Meta-World 4 of 12.5 ms, LIBERO 8 of "
         "50 ms)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--sensors", type=options.sensors, default="", metavar="S",
+        help="what the robot is seen through: realsense (depth noise that grows with the distance squared, flying "
+        "pixels, holes, range, steps of disparity) or its parts noise, flying, holes, range, quantised; calibration1 "
+        "or calibration2 (cameras off by so many cm and degrees), lighting, dark, black (a third of the pictures), "
+        "occluded, halfdepth, dropped (a fifth of the frames); put together with +, as in realsense+calibration1 "
+        "(default: perfect)",
     )  # fmt: skip
     late = parser.add_mutually_exclusive_group()
     late.add_argument(
@@ -125,11 +142,13 @@ def run(args: argparse.Namespace) -> int:
     folder, device = policy_folder(args.policy), str(resolve_device(args.device))
     own = TriStageConfig.of_policy(folder)
     load_config(folder)  # what is wrong with it is told before processes are started
-    settings = _settings(args, folder, device, own)
     if args.json and args.json.is_file():
         read_rows(args.json)  # a file that cannot be added to is better found now than hours later
     console = Console()
-    results = _sweep(args, settings, console)
+    settings = _settings(args, folder, device, own)
+    settings = _matched(args, settings, console) if args.match_steady else settings
+    seeds = range(args.seed, args.seed + args.episodes)
+    results = _sweep(args, settings, seeds, console)
     made_by: dict[str, Any] = {"command": _command(args), "machine": machine()}
     new = [dataclasses.replace(row(setting, episodes, own), **made_by) for setting, episodes in results.items()]
     # What is in the file already may be what the new rows are compared with. Read late: another sweep may have written.
@@ -165,13 +184,32 @@ def _settings(args: argparse.Namespace, folder: Path, device: str, own: TriStage
         Setting(
             task, str(folder), fingerprint, method, {"none": 1.0, BLIND: 0.0}.get(method, keep),
             pruning if method == "tri_stage" else own, latency, args.swap_instructions, device, args.replan,
+            args.sensors,
         )
         for task, method, keep in product(expand_tasks(args.tasks), args.method, args.keep)
     ]  # fmt: skip
     return list(dict.fromkeys(settings))  # `none` is one row, whatever the keep ratios
 
 
-def _sweep(args: argparse.Namespace, settings: list[Setting], console: Console) -> dict[Setting, list[Episode]]:
+def _matched(args: argparse.Namespace, settings: list[Setting], console: Console) -> list[Setting]:
+    """Settings that spend what ``--match-steady`` says; what cannot is named and left out."""
+    from ..evaluation.success.match import PROBE_EPISODES, PROBE_SEED, match_keep
+
+    probes = range(PROBE_SEED, PROBE_SEED + PROBE_EPISODES)
+    as_they_are = [s for s in settings if s.method in ("none", BLIND)]
+    pruned = [s for s in settings if s not in as_they_are]
+    for target in args.match_steady:
+        console.print(f"looking for keep ratios that spend {target:g}")
+        found, left_out = match_keep(pruned, target, lambda trials: _sweep(args, trials, probes, console))
+        as_they_are += found
+        for line in left_out:
+            console.print(f"left out: {line}", soft_wrap=True)
+    return as_they_are
+
+
+def _sweep(
+    args: argparse.Namespace, settings: list[Setting], seeds: range, console: Console
+) -> dict[Setting, list[Episode]]:
     """Run all episodes behind a progress bar."""
     from ..evaluation.success.episode_log import EpisodeLog
     from ..evaluation.success.sweep import run_sweep
@@ -184,8 +222,7 @@ def _sweep(args: argparse.Namespace, settings: list[Setting], console: Console) 
             console.print(
                 f"every finished episode goes to {log.path}; if this is stopped, run it again to go on", soft_wrap=True
             )
-        bar = stack.enter_context(ProgressBar("episodes", len(settings) * args.episodes, console=console))
-        seeds = range(args.seed, args.seed + args.episodes)
+        bar = stack.enter_context(ProgressBar("episodes", len(settings) * len(seeds), console=console))
 
         def show(setting: Setting, _: Episode) -> None:
             bar.step(f"{setting.task} {setting.method} {setting.keep:g}")
@@ -197,10 +234,12 @@ def _sweep(args: argparse.Namespace, settings: list[Setting], console: Console) 
 def _command(args: argparse.Namespace) -> str:
     """What decides the rows, with defaults spelled out, to be run again."""
     words = ["mvla", "evaluate", "--policy", args.policy, "--tasks", *args.tasks, "--episodes", args.episodes]
-    words += ["--seed", args.seed, "--method", *args.method, "--keep", *args.keep]
+    words += ["--seed", args.seed, "--method", *args.method]
+    words += ["--match-steady", *args.match_steady] if args.match_steady else ["--keep", *args.keep]
     words += ["--replan", args.replan] if args.replan else []
     words += ["--delay", args.delay] if args.delay else []
     words += ["--latency", args.latency.word] if args.latency.word else []
+    words += ["--sensors", args.sensors] if args.sensors else []
     words += ["--device", args.device] if args.device != "cpu" else []
     words += ["--swap-instructions"] if args.swap_instructions else []
     words += ["--set", *args.set] if args.set else []

@@ -146,6 +146,15 @@ def task_or_suite(text: str) -> str:
 
 
 @argument
+def sensors(text: str) -> str:
+    """What a simulated robot is seen through."""
+    from ..sim.degradation import parts_named  # with scipy and the simulator
+
+    parts_named(text)
+    return text
+
+
+@argument
 def policy(text: str) -> str:
     """A policy folder, a shipped policy, or package.module:factory, which is imported when it is wanted."""
     if ":" not in text:
@@ -208,10 +217,10 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
     """What sets the simulated robot up: --tasks, --seed, --real-time-factor, --domain-id, --max-steps."""
     parser.add_argument(
         "--tasks",
-        type=task,
+        type=task_or_suite,
         nargs="+",
         metavar="TASK",
-        help=f"tasks in this order (default: {' '.join(DEMO_TASKS)}; of: {', '.join(TASKS)})",
+        help=f"tasks in this order (default: {' '.join(DEMO_TASKS)}; of: {TASK_NAMES})",
     )
     parser.add_argument(
         "--seed", type=seed, default=0, help="seed of the first episode of each task, then + 1 (default: %(default)s)"
@@ -227,7 +236,7 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
         type=whole(0, MOST),
         default=0,
         metavar="N",
-        help="end episodes after N steps of 12.5 ms (default: the task's)",
+        help="end episodes after N steps of 12.5 ms, with LIBERO 50 ms (default: the task's)",
     )
     parser.add_argument(
         "--domain-id", type=domain, metavar="N", help="ROS_DOMAIN_ID of the nodes (default: one of this run's own)"

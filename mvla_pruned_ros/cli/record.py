@@ -14,12 +14,13 @@ examples:
   mvla record --out out/bag --seconds 20             every task in turn
   mvla record --out out/push --tasks push --keep 1   one task, every visual token
   mvla replay out/bag --follow                       the node's calls made again: are the actions the same?
+  mvla record --out out/panda --expert --tasks libero_object_scattered      LIBERO's Panda, ten tasks
   mvla record --out out/experts --expert --tasks button-press-topdown --episodes 100 --seed 1000000
   ros2 bag info out/bag                              it is an ordinary rosbag2 (mcap)
 
-Recorded are image, depth, camera_info, ee_pose, gripper, instruction, commands, pruning, call, success, diagnostics and
-/clock, as the bytes that went over the wire. The logs of the two nodes lie in DIR_logs. Time counts from the beginning
-of the first episode.
+Recorded are image, depth and camera_info of each camera, ee_pose, gripper, joints where the robot has some,
+instruction, commands, pruning, call, success, diagnostics and /clock, as the bytes that went over the wire. The logs of
+the two nodes lie in DIR_logs. Time counts from the beginning of the first episode.
 
 With --expert the scripted experts demonstrate instead of the policy, for `mvla train --bag`: without ROS, as fast as
 the simulator is, with simulated stamps; sensors, instruction and the expert's commands are recorded. Episodes that are
@@ -65,9 +66,10 @@ def _record_experts(args: argparse.Namespace) -> int:
     from ..bags.setup import BagSetup
     from ..reports.terminal import ProgressBar
     from ..sim.metaworld.tasks import DEMO_TASKS
+    from ..sim.tasks import expand_tasks
     from ..training.expert import record_bag
 
-    tasks, episodes = args.tasks or DEMO_TASKS, 10 if args.episodes is None else args.episodes
+    tasks, episodes = expand_tasks(args.tasks or list(DEMO_TASKS)), 10 if args.episodes is None else args.episodes
     if args.seconds is not None:
         raise ValueError(f"--seconds {args.seconds:g} does not go with --expert: give --episodes")
     scenes = [(task, seed) for task in tasks for seed in range(args.seed, args.seed + episodes)]

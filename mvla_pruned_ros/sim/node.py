@@ -7,7 +7,6 @@ touch is guarded by ``SimulatorNode._lock``.
 
 from __future__ import annotations
 
-import functools
 import json
 import sys
 import threading
@@ -33,27 +32,30 @@ from ..node.environment import prepare_environment
 from ..node.ros_messages import ENCODER
 from ..node.ros_parameters import declare, refuse_unknown_overrides, take_whole_numbers
 from ..node.start import StartError, on_ending_signals, start_node
-from .metaworld.robot import STEP_S, MetaWorldRobot
+from .libero.tasks import SUITES
 from .metaworld.tasks import TASKS
-from .metaworld.viewpoint import BASE_FRAME, extrinsics
 from .pacing import Pacer
+from .robot import Robot, require_simulator, robot_class, robot_of
 from .sensors import SensorTopics
 from .tasks import task_named
+from .wiring import wiring_of
 
-STEP_NS = round(STEP_S * 1e9)
 START_NS = 1_000_000_000  # simulated time 0 would read as "no time yet" everywhere in ROS
 STATUS_PERIOD_S = 0.5  # wall time
 REPORT_PERIOD_S = 5.0  # wall time
 RESET_PATIENCE_S = 1.0  # wall time
 IDLE_PERIOD_S = 0.1  # wall time between repetitions of an unchanged /clock
-HOLD = np.zeros(4)
 
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 RELIABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 
 
 PARAMETERS = {
-    "task": Field("button-press-topdown", f"Task of the next episode: {', '.join(TASKS)}."),
+    "task": Field(
+        "button-press-topdown",
+        f"Task of the next episode: {', '.join(TASKS)}; {', '.join(f'{suite}/0 to /9' for suite in SUITES)}. It stays "
+        "with the robot, Meta-World's or LIBERO's, that the node was started with.",
+    ),
     "seed": Field(0, "Seed of the next episode's scene; with auto_reset it counts up.", 0, 2**31 - 1),
     "real_time_factor": Field(1.0, "Simulated over wall time; 0 runs as fast as possible.", 0.0, 100.0),
     "camera_rate_hz": Field(20.0, "Sensor messages per simulated second, at most one a step.", 0.1, 80.0),
@@ -81,7 +83,8 @@ class SimulatorNode(Node):
         super().__init__("simulator", **node_options)
         self._lock = threading.Lock()
         self._values = declare(self, PARAMETERS)
-        task_named(self._values["task"])
+        require_simulator(self._values["task"])
+        self._robot_class = robot_class(self._values["task"])
         take_whole_numbers(self, PARAMETERS)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._take_parameters)
@@ -94,8 +97,7 @@ class SimulatorNode(Node):
         self._steps = 0
         self._frames_sent = 0
         self._commands_received = 0
-        self._command = HOLD.copy()
-        self._gripper = 0.0
+        self._command = np.zeros(self._robot_class.action_dim)
         self._command_ns: int | None = None
         self._reset_wanted: threading.Event | None = None
         self._reset_answer = (True, "")
@@ -103,11 +105,11 @@ class SimulatorNode(Node):
         self.callbacks_failed = False
         self._pacer = Pacer(REPORT_PERIOD_S, START_NS)
         self._instruction_listeners = 0
-        self._robot: MetaWorldRobot | None = None
+        self._robot: Robot | None = None
 
         # Keeping every frame that was not yet sent costs memory and adds age, so depth is 1 like the subscriber's.
         sensor = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self._sensors = SensorTopics(self, sensor)
+        self._sensors = SensorTopics(self, sensor, wiring_of(self._values["task"]))
         self._clock_publisher = self.create_publisher(Clock, "/clock", 10)
         self._success = self.create_publisher(Bool, "~/success", LATCHED)
         self._status = self.create_publisher(String, "~/status", LATCHED)
@@ -125,9 +127,12 @@ class SimulatorNode(Node):
         for parameter in parameters:
             if parameter.name == "task":
                 try:
-                    task_named(parameter.value)
+                    robot = robot_class(parameter.value)
                 except ValueError as error:
                     return SetParametersResult(successful=False, reason=str(error))
+                if robot is not self._robot_class:
+                    reason = f"task {parameter.value!r} is for another robot: start the node with it"
+                    return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)
 
     def _take_parameters(self, parameters: Sequence[Parameter]) -> None:
@@ -136,8 +141,9 @@ class SimulatorNode(Node):
             self._values = self._values | {p.name: p.value for p in parameters if p.name in PARAMETERS}
 
     def _take_twist(self, message: TwistStamped) -> None:
-        linear = message.twist.linear
-        velocity = np.array([linear.x, linear.y, linear.z])
+        linear, angular = message.twist.linear, message.twist.angular
+        # A hand that does not turn takes the first three.
+        velocity = np.array([linear.x, linear.y, linear.z, angular.x, angular.y, angular.z])[: len(self._command) - 1]
         sent_ns = stamp_ns(message.header)
         with self._lock:
             self._commands_received += 1
@@ -148,13 +154,13 @@ class SimulatorNode(Node):
             if not np.isfinite(velocity).all():
                 self.get_logger().warning(f"a command that is not finite was ignored: {velocity}", once=True)
                 return
-            self._command[:3] = velocity
+            self._command[:-1] = velocity
             self._command_ns = self._time_ns
 
     def _take_gripper(self, message: Float64) -> None:
         if np.isfinite(message.data):
             with self._lock:
-                self._command[3] = float(np.clip(message.data, -1.0, 1.0))
+                self._command[-1] = float(np.clip(message.data, -1.0, 1.0))
 
     def _serve_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         done = threading.Event()
@@ -188,7 +194,8 @@ class SimulatorNode(Node):
             elif values["auto_reset"] and self._episode == 0 and self._may_begin(values):
                 self._begin_episode()
                 self._pacer.restart()
-            factor = values["real_time_factor"] if self._running else STEP_S / IDLE_PERIOD_S
+            step_s = self._robot_class.step_s
+            factor = values["real_time_factor"] if self._running else step_s / IDLE_PERIOD_S
             if self._running:
                 self._step(values)
             else:
@@ -202,7 +209,7 @@ class SimulatorNode(Node):
                     f"{self._pacer.achieved:.2f} x real time (asked {factor:g}), step {self._steps}, "
                     f"{self._frames_sent} frames sent"
                 )
-            self._pacer.wait(STEP_S, factor, self._stop)
+            self._pacer.wait(step_s, factor, self._stop)
 
     def _may_begin(self, values: dict) -> bool:
         return not values["wait_for_command"] or self._commands_received > 0
@@ -211,11 +218,17 @@ class SimulatorNode(Node):
         values = self._values
         task = task_named(values["task"])
         self._seed = values["seed"] if seed is None else seed
-        self._robot = _robot_for(task.name, values["image_size"])
-        self._robot.reset(self._seed)
+        robot = robot_of(task.name, values["image_size"])
+        if robot is not self._robot:
+            # The first picture and the first step of a model take a second or more, which would be lag in the episode.
+            robot.reset(0)
+            robot.render()
+            robot.step(np.zeros(robot.action_dim))
+        self._robot = robot
+        robot.reset(self._seed)
         if self._episode == 0:
-            pose = ", ".join(f"{name} {np.round(values, 6).tolist()}" for name, values in extrinsics().items())
-            self.get_logger().info(f"camera in {BASE_FRAME!r}: {pose}")
+            for name, value in wiring_of(task.name).parameters().items():
+                self.get_logger().info(f"for the policy node: {name} {value}")
         with self._lock:
             self._episode += 1
             self._episode_start_ns = self._time_ns
@@ -233,7 +246,7 @@ class SimulatorNode(Node):
     def _step(self, values: dict) -> None:
         robot = self._robot
         assert robot is not None
-        every = max(1, round(1 / (values["camera_rate_hz"] * STEP_S)))
+        every = max(1, round(1 / (values["camera_rate_hz"] * robot.step_s)))
         if self._steps % every == 0:
             self._sensors.publish(robot, self._time_ns)
             self._frames_sent += 1
@@ -241,8 +254,8 @@ class SimulatorNode(Node):
             timeout_ns = values["command_timeout_s"] * 1e9
             command = self._command.copy()
             if self._command_ns is None or self._time_ns - self._command_ns > timeout_ns:
-                command[:3] = 0.0  # the gripper keeps its last command: opening it would drop what it holds
-            self._time_ns += STEP_NS
+                command[:-1] = 0.0  # the gripper keeps its last command: opening it would drop what it holds
+            self._time_ns += round(robot.step_s * 1e9)
         robot.step(command)
         self._steps += 1
         self._publish_clock()
@@ -295,17 +308,6 @@ class SimulatorNode(Node):
             "commands_received": self._commands_received,
         }
         self._status.publish(String(data=json.dumps(status)))
-
-
-@functools.cache
-def _robot_for(task: str, image_size: int) -> MetaWorldRobot:
-    """One robot per task for the life of the process: OSMesa reads garbage when contexts come and go."""
-    robot = MetaWorldRobot(task, image_size)
-    # The first picture and the first step of a model take a second or more, which would be lag in the episode.
-    robot.reset(0)
-    robot.render()
-    robot.step(HOLD)
-    return robot
 
 
 def main(args: Sequence[str] | None = None) -> int:

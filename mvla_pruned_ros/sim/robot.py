@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import importlib.util
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -41,6 +42,10 @@ class Robot(ABC):
     task: Task
     steps: int
     success: bool
+
+    @abstractmethod
+    def __init__(self, task: str, image_size: int) -> None:
+        """See ``robot_of``."""
 
     @abstractmethod
     def close(self) -> None:
@@ -82,7 +87,10 @@ class Robot(ABC):
 
     def observe(self, instruction: str | None = None) -> Observation:
         """What the sensors see now. instruction: defaults to the task's own."""
-        shots = self.render()
+        return self.observation_of(self.render(), instruction)
+
+    def observation_of(self, shots: tuple[Shot, ...], instruction: str | None = None) -> Observation:
+        """An observation of what the cameras see and of the present state."""
         clouds = [depth_to_points(shot.depth, shot.view.camera) for shot in shots]
         return Observation(
             stamp_ns=self.time_ns,
@@ -93,6 +101,31 @@ class Robot(ABC):
         )
 
 
+def robot_class(task: str) -> type[Robot]:
+    """Of the robot of a task; imports MuJoCo, but no simulator.
+
+    Raises:
+        ValueError: there is no such task.
+    """
+    if "/" in task_named(task).name:
+        from .libero.robot import LiberoRobot
+
+        return LiberoRobot
+    from .metaworld.robot import MetaWorldRobot
+
+    return MetaWorldRobot
+
+
+def require_simulator(task: str) -> None:
+    """Raises ValueError where the simulator of a task is not installed; names the extra that brings it."""
+    module, extra = ("libero", "libero") if "/" in task_named(task).name else ("metaworld", "sim")
+    if importlib.util.find_spec(module) is None:
+        raise ValueError(
+            f"task {task} needs the module {module}, which is not installed: in the folder of this package, "
+            f"pip install '.[{extra}]'"
+        )
+
+
 def robot_of(task: str, image_size: int = 192) -> Robot:
     """The robot of this process for a task; its pictures have ``image_size`` pixels along an edge.
 
@@ -100,32 +133,26 @@ def robot_of(task: str, image_size: int = 192) -> Robot:
     asked for before is closed.
 
     Raises:
-        ValueError: there is no such task.
-        ImportError: its simulator is not installed; names the extra that brings it.
+        ValueError: there is no such task, or its simulator is not installed.
     """
-    wanted = task_named(task)
+    require_simulator(task)
     # Each simulator is imported when it is asked for: LIBERO's is an extra, and both are heavy.
-    if "/" in wanted.name:
-        return _libero_robot(wanted.name, image_size)
-    return _metaworld_robot(wanted.name, image_size)
+    kept = _libero_robot if "/" in task_named(task).name else _metaworld_robot
+    return kept(task, image_size)
 
 
 @functools.cache
 def _metaworld_robot(task: str, image_size: int) -> Robot:
-    from .metaworld.robot import MetaWorldRobot
-
-    return MetaWorldRobot(task, image_size)
+    return robot_class(task)(task, image_size)
 
 
 _last_libero: list[tuple[tuple[str, int], Robot]] = []
 
 
 def _libero_robot(task: str, image_size: int) -> Robot:
-    from .libero.robot import LiberoRobot
-
     if _last_libero and _last_libero[0][0] != (task, image_size):
         _last_libero.pop()[1].close()
         gc.collect()  # LIBERO's objects know one another
     if not _last_libero:
-        _last_libero.append(((task, image_size), LiberoRobot(task, image_size)))
+        _last_libero.append(((task, image_size), robot_class(task)(task, image_size)))
     return _last_libero[0][1]

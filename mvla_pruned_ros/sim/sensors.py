@@ -9,26 +9,18 @@ import numpy as np
 from ..messages.encode import Encoder
 from ..node.ros_messages import ENCODER, message_class
 from ..types import CameraModel
-from .metaworld.viewpoint import BASE_FRAME, CAMERA_FRAME, HAND_ORIENTATION
+from .metaworld.viewpoint import HAND_ORIENTATION
 from .robot import Robot
-
-TOPICS = {
-    "camera_info": "sensor_msgs/msg/CameraInfo",
-    "ee_pose": "geometry_msgs/msg/PoseStamped",
-    "gripper": "sensor_msgs/msg/JointState",
-    "depth": "sensor_msgs/msg/Image",
-    "points": "sensor_msgs/msg/PointCloud2",
-    "image": "sensor_msgs/msg/Image",
-}
+from .wiring import BASE_FRAME, Wiring, wiring_of
 
 
 class SensorTopics:
     """Publishes what the sensors see."""
 
-    def __init__(self, node: Any, qos: Any) -> None:
-        """Args: node: a rclpy node. qos: of every topic."""
+    def __init__(self, node: Any, qos: Any, wiring: Wiring) -> None:
+        """Args: node: a rclpy node. qos: of every topic. wiring: says which there are."""
         create = node.create_publisher
-        self._out = {name: create(message_class(kind), f"~/{name}", qos) for name, kind in TOPICS.items()}
+        self._out = {name: create(message_class(kind), f"~/{name}", qos) for name, kind in wiring.topics().items()}
 
     @property
     def image_subscribers(self) -> int:
@@ -46,19 +38,29 @@ def sensor_messages(robot: Robot, make: Encoder, stamp_ns: int, points: bool = F
     """What the sensors see now, by topic; the image comes last, so that its partners are there when it arrives.
 
     Args:
-        make: of the classes that are wanted. points: whether there is a cloud among them.
+        make: of the classes that are wanted. points: whether there is a cloud of the first camera among them.
     """
-    (shot,) = robot.render()
-    state, camera, depth = robot.state, shot.view.camera, shot.depth
+    wiring, shots, state = wiring_of(robot.task.name), robot.render(), robot.state
+    turn = HAND_ORIENTATION if state.orientation is None else state.orientation
+    first, shot = wiring.cameras[0], shots[0]
     messages = {
-        "camera_info": make.camera_info(camera, stamp_ns, CAMERA_FRAME),
-        "ee_pose": make.pose(state.position, stamp_ns, BASE_FRAME, HAND_ORIENTATION),
+        "camera_info": make.camera_info(shot.view.camera, stamp_ns, first.frame),
+        "ee_pose": make.pose(state.position, stamp_ns, BASE_FRAME, turn),
         "gripper": make.gripper(state.gripper, stamp_ns, BASE_FRAME),
-        "depth": make.depth(depth, stamp_ns, CAMERA_FRAME),
+        "depth": make.depth(shot.depth, stamp_ns, first.frame),
     }
+    if state.joints is not None:
+        messages["joint_states"] = make.joints(wiring.joints, state.joints, stamp_ns, BASE_FRAME)
+    for camera, other in zip(wiring.cameras[1:], shots[1:]):
+        messages |= {
+            name: make.camera_info(other.view.camera, stamp_ns, camera.frame)
+            for name in (camera.info, f"{camera.depth}_camera_info")
+        }
+        messages[camera.depth] = make.depth(other.depth, stamp_ns, camera.frame)
+        messages[camera.view] = make.image(other.view.image, "rgb8", stamp_ns, camera.frame)
     if points:
-        messages["points"] = make.cloud("xyz", organised_points(depth, camera), stamp_ns, CAMERA_FRAME)
-    return messages | {"image": make.image(shot.view.image, "rgb8", stamp_ns, CAMERA_FRAME)}
+        messages["points"] = make.cloud("xyz", organised_points(shot.depth, shot.view.camera), stamp_ns, first.frame)
+    return messages | {first.view: make.image(shot.view.image, "rgb8", stamp_ns, first.frame)}
 
 
 def organised_points(depth: np.ndarray, camera: CameraModel) -> np.ndarray:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..bags.setup import ROLES, TOPICS
+from ..bags.setup import TOPICS, types_of
 from ..bags.writer import BagWriter
 from ..policy.mvla.config import MVLAConfig
 from ..policy.mvla.preprocess import prepare
-from ..sim.metaworld.viewpoint import BASE_FRAME
-from ..sim.robot import Robot, robot_of
+from ..sim.robot import Robot, require_simulator, robot_of
 from ..sim.sensors import sensor_messages
+from ..sim.wiring import BASE_FRAME, common_wiring
 from .demonstrations import Demonstrations
 
 START_NS = 1_000_000_000  # time 0 would read as "no time yet" everywhere in ROS
@@ -106,19 +106,23 @@ def record_bag(
     out.
 
     Args:
-        folder: must not exist. scenes: tasks and seeds. topics: role -> name, where it is not that of `mvla record`.
-        noisy: push the arm about in episodes of odd seed, as for the shipped policy. chunk_size: steps recorded after
-            the last frame.
+        folder: must not exist. scenes: tasks of one wiring, and seeds. topics: role -> name, where it is not that of
+            `mvla record`. noisy: push the arm about in episodes of odd seed, as for the shipped policy.
+        chunk_size: steps recorded after the last frame.
 
     Returns:
         Messages written, by topic.
 
     Raises:
-        ValueError: ``folder`` exists, or no episode was solved.
+        ValueError: ``folder`` exists, tasks of several wirings or without their simulator, or no episode was solved.
     """
-    names = {role: topic for role, topic in (TOPICS | dict(topics)).items() if role != "points"}
+    scenes = list(scenes)
+    sensors = common_wiring([task for task, _ in scenes]).topics()
+    require_simulator(scenes[0][0])
+    names = {**{role: f"/simulator/{role}" for role in sensors}, **TOPICS, **topics}
+    del names["points"]
     start, solved = START_NS, 0
-    with BagWriter(folder, {topic: ROLES[role][0] for role, topic in names.items()}) as writer:
+    with BagWriter(folder, {topic: types_of(role)[0] for role, topic in names.items()}) as writer:
         make = writer.messages
         for task, seed in scenes:
             robot, messages = robot_of(task), []
@@ -126,8 +130,8 @@ def record_bag(
                 for seen, command in expert_steps(robot, seed, chunk_size + 4, noisy=noisy and seed % 2 == 1):
                     stamp = start + robot.time_ns
                     sent = sensor_messages(robot, make, stamp) if seen else {}
-                    sent["twist"] = make.twist(command[:3], stamp, BASE_FRAME)
-                    sent["gripper_command"] = make.number(command[3])
+                    sent["twist"] = make.twist(command[:-1], stamp, BASE_FRAME)
+                    sent["gripper_command"] = make.number(command[-1])
                     messages += [(stamp, role, message) for role, message in sent.items()]
             except NotSolvedError:
                 on_episode(task, seed, False)

@@ -20,6 +20,7 @@ from .lateness import Latency, whole_steps
 from .trajectory import mean_jerk, path_length
 
 if TYPE_CHECKING:  # what only reads episodes needs no simulator
+    from ...sim.degradation import Senses
     from ...sim.robot import Robot
 
 NO_LATENCY = Latency()
@@ -34,7 +35,8 @@ class Episode:
         task, seed: which one. success: goal reached within the task's steps. steps: until then, or all.
         partner_success: the partner task's goal was reached (only looked at with exchanged instructions).
         keep_ratio: what the calls spent (``Selection.spent_ratio``), mean over them; None when the policy was never
-            ready to answer.
+            ready to answer. keep_steady: over those after the first, which is full for every method; None where there
+            was none.
         policy_ms, select_ms: milliseconds of every call, and of its stage ``select``, to the microsecond.
         latency_ms: simulated milliseconds from each call's observation to its chunk, before they are rounded up to
             steps. replan: steps from one observation to the next, see ``DelayedControl``.
@@ -50,6 +52,7 @@ class Episode:
     keep_ratio: float | None
     policy_ms: tuple[float, ...]
     select_ms: tuple[float, ...]
+    keep_steady: float | None = None
     latency_ms: tuple[float, ...] = ()
     replan: int | None = None
     completion_s: float | None = None
@@ -105,12 +108,13 @@ class DelayedControl:
 
     def __init__(
         self, runtime: PolicyRuntime, robot: Robot, *, latency: Latency = NO_LATENCY, played: Sequence[float] = (),
-        instruction: str | None = None, replan: int | None = None, blend: bool = False,
+        instruction: str | None = None, replan: int | None = None, blend: bool = False, senses: Senses | None = None,
     ) -> None:  # fmt: skip
         """
         Args:
             runtime: policy and pruner, reset here. robot: was reset. latency, played: see ``Latency``.
-            instruction: None for the task's own. replan: None for the robot's own.
+            instruction: None for the task's own. replan: None for the robot's own. senses: what the robot is seen
+                through; None for perfect ones.
 
         Raises:
             ValueError: the policy does not fit the robot, or would never be in time.
@@ -130,6 +134,7 @@ class DelayedControl:
                 "actions would be over before it arrives"
             )
         self._runtime, self._robot, self._instruction = runtime, robot, instruction
+        self._observe = robot.observe if senses is None else senses.observe
         self._counts_for = latency.counting(robot.step_s, played)
         self._pending: tuple[int, ActionChunk] | None = None  # step at which it arrives
         self._next = robot.steps  # step of the next observation
@@ -164,7 +169,9 @@ class DelayedControl:
         return command
 
     def _call(self) -> None:
-        observation = self._robot.observe(self._instruction)
+        observation = self._observe(self._instruction)
+        if observation is None:  # the frame was lost
+            return
         start = time.perf_counter()
         inference = self._runtime.infer(observation)
         latency_ms = self._counts_for((time.perf_counter() - start) * 1e3)
@@ -181,17 +188,22 @@ class DelayedControl:
 
 def run_episode(
     robot: Robot, runtime: PolicyRuntime, seed: int, *, latency: Latency = NO_LATENCY, played: Sequence[float] = (),
-    instruction: str | None = None, replan: int | None = None,
+    instruction: str | None = None, replan: int | None = None, sensors: str = "",
 ) -> Episode:  # fmt: skip
-    """One episode from a seed; see ``DelayedControl`` for the arguments.
+    """One episode from a seed; see ``DelayedControl`` for the arguments, and ``parts_named`` for the sensors.
 
     With an ``instruction`` that is not the task's own, the partner task's goal is watched as well and ends the
     episode too.
     """
     robot.reset(seed)
+    senses = None
+    if sensors:
+        from ...sim.degradation import Senses
+
+        senses = Senses(robot, sensors, seed)
     control = DelayedControl(
-        runtime, robot, latency=latency, played=played, instruction=instruction, replan=replan
-    )  # fmt: skip
+        runtime, robot, latency=latency, played=played, instruction=instruction, replan=replan, senses=senses
+    )
     foreign = instruction is not None and instruction != robot.task.instruction and robot.task.partner is not None
     partner_success = False
     positions = [robot.state.position]
@@ -207,6 +219,7 @@ def run_episode(
         steps=robot.steps,
         partner_success=partner_success,
         keep_ratio=float(np.mean(control.keep_ratios)) if control.keep_ratios else None,
+        keep_steady=float(np.mean(control.keep_ratios[1:])) if len(control.keep_ratios) > 1 else None,
         policy_ms=tuple(round(ms, 3) for ms in control.policy_ms),
         select_ms=tuple(round(ms, 3) for ms in control.select_ms),
         latency_ms=tuple(control.latency_ms),

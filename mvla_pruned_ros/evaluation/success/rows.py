@@ -16,10 +16,20 @@ from .intervals import wilson_interval
 from .rollout import Episode
 from .sweep import Setting
 
-# Rows that agree in these, in policy, device and timing are of one setting and the same first seed.
-IDENTITY = ("task", "method", "keep_asked", "pruning", "instruction_of", "first_seed")
+# Rows that agree in these, in policy, device and circumstances are of one setting and the same first seed.
+IDENTITY = ("task", "method", "aim", "pruning", "instruction_of", "first_seed")
 DIFFERENCE = "minus_"  # how the names of differences begin
-NEWER = ("device", "latency", "replan", "completion_s", "path_m", "jerk_m_s3")  # left out where they are not known
+NEWER = (
+    "keep_steady",
+    "match_steady",
+    "sensors",
+    "device",
+    "latency",
+    "replan",
+    "completion_s",
+    "path_m",
+    "jerk_m_s3",
+)  # left out where they are not known
 OLD_REPLAN = 4  # of rows that name none
 
 
@@ -28,11 +38,14 @@ class Figures:
     """What rows and means have in common.
 
     Attributes:
-        policy: ``name`` and ``fingerprint``. method, keep_asked: pruning. keep_measured: what the
-            policy calls spent (``Selection.spent_ratio``), their mean.
+        policy: ``name`` and ``fingerprint``. method, keep_asked: pruning. keep_measured: what the policy calls spent
+            (``Selection.spent_ratio``), their mean. keep_steady: mean of those after the first of each episode, which is
+            full for every method. match_steady: the ``keep_steady`` that ``keep_asked`` was chosen for, see ``match``;
+            None where it was given.
         pruning: settings of tri_stage that differ from the policy's own. tri_stage: all its settings, None for other
             methods. delay: steps. latency: where it is none of steps, see ``Latency.word``. replan: steps from one
-        observation to the next. device: where the policy ran. None in rows of older versions, these three.
+            observation to the next. device: where the policy ran. None in rows of older versions, these three.
+        sensors: what the robot was seen through, see ``sim.degradation``; None for perfect ones.
         instruction_of: the task whose instruction was given, None: the task's own. first_seed, episodes: of each task.
         interval: 95 % interval of the success rate. policy_ms_p50, selection_ms_p50: median over all calls.
         completion_s, path_m, jerk_m_s3: means over the episodes that succeeded, see ``Episode``; None where none did,
@@ -48,11 +61,14 @@ class Figures:
     method: str
     keep_asked: float
     keep_measured: float | None
+    keep_steady: float | None = None
+    match_steady: float | None = None
     pruning: dict[str, Any]
     tri_stage: dict[str, Any] | None
     delay: int
     latency: str | None = None
     replan: int | None = None
+    sensors: str | None = None
     device: str | None = None
     instruction_of: str | None
     first_seed: int
@@ -76,20 +92,25 @@ class Figures:
         return self.device or "cpu"
 
     @property
-    def timing(self) -> tuple[int, str | None, int]:
-        """When observations are taken and chunks arrive: delay, latency, replan."""
-        return self.delay, self.latency, self.replan or OLD_REPLAN
+    def circumstances(self) -> tuple[int, str | None, int, str | None]:
+        """When observations are taken and chunks arrive, and through what: delay, latency, replan, sensors."""
+        return self.delay, self.latency, self.replan or OLD_REPLAN, self.sensors
 
     @property
     def conditions(self) -> tuple[Any, ...]:
-        """Rows can stand in one document when these agree: policy, device, timing and seeds."""
-        return self.policy["fingerprint"], self.ran_on, *self.timing, self.first_seed, self.episodes
+        """Rows can stand in one document when these agree: policy, device, circumstances and seeds."""
+        return self.policy["fingerprint"], self.ran_on, *self.circumstances, self.first_seed, self.episodes
 
     @property
     def setting(self) -> str:
         """Rows have a common mean when this agrees."""
         exchanged = self.instruction_of is not None
-        return json.dumps([*self.conditions, exchanged, self.method, self.keep_asked, self.pruning, self.tri_stage])
+        return json.dumps([*self.conditions, exchanged, self.method, *self.aim, self.pruning, self.tri_stage])
+
+    @property
+    def aim(self) -> tuple[str, float]:
+        """What the rows of a comparison have in common: the keep ratio that was asked for, or that was to be spent."""
+        return ("asked", self.keep_asked) if self.match_steady is None else ("steady", self.match_steady)
 
     def to_json(self) -> dict[str, Any]:
         """Entries of a result file."""
@@ -108,10 +129,10 @@ class Row(Figures):
     """
 
     ORDER = (
-        "policy", "task", "method", "keep_asked", "keep_measured", "pruning", "tri_stage", "delay", "latency",
-        "replan", "device", "instruction_of", "first_seed", "episodes", "successes", "interval", "partner_successes",
-        "steps_median", "completion_s", "path_m", "jerk_m_s3", "policy_ms_p50", "selection_ms_p50", "success_by_seed",
-        "command", "machine",
+        "policy", "task", "method", "keep_asked", "keep_measured", "keep_steady", "match_steady", "pruning",
+        "tri_stage", "delay", "latency", "replan", "sensors", "device", "instruction_of", "first_seed", "episodes",
+        "successes", "interval", "partner_successes", "steps_median", "completion_s", "path_m", "jerk_m_s3",
+        "policy_ms_p50", "selection_ms_p50", "success_by_seed", "command", "machine",
     )  # fmt: skip
 
     task: str
@@ -134,7 +155,7 @@ class Row(Figures):
     def identity(self) -> str:
         """Which setting and first seed it is of; a newer row of the same takes its place."""
         own = (getattr(self, name) for name in IDENTITY)
-        return json.dumps([self.policy["fingerprint"], self.ran_on, *self.timing, *own])
+        return json.dumps([self.policy["fingerprint"], self.ran_on, *self.circumstances, *own])
 
     @classmethod
     def from_json(cls, entries: dict[str, Any]) -> Row:
@@ -156,9 +177,9 @@ class MeanRow(Figures):
     """
 
     ORDER = (
-        "policy", "method", "keep_asked", "pruning", "tri_stage", "delay", "latency", "replan", "instruction_of",
-        "first_seed", "device", "episodes", "tasks", "success", "interval", "completion_s", "path_m", "jerk_m_s3",
-        "keep_measured", "policy_ms_p50", "selection_ms_p50",
+        "policy", "method", "keep_asked", "match_steady", "pruning", "tri_stage", "delay", "latency", "replan",
+        "sensors", "instruction_of", "first_seed", "device", "episodes", "tasks", "success", "interval",
+        "completion_s", "path_m", "jerk_m_s3", "keep_measured", "keep_steady", "policy_ms_p50", "selection_ms_p50",
     )  # fmt: skip
 
     tasks: list[str]
@@ -186,11 +207,14 @@ def row(setting: Setting, episodes: Sequence[Episode], own: TriStageConfig) -> R
         method=setting.method,
         keep_asked=setting.keep,
         keep_measured=round(float(np.average(kept, weights=calls)), 4) if sum(calls) else None,
+        keep_steady=_steady(episodes),
+        match_steady=setting.match_steady,
         pruning={k: v for k, v in asked.items() if v != getattr(own, k)} if asked else {},
         tri_stage=asked,
         delay=setting.latency.steps,
         latency=setting.latency.word,
         replan=episodes[0].replan,
+        sensors=setting.sensors or None,
         device=setting.device,
         instruction_of=task_named(setting.task).partner if setting.swap else None,
         first_seed=episodes[0].seed,
@@ -206,6 +230,14 @@ def row(setting: Setting, episodes: Sequence[Episode], own: TriStageConfig) -> R
         selection_ms_p50=_median(t for e in episodes for t in e.select_ms),
         success_by_seed=[int(e.success) for e in episodes],
     )
+
+
+def _steady(episodes: Sequence[Episode]) -> float | None:
+    """Mean of all calls but the first of each episode; None where that is not known."""
+    later = [(e.keep_steady, len(e.policy_ms) - 1) for e in episodes if len(e.policy_ms) > 1]
+    if not later or any(kept is None for kept, _ in later):
+        return None
+    return round(sum((kept or 0.0) * calls for kept, calls in later) / sum(calls for _, calls in later), 4)
 
 
 def _median(values: Iterable[float]) -> float | None:

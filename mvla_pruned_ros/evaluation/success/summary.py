@@ -12,26 +12,26 @@ from ..grouping import grouped
 from .intervals import mean_interval, mean_paired_interval, paired_interval
 from .rows import MeanRow, Row
 
-# What a row is compared with, by the name of the difference. The other row has to be of the same task, policy, timing
-# and instruction, and to hold all seeds of this one.
+# What a row is compared with, by the name of the difference. The other row has to be of the same task, policy,
+# circumstances and instruction, and to hold all seeds of this one.
 BASELINES: dict[str, Callable[[Row, Row], bool]] = {
     "minus_none": lambda row, other: other.method == "none" != row.method,
-    "minus_random": lambda row, other: other.method == "random" != row.method and other.keep_asked == row.keep_asked,
+    "minus_random": lambda row, other: other.method == "random" != row.method and other.aim == row.aim,
     # Tri-stage with the policy's own settings, which the others would have to beat.
     "minus_tri_stage": lambda row, other: (
-        other.method == "tri_stage" != row.method and not other.pruning and other.keep_asked == row.keep_asked
+        other.method == "tri_stage" != row.method and not other.pruning and other.aim == row.aim
     ),
     # The same pruning with the policy's own settings: what an ablation takes away.
     "minus_default": lambda row, other: (
-        bool(row.pruning) and not other.pruning and (other.method, other.keep_asked) == (row.method, row.keep_asked)
+        bool(row.pruning) and not other.pruning and (other.method, other.aim) == (row.method, row.aim)
     ),
 }
 
 
 # What the rows of one mean agree in.
 SHARED = (
-    "policy", "method", "keep_asked", "pruning", "tri_stage", "delay", "latency", "replan", "instruction_of",
-    "first_seed", "device",
+    "policy", "method", "match_steady", "pruning", "tri_stage", "delay", "latency", "replan", "sensors",
+    "instruction_of", "first_seed", "device",
 )  # fmt: skip
 
 
@@ -54,8 +54,9 @@ def mean_rows(rows: Sequence[Row]) -> list[MeanRow]:
 
     Returns:
         ``success`` and ``interval``: see ``mean_interval``. The differences of ``with_differences`` over the tasks, see
-        ``mean_paired_interval``: None unless every task has one. ``keep_measured``, ``policy_ms_p50``,
-        ``selection_ms_p50``, ``completion_s``, ``path_m`` and ``jerk_m_s3``: means of the tasks' values.
+        ``mean_paired_interval``: None unless every task has one. ``keep_asked``, ``keep_measured``,
+        ``keep_steady``, ``policy_ms_p50``, ``selection_ms_p50``, ``completion_s``, ``path_m`` and ``jerk_m_s3``: means
+        of the tasks' values.
     """
     # With exchanged instructions success is not what is wanted.
     groups = grouped((row for row in rows if row.instruction_of is None), lambda row: row.setting)
@@ -71,11 +72,13 @@ def _mean_row(rows: Sequence[Row], group: list[Row]) -> MeanRow:
         differences[name] = _rounded(mean_paired_interval([r.solved for r in group], found)) if complete else None
     return MeanRow(
         **{name: getattr(group[0], name) for name in SHARED},
+        keep_asked=round(float(np.mean([row.keep_asked for row in group])), 4),
         episodes=group[0].episodes,
         tasks=[row.task for row in group],
         success=round(mean, 4),
         interval=_rounded((low, high)),
         keep_measured=_mean(row.keep_measured for row in group),
+        keep_steady=_mean(row.keep_steady for row in group),
         policy_ms_p50=_mean(row.policy_ms_p50 for row in group),
         selection_ms_p50=_mean(row.selection_ms_p50 for row in group),
         completion_s=_mean(row.completion_s for row in group),
@@ -89,7 +92,7 @@ def _baseline(rows: Sequence[Row], row: Row, name: str) -> list[bool] | None:
     """Success of the row to compare with, on the seeds of ``row``."""
 
     def of(row: Row) -> tuple[Any, ...]:
-        return row.task, row.instruction_of, row.timing, row.policy["fingerprint"], row.ran_on
+        return row.task, row.instruction_of, row.circumstances, row.policy["fingerprint"], row.ran_on
 
     for other in rows:
         start = row.first_seed - other.first_seed

@@ -27,6 +27,8 @@ class Setting:
         method, keep: pruning. pruning: of tri_stage. latency: of policy calls.
         swap: give the task the instruction of its partner. device: where the policy runs.
         replan: steps from one observation to the next; None for the robot's own.
+        sensors: what the robot is seen through, see ``sim.degradation``; empty for perfect ones.
+        match_steady: what ``keep`` was chosen for, see ``match``; None where it was given. It decides nothing else.
     """
 
     task: str
@@ -39,6 +41,8 @@ class Setting:
     swap: bool = False
     device: str = "cpu"
     replan: int | None = None
+    sensors: str = ""
+    match_steady: float | None = None
 
     @property
     def tri_stage(self) -> dict[str, Any] | None:
@@ -59,6 +63,7 @@ class Setting:
             **({} if self.device == "cpu" else {"device": self.device}),
             **({} if self.latency.word is None else {"latency": self.latency.word}),
             **({} if self.replan is None else {"replan": self.replan}),
+            **({"sensors": self.sensors} if self.sensors else {}),
         }
 
 
@@ -101,7 +106,7 @@ def _run(job: tuple[Setting, int, Sequence[float]]) -> tuple[Setting, Episode]:
         _warm(setting.policy, setting.device, setting.fingerprint, setting.method, setting.keep, setting.pruning)
     return setting, run_episode(
         robot, PolicyRuntime(policy, pruner), seed, latency=setting.latency, played=played, instruction=instruction,
-        replan=setting.replan,
+        replan=setting.replan, sensors=setting.sensors,
     )  # fmt: skip
 
 

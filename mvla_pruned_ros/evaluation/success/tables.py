@@ -42,7 +42,7 @@ def markdown(table: Table) -> str:
 def document(rows: Sequence[Row]) -> str:
     """All tables of a result file, and the commands that made it, in markdown.
 
-    Rows that were made under different conditions (policy, timing, seeds) come under different headings.
+    Rows that were made under different conditions (policy, timing, sensors, seeds) come under different headings.
 
     Raises:
         ValueError: rows of one method were made with different calibrations of the policy.
@@ -80,7 +80,8 @@ def overview(rows: Sequence[Row], means: Sequence[MeanRow]) -> Table:
     """Every row and mean, grouped by task: what ``mvla evaluate`` shows."""
     exchanged = any(r.instruction_of for r in rows)
     differences = [name for name in BASELINES if any(r.differences[name] for r in (*rows, *means))]
-    header = ("task", "method", "keep", "measured", "success", "interval", *(d.replace("_", " ") for d in differences),
+    header = ("task", "method", "keep", "measured", "steady", "success", "interval",
+              *(d.replace("_", " ") for d in differences),
               "steps", "time, s", "path, m", "jerk, m/s^3",
               "policy ms", "select ms", *(["partner's goal"] if exchanged else []))  # fmt: skip
 
@@ -90,6 +91,7 @@ def overview(rows: Sequence[Row], means: Sequence[MeanRow]) -> Table:
             _label(r),
             f"{r.keep_asked:g}",
             _number(r.keep_measured, 3),
+            _number(r.keep_steady, 3),
             _successes(r),
             _interval(r.interval),
             *(_difference(r.differences[name]) for name in differences),
@@ -213,6 +215,7 @@ def _timing(r: Row) -> str:
     """What is not as it was in rows of older versions, in words."""
     late = f", actions {r.delay} steps after their observation" if r.delay else ""
     late += f", latency {r.latency}" if r.latency else ""
+    late += f", sensors {r.sensors}" if r.sensors else ""
     return late + (f", observations every {r.replan} steps" if r.replan and r.replan != OLD_REPLAN else "")
 
 

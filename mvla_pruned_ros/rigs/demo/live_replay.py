@@ -14,13 +14,14 @@ from ...bags.reader import Bag
 from ...configuration.files import write_json
 from ...node.ros_messages import message_class
 from ...reports.terminal import ProgressBar, table
+from ...sim.bag_wiring import recorded_wiring
+from ...sim.wiring import Wiring
 from ..child_process import ChildFailedError, ChildNode
 from ..graph import Graph
 from ..listener import LEVELS, PolicyListener, keep_ratio_of, median_of
-from .session import SENSOR_REMAPS, DemoOptions, start_policy
+from .session import DemoOptions, sensor_remaps, start_policy
 
 INSTRUCTION = "/policy/instruction"
-INPUTS = {"/clock", INSTRUCTION, *SENSOR_REMAPS.values()}
 REQUIRED = ("/clock", INSTRUCTION, *(f"/simulator/{name}" for name in ("image", "camera_info", "ee_pose", "gripper")))
 READY_TIMEOUT_S = 120.0
 AFTER_S = 1.5  # wall time to wait for what is still on its way, a period of diagnostics among it
@@ -41,9 +42,10 @@ def run_replay(folder: Path, options: DemoOptions, rate: float = 1.0, console: C
             raise ValueError(f"{folder} has no {', '.join(missing)}; it has {', '.join(sorted(bag.types))}")
         options.out.mkdir(parents=True, exist_ok=True)
         with Graph("replay", options.domain_id) as graph:
-            policy_node = start_policy(options, graph)
+            wiring = recorded_wiring(folder)
+            policy_node = start_policy(options, graph, wiring)
             listener = PolicyListener(graph.node)
-            published = _play(bag, graph, policy_node, rate, console)
+            published = _play(bag, graph, policy_node, wiring, rate, console)
             graph.spin_for(AFTER_S)
     report = _report(folder, options, rate, published, listener)
     path = options.out / "report.json"
@@ -55,9 +57,11 @@ def run_replay(folder: Path, options: DemoOptions, rate: float = 1.0, console: C
     return 0
 
 
-def _play(bag: Bag, graph: Graph, policy_node: ChildNode, rate: float, console: Console) -> dict[str, int]:
+def _play(
+    bag: Bag, graph: Graph, policy_node: ChildNode, wiring: Wiring, rate: float, console: Console
+) -> dict[str, int]:
     """Publish the bag's inputs at their times; returns how many, by topic."""
-    topics = sorted(INPUTS & set(bag.types))
+    topics = sorted({"/clock", INSTRUCTION, *sensor_remaps(wiring).values()} & set(bag.types))
     publishers = {}
     for topic in topics:
         sensor = topic.startswith("/simulator/")

@@ -10,17 +10,13 @@ from pathlib import Path
 from rich.console import Console
 
 from ...reports.terminal import ProgressBar, table
+from ...sim.wiring import Wiring, common_wiring
 from ..bag_recorder import BagRecorder, Topic
 from ..graph import Graph
 from .session import DemoOptions, DemoSession
 
-TOPICS = {
+OTHERS = {
     "/clock": Topic("rosgraph_msgs/msg/Clock"),
-    "/simulator/image": Topic("sensor_msgs/msg/Image", reliable=False),
-    "/simulator/depth": Topic("sensor_msgs/msg/Image", reliable=False),
-    "/simulator/camera_info": Topic("sensor_msgs/msg/CameraInfo", reliable=False),
-    "/simulator/ee_pose": Topic("geometry_msgs/msg/PoseStamped", reliable=False),
-    "/simulator/gripper": Topic("sensor_msgs/msg/JointState", reliable=False),
     "/simulator/success": Topic("std_msgs/msg/Bool", latched=True),
     "/policy/instruction": Topic("std_msgs/msg/String"),
     "/policy/command/twist": Topic("geometry_msgs/msg/TwistStamped"),
@@ -29,6 +25,13 @@ TOPICS = {
     "/policy/call": Topic("std_msgs/msg/String"),
     "/diagnostics": Topic("diagnostic_msgs/msg/DiagnosticArray"),
 }
+
+
+def topics_of(wiring: Wiring) -> dict[str, Topic]:
+    """What is recorded of a robot and the policy node: all but the cloud, which depth holds already."""
+    sensors = {f"/simulator/{name}": Topic(kind, reliable=False) for name, kind in wiring.topics().items()}
+    del sensors["/simulator/points"]
+    return sensors | OTHERS
 
 
 def run_record(options: DemoOptions, seconds: float, console: Console | None = None) -> int:
@@ -43,6 +46,7 @@ def run_record(options: DemoOptions, seconds: float, console: Console | None = N
     bag = options.out
     if bag.exists():
         raise ValueError(f"{bag} exists already: choose another folder or remove it")
+    topics = topics_of(common_wiring([task.name for task in options.tasks]))
     # A bag folder holds nothing else, so the logs of the nodes lie beside it.
     options = replace(options, out=Path(f"{bag}_logs"))
     with Graph("demo", options.domain_id) as graph:
@@ -50,7 +54,7 @@ def run_record(options: DemoOptions, seconds: float, console: Console | None = N
         with console.status("starting simulator and policy node ..."):
             session.wait_until_ready()
         bag.parent.mkdir(parents=True, exist_ok=True)
-        with BagRecorder(session.node, bag, TOPICS) as recorder:
+        with BagRecorder(session.node, bag, topics) as recorder:
             session.spin_until(lambda: session.status["image_subscribers"] > 1, 10.0, "the recorder's subscriptions")
             _record(session, recorder, seconds, console)
         counts = dict(recorder.counts)

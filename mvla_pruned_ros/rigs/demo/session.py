@@ -18,10 +18,11 @@ from std_srvs.srv import Trigger
 from ...policy.source import PolicySource, default_policy
 from ...pruning.base import check_keep_ratio
 from ...pruning.methods import check_method
-from ...sim.metaworld.robot import MAX_SPEED, STEP_S
+from ...sim.libero.tasks import LIBERO_TASKS
 from ...sim.metaworld.tasks import DEMO_TASKS
-from ...sim.metaworld.viewpoint import extrinsics
-from ...sim.tasks import Task, task_named
+from ...sim.robot import Robot, require_simulator, robot_class
+from ...sim.tasks import Task, expand_tasks, task_named
+from ...sim.wiring import Wiring, common_wiring
 from ..child_process import ChildFailedError, ChildNode
 from ..graph import Graph
 from ..qos import LATCHED, RELIABLE
@@ -29,19 +30,17 @@ from ..qos import LATCHED, RELIABLE
 # On two cores busy with other work, at 1.0 one to three frames of a hundred were lost and observations were up to
 # 170 ms (simulated) old when their chunk of 200 ms was ready; at 0.5 none was lost and the age stayed below 135 ms.
 DEFAULT_REAL_TIME_FACTOR = 0.5
+FRAMES_OLD = 3  # periods of the camera after which the arm stops, at least the node's default
 
-SENSOR_REMAPS = {
-    f"~/{name}": f"/simulator/{name}" for name in ("image", "depth", "points", "camera_info", "ee_pose", "gripper")
-}
 COMMAND_REMAPS = {f"~/command/{name}": f"/policy/command/{name}" for name in ("twist", "gripper")}
 
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """What a demo runs. Times in steps of 12.5 ms simulated.
+    """What a demo runs. Times in steps of the robot.
 
     Raises:
-        ValueError: an unknown task or method, or a number out of its range.
+        ValueError: an unknown task or method, one whose simulator is not installed, or a number out of its range.
     """
 
     out: Path
@@ -56,6 +55,11 @@ class DemoOptions:
     domain_id: int | None = None  # None: one of this run's own
 
     def __post_init__(self) -> None:
+        first, *others = (task.name for task in self.tasks)
+        require_simulator(first)
+        for name in others:
+            if robot_class(name) is not robot_class(first):
+                raise ValueError(f"{first} and {name} are for two robots, and a policy drives one: give one kind")
         check_keep_ratio(self.keep_ratio)
         check_method(self.method)
         if not 0 <= self.real_time_factor <= 100:
@@ -70,13 +74,14 @@ class DemoOptions:
     @classmethod
     def of(cls, args: argparse.Namespace) -> DemoOptions:
         """From the arguments of ``mvla demo`` and ``mvla record``."""
-        factor = args.real_time_factor
+        factor, tasks = args.real_time_factor, expand_tasks(args.tasks or list(DEMO_TASKS))
+        libero = tasks[0] in LIBERO_TASKS
         return cls(
             out=args.out,
-            tasks=tuple(task_named(name) for name in args.tasks or DEMO_TASKS),
+            tasks=tuple(map(task_named, tasks)),
             keep_ratio=args.keep,
             method=args.method,
-            policy=args.policy or default_policy(args.device),
+            policy=args.policy or ("panda" if libero else default_policy(args.device)),
             device=args.device,
             seed=args.seed,
             real_time_factor=DEFAULT_REAL_TIME_FACTOR if factor is None else factor,
@@ -85,30 +90,69 @@ class DemoOptions:
         )
 
 
+@dataclass(frozen=True)
+class Way:
+    """How tokens are pruned in an episode."""
+
+    method: str
+    keep_ratio: float
+
+    @property
+    def name(self) -> str:
+        return "unpruned" if self.method == "none" else f"{self.method} {self.keep_ratio:g}"
+
+
+UNPRUNED = Way("none", 1.0)
+
+
 @dataclass
 class EpisodeLog:
-    """What was heard while an episode ran."""
+    """What was heard while an episode ran. running_s: wall time in which it did."""
 
     task: str
     seed: int
+    way: Way
     success: bool = False
     steps: int = 0
+    running_s: float = 0.0
     inferences: list[dict[str, Any]] = field(default_factory=list)  # messages of the policy node's ~/pruning
 
 
-def start_policy(options: DemoOptions, graph: Graph) -> ChildNode:
-    """Start the policy node, set up for the sensors of the simulator."""
+def sensor_remaps(wiring: Wiring) -> dict[str, str]:
+    """The policy node's names of the simulator's sensors -> their topics."""
+    return {f"~/{name}": f"/simulator/{name}" for name in wiring.topics()}
+
+
+def start_policy(
+    options: DemoOptions, graph: Graph, wiring: Wiring | None = None, log: str = "policy.log"
+) -> ChildNode:
+    """Start the policy node, set up for a robot of the simulator.
+
+    Args:
+        wiring: of the robot; None: that of the tasks. log: name of its file.
+    """
+    wiring = wiring or common_wiring([task.name for task in options.tasks])
+    robot = robot_class(wiring.task)
     parameters: dict[str, Any] = {
-        **extrinsics(),
+        **wiring.parameters(),
         "use_sim_time": True,
         "method": options.method,
         "keep_ratio": float(options.keep_ratio),
         "device": options.device,
-        "max_speed_m_s": MAX_SPEED,
+        "command_rate_hz": 1 / robot.step_s,
+        "max_speed_m_s": robot.max_speed,
+        "max_observation_age_ms": max(500.0, FRAMES_OLD * 1e3 / camera_rate_hz(robot)),
     }
+    if robot.max_turn:
+        parameters["max_angular_speed_rad_s"] = robot.max_turn
     if options.policy is not None:
         parameters["policy"] = str(options.policy)
-    return graph.start("policy node", "node.executable", options.out / "policy.log", parameters, SENSOR_REMAPS)
+    return graph.start("policy node", "node.executable", options.out / log, parameters, sensor_remaps(wiring))
+
+
+def camera_rate_hz(robot: type[Robot]) -> float:
+    """Of images: the policy is to look as often as where it is evaluated."""
+    return 1 / (robot.replan_steps * robot.step_s)
 
 
 class DemoSession:
@@ -121,35 +165,42 @@ class DemoSession:
         frames_received: images that reached the policy node's subscription, whether or not it inferred from them.
     """
 
-    def __init__(self, options: DemoOptions, graph: Graph) -> None:
-        """Starts both nodes in ``graph``, without waiting for them."""
+    def __init__(self, options: DemoOptions, graph: Graph, suffix: str = "") -> None:
+        """Starts both nodes in ``graph``, without waiting for them.
+
+        Args:
+            options: with tasks of one wiring. suffix: of the names of the logs.
+        """
         self.options, self.node, self._graph = options, graph.node, graph
+        self._way = Way(options.method, options.keep_ratio)
         self.status: dict[str, Any] = {}
         self.pruning: dict[str, Any] = {}
         self.frames_received = 0
         self._episode: EpisodeLog | None = None
         options.out.mkdir(parents=True, exist_ok=True)
-        self._start_simulator()
-        start_policy(options, graph)
+        self._start_simulator(f"simulator{suffix}.log")
+        start_policy(options, graph, log=f"policy{suffix}.log")
         node = graph.node
         node.create_subscription(String, "/simulator/status", self._take_status, LATCHED)
         node.create_subscription(String, "/policy/pruning", self._take_pruning, 50)
         node.create_subscription(DiagnosticArray, "/diagnostics", self._take_diagnostics, 10)
         self._instruction = node.create_publisher(String, "/policy/instruction", RELIABLE)
         self._parameters = node.create_client(SetParameters, "/simulator/set_parameters")
+        self._policy_parameters = node.create_client(SetParameters, "/policy/set_parameters")
         self._reset_simulator = node.create_client(Trigger, "/simulator/reset")
         self._reset_policy = node.create_client(Trigger, "/policy/reset")
 
-    def _start_simulator(self) -> None:
+    def _start_simulator(self, log: str) -> None:
         options = self.options
         parameters = {
             "task": options.tasks[0].name,
+            "camera_rate_hz": camera_rate_hz(robot_class(options.tasks[0].name)),
             "seed": options.seed,
             "real_time_factor": float(options.real_time_factor),
             "max_steps": options.max_steps,
             "auto_reset": False,
         }
-        self._graph.start("simulator", "sim.node", options.out / "simulator.log", parameters, COMMAND_REMAPS)
+        self._graph.start("simulator", "sim.node", options.out / log, parameters, COMMAND_REMAPS)
 
     def _take_status(self, message: String) -> None:
         self.status = json.loads(message.data)
@@ -183,13 +234,15 @@ class DemoSession:
     def wait_until_ready(self, timeout_s: float = 120.0) -> None:
         """Until the policy is loaded and both nodes hear each other: no frame is sent before that."""
 
+        clients = (self._parameters, self._policy_parameters, self._reset_simulator, self._reset_policy)
+
         def ready() -> bool:
             return (
                 self.status.get("image_subscribers", 0) > 0
                 and self.status.get("command_publishers", 0) > 0
                 and self._instruction.get_subscription_count() > 0
                 and self.node.count_publishers("/policy/pruning") > 0
-                and all(c.service_is_ready() for c in (self._parameters, self._reset_simulator, self._reset_policy))
+                and all(client.service_is_ready() for client in clients)
             )
 
         self.spin_until(ready, timeout_s, "simulator and policy node to find each other")
@@ -199,16 +252,30 @@ class DemoSession:
         self.spin_until(future.done, 90.0, awaited)
         return future.result()
 
-    def run_episode(self, task: Task, seed: int, on_progress: Callable[[EpisodeLog], None] | None = None) -> EpisodeLog:
+    def _set(self, client: Any, **values: Any) -> None:
+        """Raises ValueError: the node refuses a value."""
+        parameters = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
+        request = SetParameters.Request(parameters=parameters)
+        for result in self._call(client, request, f"{client.srv_name}").results:
+            if not result.successful:
+                raise ValueError(result.reason)
+
+    def run_episode(
+        self, task: Task, seed: int, way: Way, on_progress: Callable[[EpisodeLog], None] | None = None
+    ) -> EpisodeLog:
         """Play one episode to its end.
 
         Args:
-            on_progress: called a few times a second with what is known so far.
+            way: how tokens are pruned. on_progress: called a few times a second with what is known so far.
         """
+        if way != self._way:
+            self._set(self._policy_parameters, method=way.method, keep_ratio=float(way.keep_ratio))
+            self._way = way
         log = self.begin_episode(task, seed)
+        running_s, step_s = self.status["running_s"], robot_class(task.name).step_s
         steps = self.options.max_steps or task.max_steps
         # A computer slower than asked stretches the episode; one this slow is of no use.
-        patience_s = 30.0 + 10.0 * steps * STEP_S / (self.options.real_time_factor or 1.0)
+        patience_s = 30.0 + 10.0 * steps * step_s / (self.options.real_time_factor or 1.0)
         number = self.status["episode"]
 
         def ended() -> bool:
@@ -218,21 +285,17 @@ class DemoSession:
             return self.status["state"] == "waiting" and self.status["episode"] == number
 
         self.spin_until(ended, patience_s, f"the end of an episode of {task.name}")
-        log.success = self.status["success"]
+        log.success, log.running_s = self.status["success"], self.status["running_s"] - running_s
         self._episode = None
         return log
 
     def begin_episode(self, task: Task, seed: int) -> EpisodeLog:
         """Set task, seed and instruction, and start; time stands still until then, so nothing is left over."""
-        parameters = [Parameter("task", value=task.name), Parameter("seed", value=seed)]
-        request = SetParameters.Request(parameters=[p.to_parameter_msg() for p in parameters])
-        for result in self._call(self._parameters, request, "the simulator's parameters").results:
-            if not result.successful:
-                raise ValueError(result.reason)
+        self._set(self._parameters, task=task.name, seed=seed)
         self._instruction.publish(String(data=task.instruction))
         self._call(self._reset_policy, Trigger.Request(), "the policy node's reset")
         before = self.status["episode"]
-        self._episode = EpisodeLog(task.name, seed)
+        self._episode = EpisodeLog(task.name, seed, self._way)
         answer = self._call(self._reset_simulator, Trigger.Request(), "the simulator's reset")
         if not answer.success:
             raise RuntimeError(f"the simulator refused to start an episode: {answer.message}")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from ...geometry.poses import look_at
+from ..wiring import CameraMount, Wiring
 
-BASE_FRAME, CAMERA_FRAME = "base", "camera_color_optical_frame"
+CAMERA_FRAME = "camera_color_optical_frame"
 # A view in which no task hides its object behind the arm.
 POSITION = np.array([0.62, 0.10, 0.62])
 TARGET = np.array([-0.02, 0.72, 0.08])
@@ -22,10 +22,4 @@ def camera_pose() -> np.ndarray:
     return look_at(POSITION, TARGET)
 
 
-def extrinsics() -> dict[str, list[float]]:
-    """The same as parameters of the policy node: translation in metres, quaternion x y z w."""
-    pose = camera_pose()
-    return {
-        "extrinsics.translation": pose[:3, 3].tolist(),
-        "extrinsics.rotation_xyzw": Rotation.from_matrix(pose[:3, :3]).as_quat().tolist(),
-    }
+WIRING = Wiring("push", (CameraMount("image", CAMERA_FRAME, camera_pose()),))
