@@ -91,7 +91,7 @@ def test_late_chunk_joins_at_the_action_that_is_due(robot: MetaWorldRobot) -> No
                 stage_ms = {"select": 0.0}
 
                 class selection:
-                    keep_ratio = 1.0
+                    spent_ratio = 1.0
 
             return Answer()
 

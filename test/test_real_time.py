@@ -71,7 +71,7 @@ class Telling:
         actions[:, 6] = 1.0
         chunk = ActionChunk(observation.stamp_ns, STEP_S, actions)
         return SimpleNamespace(
-            chunk=chunk, selection=SimpleNamespace(keep_ratio=1.0), policy_ms=1.0, stage_ms={"select": 0.0}
+            chunk=chunk, selection=SimpleNamespace(spent_ratio=1.0), policy_ms=1.0, stage_ms={"select": 0.0}
         )
 
 
