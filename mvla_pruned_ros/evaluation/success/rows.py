@@ -39,8 +39,8 @@ class Figures:
 
     Attributes:
         policy: ``name`` and ``fingerprint``. method, keep_asked: pruning. keep_measured: what the policy calls spent
-            (``Selection.spent_ratio``), their mean. keep_steady: of those after the first of each episode, which is full
-            for every method. match_steady: the ``keep_steady`` that ``keep_asked`` was chosen for, see ``match``; None
+            (``Selection.spent_ratio``), their mean. keep_steady: of those after the first of each episode, which is
+            full for all. match_steady: the ``keep_steady`` that ``keep_asked`` was chosen for, see ``match``; None
             where it was given.
         pruning: settings of tri_stage that differ from the policy's own. tri_stage: all its settings, None for other
             methods. delay: steps. latency: where it is none of steps, see ``Latency.word``. replan: steps from one
