@@ -212,6 +212,16 @@ def test_tokens_that_leave_are_attended_to_as_they_were_in_the_call_before() -> 
         before = expected
 
 
+def test_evidence_of_a_frozen_scene_is_that_of_the_full_call() -> None:
+    model, memory, stays = make_model("l1"), CallMemory(), {1: [*range(0, 26, 2), 25], 2: [0, 4, 20, 24]}
+    prefix = model.tokenize(make_batch())
+    _, full = model.decode(prefix, evidence=True, rule=Leave({}, memory))
+    _, out = model.decode(prefix, evidence=True, rule=Leave(stays, CallMemory(memory.after)))
+    for got, expected in ((out.attention, full.attention), (out.norm, full.norm)):
+        assert got is not None and expected is not None
+        torch.testing.assert_close(got, expected[:, stays[2]])
+
+
 def test_tokens_dropped_in_two_layers_leave_evidence_of_those_that_remain() -> None:
     model = make_model("l1")
     stays = {1: [0, 3, 9, 17, 25], 2: [3, 9, 25]}
