@@ -108,7 +108,7 @@ def test_twist_turns_the_hand(driver: tuple[Driver, Ears]) -> None:
     robot, ears = driver
     before = hand(ears.newest()["ee_pose"])
     message = TwistStamped()
-    message.twist.angular.z = 2.0
+    message.twist.angular.z = 0.5
     end = robot.clock_ns[-1] + 10**9
     while robot.clock_ns[-1] < end:
         robot.twist.publish(message)

@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from .robot import LiberoRobot
 
 DOWN = Rotation.from_euler("x", np.pi)  # of the hand; its fingers close along y
-GAIN, TURN_GAIN = 30.0, 10.0  # 1/s
-FASTEST = 1.0  # m/s
-FASTEST_TURN = 4.0  # rad/s
+GAIN, TURN_GAIN = 7.5, 2.5  # 1/s
+FASTEST, FASTEST_TURN = 0.25, 1.0  # m/s, rad/s
 OPEN, CLOSE = -1.0, 1.0
 CLOSING_STEPS = 10
 LOST_M = 0.15  # a thing that is carried and so far from the hand was lost
