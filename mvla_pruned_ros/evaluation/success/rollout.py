@@ -52,12 +52,12 @@ class Episode:
     keep_ratio: float | None
     policy_ms: tuple[float, ...]
     select_ms: tuple[float, ...]
-    keep_steady: float | None = None
     latency_ms: tuple[float, ...] = ()
     replan: int | None = None
     completion_s: float | None = None
     path_m: float | None = None
     jerk_m_s3: float | None = None
+    keep_steady: float | None = None
 
 
 def check_fit(policy: Policy, robot: Robot) -> None:
