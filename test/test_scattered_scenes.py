@@ -59,6 +59,12 @@ def test_nothing_overlaps_and_bowls_keep_their_relation(task: int) -> None:
                 np.testing.assert_array_equal(after[bowl], before[bowl][:2])
             else:
                 assert np.abs(after[bowl] - before[bowl][:2]).max() <= scenes.JITTER_M
+        bowls = [name for name in before if name not in marks]
+        alone = [bowl for bowl in bowls if min(distance(before, mark, bowl) for mark in marks) >= scenes.NEXT_M]
+        furniture = [bowl for bowl in alone if before[bowl][2] > table + scenes.FURNITURE_M]
+        assert all(distance(after, bowl, "plate_1") > scenes.DRAWER_M for bowl in furniture)
+        rims = [after[bowl] + [0, RADII["akita_black_bowl"]] for bowl in bowls if bowl not in furniture]
+        assert all(np.linalg.norm(rim - scenes.BASE) < scenes.REACH_M for rim in rims)
         for a in before:
             for b in before:
                 if a < b and frozenset((a, b)) not in on:

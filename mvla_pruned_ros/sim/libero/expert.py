@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 DOWN = Rotation.from_euler("x", np.pi)  # of the hand; its fingers close along y
 GAIN, TURN_GAIN = 7.5, 2.5  # 1/s
 FASTEST, FASTEST_TURN = 0.25, 1.0  # m/s, rad/s
+UPRIGHT = 0.2  # rad; a hand that leans or is turned aside by less goes as fast as it can
 OPEN, CLOSE = -1.0, 1.0
 CLOSING_STEPS = 10
 LOST_M = 0.15  # a thing that is carried and so far from the hand was lost
 RIM_M = 0.048  # from the middle of the bowl to its rim, where one finger goes in and one stays out
 DRAWER_RIM_M = 0.04  # along -x, with the hand turned: only there the drawer leaves room for the fingers
+BOWL_HEIGHT_M = 0.052
 DEPTH_M = 0.024  # of the hand below the rim
 
 
@@ -88,7 +90,9 @@ class Expert:
                 self._phase = 6
         if self._phase == 6:
             goal = hand
-        velocity = np.clip((goal - hand) * GAIN, -FASTEST, FASTEST)
+        # The slower, the more the hand leans: it rights itself before it goes on.
+        fastest = FASTEST * float(np.clip(UPRIGHT / max(float(np.linalg.norm(turn)), 1e-6), 0.2, 1.0))
+        velocity = np.clip((goal - hand) * GAIN, -fastest, fastest)
         return np.concatenate([velocity, np.clip(turn * TURN_GAIN, -FASTEST_TURN, FASTEST_TURN), [grip]])
 
 
@@ -108,11 +112,11 @@ def _into_the_basket(robot: LiberoRobot) -> Plan:
 
 def _onto_the_plate(robot: LiberoRobot) -> Plan:
     bowl, plate = robot.goal[:2]
-    lower, upper = robot.extent_of(bowl)
-    middle, top = (lower + upper)[:2] / 2, upper[2]
-    low = top - DEPTH_M
-    place = robot.place_of(plate)
+    up = robot.turn_of(bowl).apply([0.0, 0.0, 1.0])  # it may lean
     in_drawer = "drawer" in robot.task.instruction
-    turn, rim = (np.pi / 2, [-DRAWER_RIM_M, 0.0]) if in_drawer else (0.0, [0.0, RIM_M])
-    release = place[2] + (low - lower[2]) + 0.012
-    return Plan(bowl, np.array([*(middle + rim), low]), top + 0.09, max(low + 0.1, 0.2), place[:2], release, turn)
+    turn, aside = (np.pi / 2, np.array([-1.0, 0.0, 0.0])) if in_drawer else (0.0, np.array([0.0, 1.0, 0.0]))
+    aside -= (aside @ up) * up
+    rim = robot.place_of(bowl) + BOWL_HEIGHT_M * up + (DRAWER_RIM_M if in_drawer else RIM_M) * aside
+    place, low = robot.place_of(plate), rim[2] - DEPTH_M
+    release = place[2] + BOWL_HEIGHT_M - DEPTH_M + 0.012
+    return Plan(bowl, np.array([*rim[:2], low]), rim[2] + 0.09, max(low + 0.1, 0.2), place[:2], release, turn)

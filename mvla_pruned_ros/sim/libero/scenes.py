@@ -16,6 +16,10 @@ RADII = {"plate": 0.062, "glazed_rim_porcelain_ramekin": 0.048, "cookies": 0.046
 LANDMARKS = ("plate", "glazed_rim_porcelain_ramekin", "cookies")
 ON_M, NEXT_M = 0.04, 0.145  # a bowl nearer than that to a landmark stands on it, or next to it
 FURNITURE_M = 0.02  # what stands alone and so much higher than the lowest thing stands on or in furniture
+BASE = np.array([-0.66, 0.0])  # of the robot in libero_spatial
+REACH_M = 0.775  # of a hand that points down, to the far rim of a bowl: farther, its elbow is straight and stays so
+CABINET_Y = -0.09
+DRAWER_M = 0.19
 GAP_M = 0.008  # at least, between things that do not stand on one another
 
 
@@ -40,7 +44,7 @@ def exchanged_landmarks(
 
     A bowl that stood on a landmark stands on it again; one next to a landmark, next to it in a direction that is
     drawn; one between two of them, in the middle; one that stands alone is moved only, and one on or in a piece of
-    furniture stays. Drawn again until nothing stands in another's way.
+    furniture stays. Drawn again until nothing stands in another's way and the arm reaches every bowl.
 
     Args:
         places: (3,) position of each thing, metres. Names end in a number. between: whether the first bowl is the one
@@ -53,6 +57,12 @@ def exchanged_landmarks(
     bowls = {name: place for name, place in places.items() if name not in marks}
     table = min(place[2] for place in places.values())
     slots = list(marks.values())
+
+    def alone(name: str) -> bool:
+        return all(float(np.linalg.norm(mark - places[name][:2])) >= NEXT_M for mark in marks.values())
+
+    in_furniture = {name: alone(name) and place[2] > table + FURNITURE_M for name, place in bowls.items()}
+    standing = [name for name in bowls if not in_furniture[name]]
     for _ in range(TRIES):
         order = rng.permutation(len(slots))
         new = {name: slots[k] + rng.uniform(-JITTER_M, JITTER_M, 2) for name, k in zip(marks, order)}
@@ -70,11 +80,12 @@ def exchanged_landmarks(
                 angle = rng.uniform(0, 2 * np.pi)
                 away = max(away, _least(name, nearest) + 0.001)
                 new[name] = new[nearest] + away * np.array([np.cos(angle), np.sin(angle)])
-            elif place[2] > table + FURNITURE_M:
+            elif in_furniture[name]:
                 new[name] = place[:2]
             else:
                 new[name] = place[:2] + rng.uniform(-JITTER_M, JITTER_M, 2)
-        if _apart(new, on) and _inside(new, places):
+        clear = all(_clear(new[name], new) for name in bowls if in_furniture[name])
+        if _apart(new, on) and _inside(new, places) and clear and all(_reached(new[name]) for name in standing):
             return new
     raise RuntimeError(f"no scattered scene was found in {TRIES} tries")
 
@@ -97,6 +108,17 @@ def _apart(places: dict[str, np.ndarray], on: set[frozenset[str]]) -> bool:
         for b in names[i + 1 :]
         if frozenset((a, b)) not in on
     )
+
+
+def _reached(place: np.ndarray) -> bool:
+    """Whether the hand gets at a bowl on the table: near enough to the arm, not before the front of the cabinet."""
+    rim = place + [0.0, RADII["akita_black_bowl"]]
+    return float(np.linalg.norm(rim - BASE)) < REACH_M and float(place[1]) > CABINET_Y
+
+
+def _clear(place: np.ndarray, places: dict[str, np.ndarray]) -> bool:
+    """Whether a bowl that comes out of the furniture can be put onto the plate without touching it."""
+    return all(float(np.linalg.norm(places[n] - place)) > DRAWER_M for n in places if kind_of(n) == "plate")
 
 
 def _inside(places: dict[str, np.ndarray], before: dict[str, np.ndarray]) -> bool:
