@@ -1,6 +1,7 @@
 """Packaging for colcon (ament_python) and for pip."""
 
 from glob import glob
+from xml.etree import ElementTree
 
 from setuptools import find_packages, setup
 
@@ -35,7 +36,7 @@ def ros_wheels(rclpy: str, rmw: str, interfaces: str, messages: str) -> list[str
 
 setup(
     name=NAME,
-    version="0.1.0",
+    version=ElementTree.parse("package.xml").findtext("version"),
     description="Token-pruned multi-visual-modal (image and point cloud) VLA policies on ROS 2",
     long_description="Runs token-pruned multi-visual-modal vision-language-action policies on ROS 2.",
     license="Apache-2.0",
@@ -43,7 +44,15 @@ setup(
     maintainer_email="maintainers@mvla-pruned-ros.dev",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["py.typed", "models/*/*", "node/fastdds.xml", "reports/*.j2", "evaluation/splices/*.j2"]},
+    package_data={
+        NAME: [
+            "py.typed",
+            *(f"models/*/*.{kind}" for kind in ("csv", "json", "md", "safetensors")),  # not __pycache__
+            "node/fastdds.xml",
+            "reports/*.j2",
+            "evaluation/splices/*.j2",
+        ]
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import setuptools
+import yaml
 
 ROOT = Path(__file__).parent.parent
 NAME = "mvla_pruned_ros"
@@ -97,6 +98,7 @@ def test_manifest_and_setup_agree(setup_arguments: dict[str, Any], manifest: Ele
     assert manifest.attrib["format"] == "3"
     assert text_of(manifest, "name") == setup_arguments["name"] == NAME
     assert text_of(manifest, "version") == setup_arguments["version"]
+    assert setup_arguments["version"] not in (ROOT / "setup.py").read_text(), "package.xml alone says it"
     assert text_of(manifest, "license") == setup_arguments["license"] == "Apache-2.0"
     maintainer = manifest.find("maintainer")
     assert maintainer is not None and maintainer.attrib["email"] == setup_arguments["maintainer_email"]
@@ -117,9 +119,21 @@ def test_licence_text_is_that_of_the_licence_named() -> None:
     assert "Apache License" in text and "Version 2.0, January 2004" in text and "END OF TERMS AND CONDITIONS" in text
 
 
+def test_citation_is_of_this_software_and_of_the_paper(setup_arguments: dict[str, Any]) -> None:
+    """What CFF 1.2.0 demands. There is no version: it would be another place to keep."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["cff-version"], citation["title"]) == ("1.2.0", NAME)
+    assert citation["message"] and citation["authors"] == [{"name": setup_arguments["maintainer"]}]
+    assert citation["license"] == setup_arguments["license"] and "version" not in citation
+    [paper] = citation["references"]
+    assert paper["type"] == "article" and paper["title"] and paper["authors"] and "2604.09244" in paper["url"]
+
+
 def test_changelog_begins_with_what_is_to_come_or_with_this_version(setup_arguments: dict[str, Any]) -> None:
     headings = re.findall(r"^(.+)\n-{3,}$", (ROOT / "CHANGELOG.rst").read_text(), re.MULTILINE)
-    assert headings and (headings[0] == "Forthcoming" or headings[0].split()[0] == setup_arguments["version"])
+    released = [heading.split()[0] for heading in headings if heading != "Forthcoming"]
+    assert headings and "Forthcoming" not in headings[1:]
+    assert not released or released[0] == setup_arguments["version"]
 
 
 def test_every_import_is_declared_for_pip_and_for_rosdep(

@@ -14,7 +14,6 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
-from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
@@ -38,6 +37,7 @@ from .parameters import SPECS, ParameterSet, Settings, joint_names_of
 from .qos_checks import link_problems
 from .robot_state import RobotStateReader
 from .ros_parameters import refuse_unknown_overrides
+from .ros_releases import ParameterCallbacks, PublisherEventCallbacks, SubscriptionEventCallbacks
 from .subscriptions import input_topics
 from .tf_lookup import TfLookup
 from .watchdog import Watchdog
@@ -50,7 +50,7 @@ WATCHDOG_PERIOD_S = 0.05
 DIAGNOSTICS_PERIOD_S = 1.0
 
 
-class PolicyNode(LifecycleNode):
+class PolicyNode(ParameterCallbacks, LifecycleNode):
     """See the module. Configure loads and warms up, activate turns outputs on, deactivate ends in one safe command.
 
     Attributes:

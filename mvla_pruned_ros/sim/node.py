@@ -31,6 +31,7 @@ from ..messages.decode import stamp_ns
 from ..node.environment import prepare_environment
 from ..node.ros_messages import ENCODER
 from ..node.ros_parameters import declare, refuse_unknown_overrides, take_whole_numbers
+from ..node.ros_releases import ParameterCallbacks, publisher_count
 from ..node.start import StartError, on_ending_signals, start_node
 from .libero.tasks import SUITES
 from .metaworld.tasks import TASKS
@@ -48,7 +49,6 @@ IDLE_PERIOD_S = 0.1  # wall time between repetitions of an unchanged /clock
 
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 RELIABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-
 
 PARAMETERS = {
     "task": Field(
@@ -76,7 +76,7 @@ PARAMETERS = {
 }
 
 
-class SimulatorNode(Node):
+class SimulatorNode(ParameterCallbacks, Node):
     """Runs episodes of the simulated robot. Call ``run`` from the thread that constructed it."""
 
     def __init__(self, **node_options: Any) -> None:
@@ -304,7 +304,7 @@ class SimulatorNode(Node):
             "real_time_factor": round(self._pacer.achieved, 3),
             "frames_sent": self._frames_sent,
             "image_subscribers": self._sensors.image_subscribers,
-            "command_publishers": self._twist.get_publisher_count(),
+            "command_publishers": publisher_count(self, self._twist),
             "commands_received": self._commands_received,
         }
         self._status.publish(String(data=json.dumps(status)))
