@@ -41,7 +41,7 @@ def test_everything_is_let_go_of(graph: LiveGraph, way: str) -> None:
         assert node.trigger_deactivate() == SUCCESS and node.trigger_cleanup() == SUCCESS
     else:
         assert node.trigger_shutdown() == SUCCESS
-    assert held(found) == []
+    assert wait_for(lambda: not held(found)), held(found)  # a callback of the executor's thread may be at its end
 
 
 def test_configuring_again_never_holds_two_policies(graph: LiveGraph, monkeypatch: pytest.MonkeyPatch) -> None:

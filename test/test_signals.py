@@ -40,7 +40,7 @@ PROCESSES.set_forkserver_preload(["mvla_pruned_ros.node.executable"])
 
 def node_process(arguments: list[str], domain: str, log: str, hold: str) -> None:
     """The child: the executable's own main. hold: what of configure, load or warm_up, takes half a minute;
-    nohup: SIGHUP is ignored; thread: one of the node's threads fails."""
+    nohup: SIGHUP is ignored; thread: one of the node's threads fails as soon as there is a file log.fail."""
     os.environ["ROS_DOMAIN_ID"] = domain
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT)
     os.dup2(descriptor, 1)
@@ -53,7 +53,8 @@ def node_process(arguments: list[str], domain: str, log: str, hold: str) -> None
         activate = policy_node.PolicyNode.on_activate
 
         def fail() -> None:
-            time.sleep(2.0)
+            while not Path(f"{log}.fail").exists():
+                time.sleep(0.01)
             raise RuntimeError("made to fail")
 
         def activate_and_fail(node: Any, state: Any) -> Any:
@@ -84,7 +85,7 @@ class Child:
         given = {**EXTRINSICS, "policy": str(folder), "device": "cpu", "instruction": INSTRUCTION}
         given |= {"discovery_wait_ms": 0.0, **parameters}
         domain = graph.environment["ROS_DOMAIN_ID"]
-        self.graph, self._log = graph, log
+        self.graph, self.log_file = graph, log
         self.process = PROCESSES.Process(
             target=node_process, args=(parameter_arguments(given), domain, str(log), hold), daemon=True
         )
@@ -104,7 +105,7 @@ class Child:
             self.graph.spin_once(0.02)
 
     def log(self) -> str:
-        return self._log.read_text() if self._log.exists() else ""
+        return self.log_file.read_text() if self.log_file.exists() else ""
 
     def call(self, client: Any, request: Any) -> Any:
         self.wait(client.service_is_ready, client.srv_name)
@@ -133,6 +134,15 @@ class Child:
         self.meet()
         return self.call(self._get, GetState.Request()).current_state.id
 
+    def listen_to_the_end(self) -> None:
+        """Until the process has ended, and a little longer: what it said last may still be on its way."""
+        until = time.monotonic() + 60.0
+        while self.process.is_alive() and time.monotonic() < until:
+            self.graph.spin_once(0.02)
+        until = time.monotonic() + 0.3
+        while time.monotonic() < until:
+            self.graph.spin_once(0.02)
+
     def end(self, number: int) -> list[TwistStamped]:
         """Send the signal; what is heard from then on. The node must end in time with code 0."""
         self.twists.clear()
@@ -142,9 +152,7 @@ class Child:
         while self.process.is_alive() and time.monotonic() - start < 20.0:
             self.graph.spin_once(0.01)
         took = time.monotonic() - start
-        until = time.monotonic() + 0.3
-        while time.monotonic() < until:
-            self.graph.spin_once(0.02)
+        self.listen_to_the_end()
         assert self.process.exitcode == 0, self.log()
         assert took < EXIT_S + BUSY_S, f"{took:.1f} s\n{self.log()}"
         assert "Traceback" not in self.log(), self.log()
@@ -225,11 +233,11 @@ def test_hangup_that_is_ignored_at_start_is_ignored(start: Callable[..., Child])
 
 def test_thread_that_fails_ends_the_node_in_a_safe_command(start: Callable[..., Child]) -> None:
     child = start(hold="thread", command_rate_hz=20.0)
-    until = time.monotonic() + 60.0
-    while child.process.is_alive() and time.monotonic() < until:
-        child.graph.spin_once(0.02)
+    child.wait(lambda: len(child.twists) > 1, "commands")
+    Path(f"{child.log_file}.fail").touch()
+    child.listen_to_the_end()
     assert child.process.exitcode == 1 and "made to fail" in child.log()
-    assert child.twists and still(child.twists[-1:])
+    assert still(child.twists[-1:])
 
 
 @SIGNALS
