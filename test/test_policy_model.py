@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_mvla
 import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaModel
@@ -54,17 +55,9 @@ def make_model(**changes: object) -> MVLAModel:
 
 
 def make_batch(pruned: bool, seed: int = 0) -> Batch:
-    g = torch.Generator().manual_seed(seed)
-    return Batch(
-        image=torch.randint(0, 256, (2, 1, 64, 64, 3), generator=g, dtype=torch.uint8),
-        centres=torch.rand(2, 10, 3, generator=g),
-        groups=torch.randn(2, 10, 6, 3, generator=g) * 0.02,
-        proprio=torch.rand(2, 4, generator=g),
-        end_effector=torch.rand(2, 3, generator=g),
-        instruction=torch.randint(0, 11, (2, 4), generator=g),
-        image_kept=IMAGE_KEPT if pruned else None,
-        points_kept=POINTS_KEPT if pruned else None,
-    )
+    batch = tiny_mvla.make_batch(seed, samples=2)
+    kept = {"image_kept": IMAGE_KEPT, "points_kept": POINTS_KEPT} if pruned else {}
+    return dataclasses.replace(batch, **kept)
 
 
 def predict(model: MVLAModel, batch: Batch, **options: Any) -> Tensor:

@@ -18,14 +18,14 @@ def make_model(head: str) -> MVLAModel:
     return MVLAModel(config, vocabulary=11).eval().requires_grad_(False)
 
 
-def make_batch(seed: int = 3) -> Batch:
-    """One sample."""
+def make_batch(seed: int = 3, samples: int = 1) -> Batch:
+    """Inputs with all tokens."""
     g = torch.Generator().manual_seed(seed)
     return Batch(
-        image=torch.randint(0, 256, (1, 1, 64, 64, 3), generator=g, dtype=torch.uint8),
-        centres=torch.rand(1, 10, 3, generator=g),
-        groups=torch.randn(1, 10, 6, 3, generator=g) * 0.02,
-        proprio=torch.rand(1, 4, generator=g),
-        end_effector=torch.rand(1, 3, generator=g),
-        instruction=torch.randint(0, 11, (1, 4), generator=g),
+        image=torch.randint(0, 256, (samples, 1, 64, 64, 3), generator=g, dtype=torch.uint8),
+        centres=torch.rand(samples, 10, 3, generator=g),
+        groups=torch.randn(samples, 10, 6, 3, generator=g) * 0.02,
+        proprio=torch.rand(samples, 4, generator=g),
+        end_effector=torch.rand(samples, 3, generator=g),
+        instruction=torch.randint(0, 11, (samples, 4), generator=g),
     )

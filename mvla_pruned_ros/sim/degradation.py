@@ -33,7 +33,6 @@ MISSING_FRAMES, BLACK_FRAMES = 0.2, 0.33
 HIDDEN = 0.4  # of the edge of a picture
 
 Rng = np.random.Generator
-Frames = tuple[Shot, ...]
 
 
 def _depth_noise(shot: Shot, rng: Rng) -> Shot:
@@ -188,19 +187,19 @@ class Senses:
         names = parts_named(sensors)
         self._robot, self._rng = robot, np.random.default_rng([seed, 3])
         self._drops = DROPPED in names
-        self._parts = [{name: PARTS[name](self._rng) for name in names if name != DROPPED} for _ in robot.views]
+        self._parts = [[PARTS[name](self._rng) for name in names if name != DROPPED] for _ in robot.views]
 
     def observe(self, instruction: str | None = None) -> Observation | None:
         """What is seen now; None where the frame was lost. instruction: None for the task's own."""
         if self._drops and self._rng.random() < MISSING_FRAMES:
             return None
-        shots = self._robot.render() if self._parts[0] else None
-        if shots is None:
-            return self._robot.observe(instruction)
-        for index, parts in enumerate(self._parts):
-            for part in parts.values():
-                shots = (*shots[:index], part(shots[index], self._rng), *shots[index + 1 :])
+        shots = tuple(self._through(parts, shot) for parts, shot in zip(self._parts, self._robot.render()))
         return self._robot.observation_of(shots, instruction)
+
+    def _through(self, parts: list[Part], shot: Shot) -> Shot:
+        for part in parts:
+            shot = part(shot, self._rng)
+        return shot
 
 
 def _disparity(depth: np.ndarray) -> np.ndarray:

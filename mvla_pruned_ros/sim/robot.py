@@ -13,7 +13,7 @@ import numpy as np
 from ..geometry.clouds import depth_to_points
 from ..types import ArmState, Observation
 from .camera import Shot
-from .tasks import Task, task_named
+from .tasks import Task, is_libero
 
 
 class Robot(ABC):
@@ -107,7 +107,7 @@ def robot_class(task: str) -> type[Robot]:
     Raises:
         ValueError: there is no such task.
     """
-    if "/" in task_named(task).name:
+    if is_libero(task):
         from .libero.robot import LiberoRobot
 
         return LiberoRobot
@@ -118,7 +118,7 @@ def robot_class(task: str) -> type[Robot]:
 
 def require_simulator(task: str) -> None:
     """Raises ValueError where the simulator of a task is not installed; names the extra that brings it."""
-    module, extra = ("libero", "libero") if "/" in task_named(task).name else ("metaworld", "sim")
+    module, extra = ("libero", "libero") if is_libero(task) else ("metaworld", "sim")
     if importlib.util.find_spec(module) is None:
         raise ValueError(
             f"task {task} needs the module {module}, which is not installed: in the folder of this package, "
@@ -137,7 +137,7 @@ def robot_of(task: str, image_size: int = 192) -> Robot:
     """
     require_simulator(task)
     # Each simulator is imported when it is asked for: LIBERO's is an extra, and both are heavy.
-    kept = _libero_robot if "/" in task_named(task).name else _metaworld_robot
+    kept = _libero_robot if is_libero(task) else _metaworld_robot
     return kept(task, image_size)
 
 

@@ -50,6 +50,17 @@ def task_named(name: str) -> Task:
         raise ValueError(f"unknown task {name!r}: {hint}choose from {', '.join(TASKS)}, {suites}") from None
 
 
+def is_libero(name: str) -> bool:
+    """Whether a task is one of LIBERO's robot; the others are of Meta-World's.
+
+    Raises:
+        ValueError: as ``task_named``.
+    """
+    from .libero.tasks import LIBERO_TASKS
+
+    return task_named(name).name in LIBERO_TASKS
+
+
 def expand_tasks(names: list[str]) -> list[str]:
     """Names of tasks, those of a suite in the place of its name.
 

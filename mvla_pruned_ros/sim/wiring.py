@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from .tasks import task_named
+from .tasks import is_libero
 
 BASE_FRAME = "base"
 
@@ -109,8 +109,7 @@ def wiring_of(task: str) -> Wiring:
     from .libero.viewpoint import WIRINGS
     from .metaworld.viewpoint import WIRING
 
-    name = task_named(task).name
-    return WIRINGS[LIBERO_TASKS[name].suite] if name in LIBERO_TASKS else WIRING
+    return WIRINGS[LIBERO_TASKS[task].suite] if is_libero(task) else WIRING
 
 
 def common_wiring(tasks: Sequence[str]) -> Wiring:

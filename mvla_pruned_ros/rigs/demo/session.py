@@ -18,10 +18,9 @@ from std_srvs.srv import Trigger
 from ...policy.source import PolicySource, default_policy
 from ...pruning.base import check_keep_ratio
 from ...pruning.methods import check_method
-from ...sim.libero.tasks import LIBERO_TASKS
 from ...sim.metaworld.tasks import DEMO_TASKS
 from ...sim.robot import Robot, require_simulator, robot_class
-from ...sim.tasks import Task, expand_tasks, task_named
+from ...sim.tasks import Task, expand_tasks, is_libero, task_named
 from ...sim.wiring import Wiring, common_wiring
 from ..child_process import ChildFailedError, ChildNode
 from ..graph import Graph
@@ -75,13 +74,12 @@ class DemoOptions:
     def of(cls, args: argparse.Namespace) -> DemoOptions:
         """From the arguments of ``mvla demo`` and ``mvla record``."""
         factor, tasks = args.real_time_factor, expand_tasks(args.tasks or list(DEMO_TASKS))
-        libero = tasks[0] in LIBERO_TASKS
         return cls(
             out=args.out,
             tasks=tuple(map(task_named, tasks)),
             keep_ratio=args.keep,
             method=args.method,
-            policy=args.policy or ("panda" if libero else default_policy(args.device)),
+            policy=args.policy or ("panda" if is_libero(tasks[0]) else default_policy(args.device)),
             device=args.device,
             seed=args.seed,
             real_time_factor=DEFAULT_REAL_TIME_FACTOR if factor is None else factor,

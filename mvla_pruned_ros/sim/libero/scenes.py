@@ -57,19 +57,18 @@ def exchanged_landmarks(
     bowls = {name: place for name, place in places.items() if name not in marks}
     table = min(place[2] for place in places.values())
     slots = list(marks.values())
-
-    def alone(name: str) -> bool:
-        return all(float(np.linalg.norm(mark - places[name][:2])) >= NEXT_M for mark in marks.values())
-
-    in_furniture = {name: alone(name) and place[2] > table + FURNITURE_M for name, place in bowls.items()}
+    nearest_of: dict[str, tuple[str, float]] = {}  # of each bowl the nearest landmark, and how far away that was
+    for name, place in bowls.items():
+        distances = {mark: float(np.linalg.norm(at - place[:2])) for mark, at in marks.items()}
+        nearest_of[name] = min(distances.items(), key=lambda item: item[1])
+    in_furniture = {n: nearest_of[n][1] >= NEXT_M and place[2] > table + FURNITURE_M for n, place in bowls.items()}
     standing = [name for name in bowls if not in_furniture[name]]
     for _ in range(TRIES):
         order = rng.permutation(len(slots))
         new = {name: slots[k] + rng.uniform(-JITTER_M, JITTER_M, 2) for name, k in zip(marks, order)}
         on: set[frozenset[str]] = set()
         for index, (name, place) in enumerate(bowls.items()):
-            nearest = min(marks, key=lambda mark: float(np.linalg.norm(marks[mark] - place[:2])))
-            away = float(np.linalg.norm(marks[nearest] - place[:2]))
+            nearest, away = nearest_of[name]
             if index == 0 and between:
                 plate, ramekin = (next(new[m] for m in new if kind_of(m) == kind) for kind in LANDMARKS[:2])
                 new[name] = (plate + ramekin) / 2
