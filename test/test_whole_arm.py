@@ -21,7 +21,7 @@ from scipy.spatial.transform import Rotation
 
 from mvla_pruned_ros.geometry.clouds import depth_to_points
 from mvla_pruned_ros.node import policy_node
-from mvla_pruned_ros.node.diagnostics import View
+from mvla_pruned_ros.node.diagnostics import lost_images
 from mvla_pruned_ros.node.ros_messages import ENCODER
 from mvla_pruned_ros.node.worker import Result
 from mvla_pruned_ros.observation.synchronizer import Synchronizer
@@ -162,8 +162,7 @@ def test_images_that_are_lost_are_told_of_each_view() -> None:
         for name in streams:
             if name != "image_1" or stamp % 2:
                 store.put(name, ENCODER.gripper(1.0, stamp, ""), stamp, 10**9)
-    view = View("policy", {}, None, None, store, None, None, 1, [])  # type: ignore[arg-type]
-    text = view._lost_images()
+    text = lost_images(store)
     assert text.startswith("20 of 40 images arrived in the last 4 s on /policy/image_1: start the camera driver"), text
 
 

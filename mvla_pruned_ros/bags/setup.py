@@ -229,13 +229,8 @@ class BagSetup:
         registered = self.depth_registered and "depth" + INFO not in self.topics
         return cloud_streams(source, registered, [*self.extra_clouds, *sorted(named)])
 
-    def resolve(self, bag: Bag) -> dict[str, str]:
-        """Role -> topic of what is in a bag and will be read; of depth and points only one.
-
-        Raises:
-            ValueError: a topic that is needed or was named is missing or has a type that cannot be used; the message
-                lists the bag's topics and types.
-        """
+    def roles(self, bag: Bag) -> tuple[dict[str, str], set[str]]:
+        """Role -> topic that is looked for in a bag, of depth and points only one, and the roles that must be there."""
         found = {role: self.topics.get(role, TOPICS[role]) for role in ROLES}
         cloud = "points" if "depth" not in self.topics and "points" in self.topics else "depth"
         if cloud == "depth" and "depth" not in self.topics and found["depth"] not in bag.types:
@@ -248,7 +243,16 @@ class BagSetup:
             del found["instruction"]
         if self.ee_pose_of_tf:
             del found["ee_pose"]
-        needed = {*SENSORS, *streams, "instruction", *self.topics} & set(found)
+        return found, {*SENSORS, *streams, "instruction", *self.topics} & set(found)
+
+    def resolve(self, bag: Bag) -> dict[str, str]:
+        """Role -> topic of what is in a bag and will be read; of depth and points only one.
+
+        Raises:
+            ValueError: a topic that is needed or was named is missing or has a type that cannot be used; the message
+                lists the bag's topics and types.
+        """
+        found, needed = self.roles(bag)
         missing = [f"{role} ({found[role]})" for role in found if role in needed and found[role] not in bag.types]
         if self.asks_tf:
             transforms = {role: self.topics.get(role, topic) for role, topic in TRANSFORMS.items()}

@@ -18,7 +18,7 @@ from .worker import MAX_FAILURES, Result, Worker
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 SLOW_IN_A_ROW = 5  # one slow call is a warning, this many an error
-LOSS_WINDOW_S, LEAST_INFOS, LEAST_SHARE = 4.0, 20, 0.8  # when images count as lost, see ``_lost_images``
+LOSS_WINDOW_S, LEAST_INFOS, LEAST_SHARE = 4.0, 20, 0.8  # when images count as lost, see ``lost_images``
 PROFILE_REMEDY = (
     "start the camera driver with FASTDDS_DEFAULT_PROFILES_FILE, and for ROS Jazzy and older "
     "FASTRTPS_DEFAULT_PROFILES_FILE, set to this package's node/fastdds.xml"
@@ -80,7 +80,7 @@ class View:
         silent = self.store.silent(self._max_age_s)
         if silent:
             found.append((ERROR, self._silence(silent)))
-        elif lost := self._lost_images():
+        elif lost := lost_images(self.store):
             found.append((WARN, lost))
         found += [(WARN, text) for text in self.links]
         worker = self.worker
@@ -101,21 +101,10 @@ class View:
         silence = self.store.silence(self._max_age_s)
         text = f"no data for more than {self._max_age_s:g} s on {silence}: the arm is stopped"
         if self.store.topics["image"] in silent and self.image_publishers and self.store.frames_received == 0:
-            lost = f"{self.image_publishers} publisher of images is matched but no frame arrives: {PROFILE_REMEDY}"
+            lost = no_image_of(self.image_publishers)
         else:
-            lost = self._lost_images()
+            lost = lost_images(self.store)
         return f"{text}; {lost}" if lost else text
-
-    def _lost_images(self) -> str:
-        """What is wrong when images are lost on the way; the small camera infos, sent with them, hardly ever are."""
-        lost = []
-        for name in filter(is_image, self.store.topics):
-            images, infos = (self.store.arrived(stream, LOSS_WINDOW_S) for stream in (name, info_of(name)))
-            if infos >= LEAST_INFOS and images <= LEAST_SHARE * infos:
-                lost.append(
-                    f"{images} of {infos} images arrived in the last {LOSS_WINDOW_S:g} s on {self.store.topics[name]}"
-                )
-        return f"{', '.join(lost)}: {PROFILE_REMEDY}" if lost else ""
 
     def _lateness(self, worker: Worker, known: bool) -> list[tuple[bytes, str]]:
         """Calls that are slow, hang, are not made or come too late. known: a cause of the last two was found."""
@@ -180,3 +169,18 @@ def call_values(result: Result) -> dict[str, Any]:
         "waited_ms": result.waited_ms,
         **{f"kept_{reason}": count for reason, count in stats.by_reason.items() if reason != "dropped"},
     }
+
+
+def no_image_of(publishers: int) -> str:
+    """Images are published and none arrives, in words."""
+    return f"{publishers} publisher of images is matched but no frame arrives: {PROFILE_REMEDY}"
+
+
+def lost_images(store: Synchronizer) -> str:
+    """What is wrong when images are lost on the way; the small camera infos, sent with them, hardly ever are."""
+    lost = []
+    for name in filter(is_image, store.topics):
+        images, infos = (store.arrived(stream, LOSS_WINDOW_S) for stream in (name, info_of(name)))
+        if infos >= LEAST_INFOS and images <= LEAST_SHARE * infos:
+            lost.append(f"{images} of {infos} images arrived in the last {LOSS_WINDOW_S:g} s on {store.topics[name]}")
+    return f"{', '.join(lost)}: {PROFILE_REMEDY}" if lost else ""

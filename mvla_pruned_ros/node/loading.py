@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..control.action_spaces import ActionForm, CommandForm
+from ..messages.decode import Readers
 from ..observation.builder import ObservationBuilder
 from ..observation.frames import Frames, Lookup, of_the_hand, pose_of, sensor_poses
 from ..observation.streams import image_streams, info_of, is_camera_info
@@ -58,6 +59,20 @@ class Loaded:
         )
 
 
+@dataclass(frozen=True)
+class LoadedPolicy:
+    """The policy, before it is known where its cameras are.
+
+    Attributes:
+        source, runtime, form: see ``Loaded``; the runtime is not warm. readers: of the messages that it is told.
+    """
+
+    source: PolicySource
+    runtime: PolicyRuntime
+    form: CommandForm
+    readers: Readers
+
+
 def load(settings: Settings, tf_lookup: Callable[[], Lookup], warn: Callable[[str], Any]) -> Loaded:
     """Load, check and warm up.
 
@@ -68,10 +83,19 @@ def load(settings: Settings, tf_lookup: Callable[[], Lookup], warn: Callable[[st
     Raises:
         ValueError: a parameter, the policy folder or the policy does not fit; says what to do.
     """
+    frames = frames_of(settings, tf_lookup)
+    policy = load_policy(settings, warn)
+    if settings["instruction"]:
+        policy.runtime.policy.check_instruction(settings["instruction"])
+    builder = ObservationBuilder(frames, policy.readers)
+    return Loaded(policy.source, policy.runtime, builder, policy.form, warm_up(policy.runtime, settings), frames)
+
+
+def load_policy(settings: Settings, warn: Callable[[str], Any]) -> LoadedPolicy:
+    """Load and check what does not depend on frames and instruction. warn, raises: see ``load``."""
     functions, problems = installed_readers()
     for problem in problems:
         warn(problem)
-    frames = frames_of(settings, tf_lookup)
     if settings["torch_threads"]:
         set_threads(settings["torch_threads"])
     source, form = PolicySource.of(settings["policy"]), None
@@ -88,11 +112,8 @@ def load(settings: Settings, tf_lookup: Callable[[], Lookup], warn: Callable[[st
     )  # fmt: skip
     check_inputs(policy, settings)
     source.pruning()  # the declared defaults; a broken file must not pass unseen
-    if settings["instruction"]:
-        policy.check_instruction(settings["instruction"])
     pruner = make_pruner(settings["method"], settings["keep_ratio"], settings.pruning, settings["seed"])
-    runtime = PolicyRuntime(policy, pruner)
-    return Loaded(source, runtime, ObservationBuilder(frames, readers), form, warm_up(runtime, settings), frames)
+    return LoadedPolicy(source, PolicyRuntime(policy, pruner), form, readers)
 
 
 def takes_joints(policy: Policy) -> bool:

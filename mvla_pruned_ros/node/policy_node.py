@@ -16,15 +16,12 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from ..control.chunk_buffer import ChunkBuffer
 from ..observation.frames import Lookup
-from ..observation.streams import INTERPOLATED, is_camera_info
-from ..observation.synchronizer import MatchedMessages, Synchronizer
+from ..observation.synchronizer import MatchedMessages
 from ..policy.base import Policy
 from ..types import Observation
 from .call_report import CallReport
@@ -38,14 +35,11 @@ from .qos_checks import link_problems
 from .robot_state import RobotStateReader
 from .ros_parameters import refuse_unknown_overrides
 from .ros_releases import ParameterCallbacks, PublisherEventCallbacks, SubscriptionEventCallbacks
-from .subscriptions import input_topics
+from .subscriptions import subscribe, synchronizer
 from .tf_lookup import TfLookup
 from .watchdog import Watchdog
 from .worker import Result, Worker
 
-LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY)
-SMALL_DEPTH = 20  # of the small messages between which an image lies, at 100 Hz: the executor may be busy for a while
 WATCHDOG_PERIOD_S = 0.05
 DIAGNOSTICS_PERIOD_S = 1.0
 
@@ -103,27 +97,9 @@ class PolicyNode(ParameterCallbacks, LifecycleNode):
     # --- inputs: store and return ------------------------------------------------------------------------------
 
     def _subscribe(self, settings: Settings) -> None:
-        topics = {}
-        for name, (kind, topic) in input_topics(settings).items():
-            # A profile for each: rclpy writes what is overridden into it, and one stream's would be all streams'.
-            depth = SMALL_DEPTH if name in INTERPOLATED else 1
-            qos = QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT)
-            subscription = self.create_subscription(
-                kind,
-                topic,
-                lambda m, n=name: self._take(n, m),
-                qos,
-                qos_overriding_options=QoSOverridingOptions(policy_kinds=OVERRIDABLE),
-            )
-            topics[name] = subscription.topic_name
-            if is_camera_info(name) and qos.durability != DurabilityPolicy.TRANSIENT_LOCAL:
-                # One that is sent once, latched, before this node is there reaches only who asks for what was sent
-                # before; and who asks for that is not connected to a publisher that keeps nothing. So both are asked.
-                self.create_subscription(kind, topic, lambda m, n=name: self._take(n, m), LATCHED_QOS)
+        topics = subscribe(self, settings, self._take)
         self._state = RobotStateReader(self, settings["base_frame"], joint_names_of(settings), self._max_age_s)
-        infos = tuple(filter(is_camera_info, topics))
-        joints = {"gripper": [settings["gripper_joint"]], "joint_states": joint_names_of(settings)}
-        self._store = Synchronizer(topics, unstamped=infos, joints=joints, hand=any(settings["hand_frames"]))
+        self._store = synchronizer(settings, topics)
         instruction = self.create_subscription(String, "~/instruction", self._instruct, COMMAND_QOS)
         self._shared_topics = [topics["gripper"]] if settings["gripper_joint"] else []
         self._input_topics = [*topics.values(), instruction.topic_name]

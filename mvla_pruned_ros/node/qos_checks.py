@@ -40,16 +40,19 @@ def link_problems(node: Node, inputs: Sequence[str], outputs: Sequence[Any], sha
     return problems
 
 
-def rivals(node: Node, command_topic: str) -> list[str]:
+def rivals(node: Node, command_topic: str, own_claims: int = 1) -> list[str]:
     """Other active policy nodes on this node's command topic, by their full names; this node's own name among them
     where another has it, too.
 
     An active policy node has a publisher of ``CLAIM``; what else may publish commands, as a joystick does, has none.
+
+    Args:
+        own_claims: publishers of ``CLAIM`` that the node itself has.
     """
     own = node.get_fully_qualified_name()
     ends = node.get_publishers_info_by_topic(command_topic)
     names = {f"{end.node_namespace.rstrip('/')}/{end.node_name}" for end in ends}
-    return sorted(name for name in names if node.count_publishers(f"{name}/{CLAIM}") > (name == own))
+    return sorted(name for name in names if node.count_publishers(f"{name}/{CLAIM}") > own_claims * (name == own))
 
 
 def _of(node: Node, ends: Sequence[TopicEndpointInfo]) -> list[TopicEndpointInfo]:

@@ -72,6 +72,13 @@ class TfLookup:
             raise TransformError(f"{source!r} in {target!r} is not known: {error}") from error
         return _pose(found, target, source), stamp_ns(found.header)
 
+    def parents(self) -> dict[str, str]:
+        """Frame -> its parent, of all transforms that were heard."""
+        import yaml
+
+        tree = yaml.safe_load(self._buffer.all_frames_as_yaml()) or {}
+        return {str(frame): str(about["parent"]) for frame, about in tree.items()}
+
     def close(self) -> None:
         """Stop listening."""
         self._listener.unregister()

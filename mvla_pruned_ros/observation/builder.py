@@ -115,7 +115,7 @@ def _view(name: str, messages: Mapping[str, Any], frames: Frames, readers: Reade
     message, info = messages[name], messages[info_of(name)]
     what = "colour image" if name == "image" else f"colour image {name}"
     image = compressed_to_rgb(message) if hasattr(message, "format") else image_to_rgb(message, readers)
-    _check_info(message, info, what)
+    check_info(message, info, what)
     frame = message.header.frame_id
     if name == "image":
         frame = _camera_of(frame, frames)
@@ -144,7 +144,7 @@ def _cloud_points(name: str, messages: Mapping[str, Any], frames: Frames, reader
             )
         info = messages["camera_info"]
     else:
-        _check_info(message, info, "depth image")
+        check_info(message, info, "depth image")
     depth = depth_to_metres(message, readers)
     height, width = depth.shape
     pose = frames.pose(frame, stamp_ns(message.header), "depth image")
@@ -161,7 +161,7 @@ def _camera_of(frame: str, frames: Frames) -> str:
     return frames.camera
 
 
-def _check_info(image: Any, info: Any, what: str) -> None:
+def check_info(image: Any, info: Any, what: str) -> None:
     """Raises ConversionError when an image and its camera info name different frames; one that names none will do."""
     frame, other = image.header.frame_id, info.header.frame_id
     if frame and other and frame != other:

@@ -344,7 +344,11 @@ class Synchronizer:
 
     def silence(self, max_age_s: float) -> str:
         """The same in words, and of messages that come and are refused for their stamps, how far off these are."""
-        words = []
+        return ", ".join(self.silence_by_stream(max_age_s).values())
+
+    def silence_by_stream(self, max_age_s: float) -> dict[str, str]:
+        """The words of ``silence`` for each silent stream: its topic, and why what comes on it is not used."""
+        words = {}
         with self._lock:
             refused = {name: stream.refused for name, stream in self._streams.items()}
             now = self._clock()
@@ -354,12 +358,12 @@ class Synchronizer:
                 if now - stream.passed_over_at <= max_age_s
             }
         for name in self._silent(max_age_s):
-            words.append(self.topics[name] + others.get(name, ""))
+            words[name] = self.topics[name] + others.get(name, "")
             cause, offset_ns, at = refused[name] or ("", 0, -math.inf)
             if self._clock() - at <= max_age_s:
                 apart = f"{_seconds(abs(offset_ns))} {'ahead of' if offset_ns > 0 else 'behind'} this computer's clock"
-                words[-1] += f" (messages come, but are refused: {cause}, {apart})"
-        return ", ".join(words)
+                words[name] += f" (messages come, but are refused: {cause}, {apart})"
+        return words
 
     def _silent(self, max_age_s: float) -> list[str]:
         return [
