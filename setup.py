@@ -96,6 +96,7 @@ setup(
         "console_scripts": [
             f"mvla = {NAME}.cli.main:main",
             f"policy_node = {NAME}.node.executable:main",
+            f"preflight = {NAME}.cli.preflight:main",
             f"simulator_node = {NAME}.sim.node:main",
         ]
     },

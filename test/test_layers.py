@@ -25,6 +25,7 @@ LAYERS = (
     ("reports",),
     ("policy",),
     ("bags",),
+    ("preflight",),
     ("node",),
     ("sim",),
     ("evaluation",),
@@ -152,7 +153,7 @@ def test_the_node_that_runs_on_a_robot_needs_no_simulator_no_rig_and_no_report()
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = result.stdout.split()
     ours = {name.split(".")[1] for name in loaded if name.startswith(f"{NAME}.")}
-    assert ours <= {p for parts in LAYERS[:8] for p in parts} - {"bags"}
+    assert ours <= {p for parts in LAYERS[:9] for p in parts} - {"bags", "preflight"}
     assert not {"mujoco", "metaworld", "plotly", "jinja2.environment", "rich", "rosbags"} & set(loaded) - {
         "jinja2.environment"  # torch loads it
     }

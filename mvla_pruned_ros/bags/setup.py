@@ -287,7 +287,7 @@ class BagSetup:
             ValueError: not such a file; names the file and the key.
         """
         entries = read_yaml(path)
-        parameters = _node_parameters(entries)
+        parameters = _of_the_node(entries)
         if parameters is not None:
             entries = {name: parameters[name] for name in FILE_KEYS if parameters.get(name) not in (None, "")}
         try:
@@ -301,7 +301,16 @@ class BagSetup:
             raise ValueError(f"{path}: {error}") from error
 
 
-def _node_parameters(entries: Any) -> dict[str, Any] | None:
+def node_parameters(path: Path) -> dict[str, Any]:
+    """The parameters in a parameter file of the policy node; none in a file of another kind.
+
+    Raises:
+        ValueError: not YAML.
+    """
+    return _of_the_node(read_yaml(path)) or {}
+
+
+def _of_the_node(entries: Any) -> dict[str, Any] | None:
     """What stands under ``ros__parameters``, however deep, or None."""
     while isinstance(entries, dict):
         if "ros__parameters" in entries:

@@ -95,6 +95,10 @@ class TransformTree:
         common_from_target = self._chain(down[: down.index(common)], stamp_ns)
         return np.linalg.inv(common_from_target) @ common_from_source
 
+    def parents(self) -> dict[str, str]:
+        """Frame -> its parent."""
+        return {frame: edge.parent for frame, edge in self._edges.items()}
+
     def moving(self, target: str, source: str) -> set[str]:
         """Frames between two that move: those whose transforms tell where one is in the other."""
         between = set(self._to_root(source)) ^ set(self._to_root(target))

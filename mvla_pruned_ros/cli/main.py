@@ -17,6 +17,7 @@ from ..rigs.child_process import ChildFailedError
 # and run(args), which returns the exit code. It is described by DESCRIPTION, or else by its docstring.
 COMMANDS = (
     "demo",
+    "preflight",
     "record",
     "replay",
     "train",
@@ -35,6 +36,7 @@ DESCRIPTION = """\
 Token-pruned multi-visual-modal VLA policies: try, measure and train them.
 
   mvla demo                            simulated robot and policy node over DDS, with a report and a GIF
+  mvla preflight --params my.yaml      is this robot ready for the policy node? moves nothing
   mvla evaluate --help                 success and latency of pruning methods in simulation
   mvla tables FILE                     the results of evaluate as markdown
   mvla record --out my_bag             the demo's topics as a rosbag2

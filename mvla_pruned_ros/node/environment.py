@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 KILTED_RCLPY = 9  # the first major version of rclpy in ROS Kilted
+LEAST_SHARED_MB = 64  # of shared memory: for this node and a camera driver
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
 
@@ -28,6 +29,35 @@ def prepare_environment() -> None:
     problem = mixed_installations()
     if problem:
         print(f"mvla_pruned_ros: warning: {problem}", file=sys.stderr)
+
+
+def middleware_problems(implementation: str, shared_memory: Path = Path("/dev/shm")) -> list[tuple[str, str]]:
+    """What keeps images from this process's middleware, and what to do about it.
+
+    Args:
+        implementation: as ``rmw_fastrtps_cpp``; others need no profile. shared_memory: where its segments lie.
+    """
+    if "fastrtps" not in implementation:
+        return []
+    found = []
+    profile = f"export {PROFILE_VARIABLES[0]}={fast_dds_profile()}"
+    name = PROFILE_VARIABLES[1] if reads_older_variable() else PROFILE_VARIABLES[0]
+    path = os.environ.get(name, "")
+    if not path:
+        found.append((f"{name} is not set: Fast DDS has 512 KB of shared memory, and loses most images", profile))
+    elif not Path(path).is_file():
+        found.append((f"{name} is {path}, and there is no such file: Fast DDS goes by its own 512 KB", profile))
+    elif "segment_size" not in Path(path).read_text(errors="replace"):
+        found.append(
+            (f"the profile {path} ({name}) sets no segment_size: 512 KB of shared memory are too few", profile)
+        )
+    if shared_memory.is_dir():
+        space = os.statvfs(shared_memory)
+        free_mb = space.f_bavail * space.f_frsize / 2**20
+        if free_mb < LEAST_SHARED_MB:
+            remedy = "docker run --shm-size=512m ...  # or --ipc=host; else remove old /dev/shm/fastrtps_*"
+            found.append((f"{shared_memory} has {free_mb:.0f} MB left, a node takes 32", remedy))
+    return found
 
 
 def reads_older_variable() -> bool:

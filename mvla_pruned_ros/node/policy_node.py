@@ -31,10 +31,10 @@ from .commander import Commander
 from .diagnostics import View
 from .loading import Loaded, load
 from .parameters import SPECS, ParameterSet, Settings, joint_names_of
-from .qos_checks import link_problems
+from .qos_checks import QuietLinks, link_problems
 from .robot_state import RobotStateReader
 from .ros_parameters import refuse_unknown_overrides
-from .ros_releases import ParameterCallbacks, PublisherEventCallbacks, SubscriptionEventCallbacks
+from .ros_releases import ParameterCallbacks
 from .subscriptions import subscribe, synchronizer
 from .tf_lookup import TfLookup
 from .watchdog import Watchdog
@@ -44,7 +44,7 @@ WATCHDOG_PERIOD_S = 0.05
 DIAGNOSTICS_PERIOD_S = 1.0
 
 
-class PolicyNode(ParameterCallbacks, LifecycleNode):
+class PolicyNode(QuietLinks, ParameterCallbacks, LifecycleNode):
     """See the module. Configure loads and warms up, activate turns outputs on, deactivate ends in one safe command.
 
     Attributes:
@@ -79,20 +79,6 @@ class PolicyNode(ParameterCallbacks, LifecycleNode):
 
     def _max_age_s(self) -> float:
         return self._settings()["max_observation_age_ms"] / 1e3
-
-    def create_publisher(self, *args: Any, **options: Any) -> Any:
-        """Without rclpy's warning of QoS that does not match.
-
-        It is an object of its own for each topic, which the executor takes up at every message: a quarter of its time.
-        ``link_problems`` says the same, in the diagnostics.
-        """
-        options.setdefault("event_callbacks", PublisherEventCallbacks(use_default_callbacks=False))
-        return super().create_publisher(*args, **options)
-
-    def create_subscription(self, *args: Any, **options: Any) -> Any:
-        """Without it as well."""
-        options.setdefault("event_callbacks", SubscriptionEventCallbacks(use_default_callbacks=False))
-        return super().create_subscription(*args, **options)
 
     # --- inputs: store and return ------------------------------------------------------------------------------
 

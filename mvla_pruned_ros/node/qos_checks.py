@@ -6,10 +6,30 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import QoSCompatibility, qos_check_compatible
+from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
+from .ros_releases import PublisherEventCallbacks, SubscriptionEventCallbacks
+
 CLAIM = "command/claim"  # below a policy node's name: nothing is sent there, its publisher says that the node is active
+
+
+class QuietLinks:
+    """Goes before ``Node`` among the bases of a node, which then has no warnings of rclpy of QoS that does not match.
+
+    Each is an object of its own for each topic, which the executor takes up at every message: a quarter of its time.
+    ``link_problems`` says the same.
+    """
+
+    def create_publisher(self, *args: Any, **options: Any) -> Any:
+        """As rclpy's."""
+        options.setdefault("event_callbacks", PublisherEventCallbacks(use_default_callbacks=False))
+        return super().create_publisher(*args, **options)  # type: ignore[misc]
+
+    def create_subscription(self, *args: Any, **options: Any) -> Any:
+        """As rclpy's."""
+        options.setdefault("event_callbacks", SubscriptionEventCallbacks(use_default_callbacks=False))
+        return super().create_subscription(*args, **options)  # type: ignore[misc]
 
 
 def link_problems(node: Node, inputs: Sequence[str], outputs: Sequence[Any], shared: Collection[str] = ()) -> list[str]:
@@ -60,12 +80,32 @@ def _of(node: Node, ends: Sequence[TopicEndpointInfo]) -> list[TopicEndpointInfo
     return [end for end in ends if (end.node_name, end.node_namespace) == name]
 
 
+def deaf_listeners(node: Node, topic: str, kind: str, qos: QoSProfile) -> str:
+    """Why a publisher, with a profile of its own, would reach nobody; empty when it reaches one, or nobody listens.
+
+    Args:
+        kind: type of its messages, ``package/msg/Name``.
+    """
+    listeners = [end for end in node.get_subscriptions_info_by_topic(topic) if end.topic_type == kind]
+    # Of the graph's profiles only these two are compared: the others have no defaults in a profile of one's own.
+    asked = [QoSProfile(depth=1, reliability=e.qos_profile.reliability, durability=e.qos_profile.durability)
+             for e in listeners]  # fmt: skip
+    reasons = [_reason(qos, profile) for profile in asked]
+    if not reasons or not all(reasons):
+        return ""
+    return f"incompatible QoS on {topic}: subscription of {listeners[0].node_name}: {reasons[0]}"
+
+
 def _mismatch(sender: TopicEndpointInfo, listener: TopicEndpointInfo, topic: str) -> str:
     """What does not match; empty when the two can be connected."""
-    verdict, reason = qos_check_compatible(sender.qos_profile, listener.qos_profile)
-    if verdict != QoSCompatibility.ERROR:
+    reason = _reason(sender.qos_profile, listener.qos_profile)
+    if not reason:
         return ""
     return (
-        f"incompatible QoS on {topic}: publisher of {sender.node_name}, subscription of {listener.node_name}: "
-        f"{reason.strip(' ;').removeprefix('ERROR: ')}"
+        f"incompatible QoS on {topic}: publisher of {sender.node_name}, subscription of {listener.node_name}: {reason}"
     )
+
+
+def _reason(sender: QoSProfile, listener: QoSProfile) -> str:
+    verdict, reason = qos_check_compatible(sender, listener)
+    return reason.strip(" ;").removeprefix("ERROR: ") if verdict == QoSCompatibility.ERROR else ""

@@ -1,0 +1,66 @@
+"""One look at the live graph, from the arguments of a node to the findings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import rclpy
+
+from ..policy.runtime import WarmUp
+from ..preflight.finding import fail
+from ..preflight.report import Report, Subject, report_of
+from .diagnostics import lost_images
+from .graph_facts import command_topics, graph_of
+from .loading import LoadedPolicy, load_policy, warm_up
+from .preflight_node import PreflightNode
+from .start import start_node
+
+
+def look(args: Sequence[str], seconds: float) -> Report:
+    """Start a node, load the policy, listen, judge.
+
+    Args:
+        args: of the process, with ``--ros-args``.
+
+    Raises:
+        StartError: there is no node to be made with these arguments.
+    """
+    node = start_node(PreflightNode, args)
+    try:
+        return look_with(node, seconds, *loaded(node))
+    finally:
+        node.close()
+        rclpy.try_shutdown()
+
+
+def loaded(node: PreflightNode) -> tuple[LoadedPolicy | None, WarmUp | None, str]:
+    """The policy of a node's parameters and how long its calls take; or why it cannot be loaded."""
+    try:
+        policy = load_policy(node.settings, node.get_logger().warning)
+        return policy, warm_up(policy.runtime, node.settings), ""
+    except Exception as error:  # code of somebody else's policy, too
+        return None, None, str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+
+
+def look_with(
+    node: PreflightNode, seconds: float, policy: LoadedPolicy | None, times: WarmUp | None, problem: str
+) -> Report:
+    """Listen with a node whose policy has been loaded. times, problem: see ``loaded``."""
+    settings = node.settings
+    node.start()
+    node.listen(seconds, policy, settings["instruction"])
+    evidence, heard = node.evidence(), node.instruction
+    subject = Subject(
+        runtime=policy.runtime if policy else None, warm_up=times, problem=problem,
+        keep_ratio=settings["keep_ratio"], slow_ms=settings["slow_policy_ms"],
+        instruction=heard or settings["instruction"],
+        given_by=node.instruction_topic if heard or not settings["instruction"] else "the parameter instruction",
+    )  # fmt: skip
+    parents = node.tf.parents() if node.tf is not None else None
+    report = report_of(
+        evidence, subject, parents, graph_of(node, lost_images(node.store)), command_topics(node, settings)
+    )
+    deaf = [text for text in node.instruction_links() if text.startswith("incompatible QoS")]
+    remedy = "ros2 topic pub --qos-reliability reliable ...  # the node takes instructions as reliable"
+    findings = (*report.findings, *(fail("instruction", text, remedy) for text in deaf))
+    return Report(findings, report.trial, report.box)
