@@ -33,7 +33,7 @@ from mvla_pruned_ros.preflight.report import Report
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 KINDS = {"image": Image, "depth": Image, "camera_info": CameraInfo, "ee_pose": PoseStamped, "gripper": JointState}
-PERIOD_S, LISTEN_S, DISCOVERY_S = 0.05, 0.7, 3.0
+PERIOD_S, LISTEN_S, DISCOVERY_S = 0.03, 0.3, 3.0
 FAST = WarmUp(5.0, 4.0, 3.0)  # a busy computer is no fault of the robot
 
 Change = Callable[[str, Any], Any]  # given stream and message, what is sent instead, None for nothing
@@ -43,7 +43,7 @@ class Robot(Node):
     """Publishes sensors, and takes commands; counts what it is told."""
 
     def __init__(
-        self, context: Any, change: Change, topics: dict[str, str], listens: bool, once: tuple[str, ...]
+        self, context: Any, change: Change, topics: dict[str, str], listens: type | None, once: tuple[str, ...]
     ) -> None:
         super().__init__("robot", context=context)
         self._change, self._once = change, set(once)
@@ -54,7 +54,7 @@ class Robot(Node):
                 self.out[name] = self.create_publisher(kind, topic, LATCHED if name in once else BEST_EFFORT)
         self.told: list[Any] = []
         if listens:
-            self.create_subscription(TwistStamped, "/policy/command/twist", self.told.append, 10)
+            self.create_subscription(listens, "/policy/command/twist", self.told.append, 10)
             self.create_subscription(Float64, "/policy/command/gripper", self.told.append, 10)
         self.create_timer(PERIOD_S, self._send)
 
@@ -65,6 +65,15 @@ class Robot(Node):
                 continue
             self.out[name].publish(changed)
             self._sent.add(name)
+
+
+def connected(node: Node, robot: Robot) -> bool:
+    """Whether two participants know all of one another: the robot's topics, and the subscriptions to them."""
+    ends = [node.get_publishers_info_by_topic(publisher.topic_name) for publisher in robot.out.values()]
+    return all(ends) and all(p.get_subscription_count() for p in robot.out.values() if p.topic_name in PRIVATE)
+
+
+PRIVATE = tuple(f"/policy/{name}" for name in KINDS)
 
 
 class PreflightGraph:
@@ -94,43 +103,48 @@ class PreflightGraph:
         change: Change = lambda name, message: message,
         *,
         topics: dict[str, str] | None = None,
-        listens: bool = True,
+        listens: type | None = TwistStamped,
         once: tuple[str, ...] = (),
         more: Callable[[Any], Node] | None = None,
         arguments: tuple[str, ...] = (),
         times: WarmUp = FAST,
         policy: LoadedPolicy | None = None,
-        ready: Callable[[Node, Robot], bool] = lambda node, robot: node.count_publishers("/policy/gripper") > 0,
+        listen_s: float = LISTEN_S,
+        ready: Callable[[Node, Robot], bool] = connected,
         **parameters: Any,
     ) -> Report:
         """The report on a robot.
 
         Args:
-            change: of its messages. topics: stream -> name, empty for none. once: streams sent once, latched.
+            change: of its messages. topics: stream -> name, empty for none. listens: type of the commands that are
+                taken, None for no controller. once: streams sent once, latched.
             more: makes another node. arguments: of ROS. times: of the policy. ready: when to begin to listen.
             parameters: that differ from healthy ones; None leaves one at its default.
         """
-        context = rclpy.Context()
-        rclpy.init(context=context)
+        # Each in a DDS participant of its own, as processes are: one cannot hold two types of a topic.
+        contexts = rclpy.Context(), rclpy.Context()
+        for context in contexts:
+            rclpy.init(context=context)
         try:
-            self.robot = robot = Robot(context, change, topics or {}, listens, once)
-            others = [more(context)] if more else []
+            self.robot = robot = Robot(contexts[0], change, topics or {}, listens, once)
+            others = [more(contexts[0])] if more else []
             given = {"policy": "small", "device": "cpu", "instruction": INSTRUCTION, **extrinsics(), **parameters}
             overrides = [Parameter(name, value=value) for name, value in given.items() if value is not None]
-            with self.running(robot, *others, context=context):
+            with self.running(robot, *others, context=contexts[0]):
                 node = PreflightNode(
-                    context=context, cli_args=["--ros-args", *arguments] if arguments else None,
+                    context=contexts[1], cli_args=["--ros-args", *arguments] if arguments else None,
                     parameter_overrides=overrides,
                 )  # fmt: skip
                 try:
                     until = time.monotonic() + DISCOVERY_S
                     while not ready(node, robot) and time.monotonic() < until:
                         time.sleep(0.02)
-                    return look_with(node, LISTEN_S, policy or self.policy, times, "")
+                    return look_with(node, listen_s, policy or self.policy, times, "")
                 finally:
                     node.close()
         finally:
-            rclpy.shutdown(context=context)
+            for context in contexts:
+                rclpy.shutdown(context=context)
 
 
 def of(report: Report, check: str) -> list[Finding]:

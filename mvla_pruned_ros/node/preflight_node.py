@@ -1,9 +1,7 @@
 """A node that hears what the policy node would hear, and says nothing.
 
-It has no publisher of commands and no service.
-
-It has the policy node's name, so that parameter files and remappings mean the same, and subscribes, matches and
-with the same functions.
+It has no publisher of commands and no service. It has the policy node's name, so that parameter files and remappings
+mean the same, and it subscribes, matches and converts with the same functions.
 
 Threads: one spins the executor, whose callback stores messages; the caller of ``listen`` matches and converts them, as
 the policy node's inference thread does.

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ..types import CameraModel, Observation
-from .finding import Finding, fail, ok, unknown
+from .finding import Finding, fail, ok, unknown, warn
 
 REACH_M = 0.05  # from the end effector to the nearest point of the hand
 BALL_M = 0.10  # around the end effector, in which points are taken for those of the hand
@@ -24,6 +24,9 @@ BEHIND_M, BEFORE_M = -0.005, 0.065  # the same along it: what is seen is the fro
 LEAST_POINTS, LEAST_AROUND = 30, 10
 SIGHT_M, AROUND_M = 0.02, 0.04  # radii about the line of sight
 HIDDEN_M, HIDDEN = 0.12, 0.5  # so far before the end effector, and so much of what is seen there, hides it
+# The largest plane: tries and points to find it, thickness, least share of points. A table is level, a wall upright.
+PLANE_TRIES, PLANE_POINTS, PLANE_M, PLANE_SHARE = 200, 1500, 0.01, 0.4
+LEVEL_DEG, UPRIGHT_DEG = 8.0, 80.0
 CHECK = "extrinsics"
 PICTURE = "# look at preflight.png: points on what they are of, the cross on the hand"
 
@@ -90,18 +93,45 @@ def hand_seen(points: np.ndarray, camera: CameraModel, end_effector: np.ndarray)
     return HandSeen("", float(distance.min()), float(side), float(down), float(forward))
 
 
+def plane_tilt(points: np.ndarray) -> float | None:
+    """How far the largest plane of a cloud is tilted from the horizontal, degrees, up to 90; None: none is large.
+
+    Args:
+        points: (N, 3) metres, base frame.
+    """
+    rng = np.random.default_rng(0)
+    some = points[rng.permutation(len(points))[:PLANE_POINTS]].astype(np.float64)
+    if len(some) < LEAST_POINTS:
+        return None
+    corners = some[rng.integers(0, len(some), (PLANE_TRIES, 3))]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    lengths = np.linalg.norm(normals, axis=1)
+    normals, corners = normals[lengths > 0] / lengths[lengths > 0, None], corners[lengths > 0]
+    if not len(normals):
+        return None
+    away = np.abs(some @ normals.T - (corners[:, 0] * normals).sum(1))
+    counts = (away < PLANE_M).sum(0)
+    best = int(counts.argmax())
+    if counts[best] < PLANE_SHARE * len(some):
+        return None
+    return float(np.degrees(np.arccos(np.clip(abs(normals[best, 2]), 0, 1))))
+
+
 def judge_hand(observation: Observation, given: bool) -> Finding:
-    """Whether extrinsics and the pose of the hand agree.
+    """Whether extrinsics and the pose of the hand agree, and whether what looks like a table is level.
 
     Args:
         given: extrinsics are parameters, so that another way to read them can be named.
     """
     view, position = observation.views[0], np.asarray(observation.state.position, np.float64)
     seen = hand_seen(observation.points, view.camera, position)
-    if (seen.unseen or seen.fault) and given:
+    tilt = plane_tilt(observation.points)
+    tilted = tilt is not None and LEVEL_DEG < tilt < UPRIGHT_DEG
+    wrong = seen.unseen or seen.fault or (f"the largest plane is tilted by {tilt:.0f} degrees" if tilted else "")
+    if wrong and given:
         for words, pose in other_readings(view.camera.base_from_camera):
             if _fits(observation, pose):
-                found = f"{seen.unseen or seen.fault}; with {words} the hand is where the arm says it is"
+                found = f"{wrong}; with {words} the hand is where the arm says it is"
                 return fail(CHECK, f"axes are swapped: {found}", _lines(pose))
     if seen.unseen:
         return unknown(
@@ -111,6 +141,9 @@ def judge_hand(observation: Observation, given: bool) -> Finding:
     if seen.fault:
         remedy = f"# calibrate the camera again (hand-eye); is ~/ee_pose that of the fingers' middle?\n{PICTURE}"
         return fail(CHECK, f"the hand is not where the arm says it is, ({where}) m: {seen.fault}", remedy)
+    if tilted:
+        found = f"{wrong}: a table, or the rotation of the camera is wrong by as much"
+        return warn(CHECK, found, f"# is extrinsics.rotation_xyzw that of the optical frame, x y z w?\n{PICTURE}")
     if not np.isfinite(seen.side_m):
         words = f"could not judge: too few points around the end effector, the nearest {_cm(seen.nearest_m)} away"
         return unknown(CHECK, words, PICTURE)
@@ -137,7 +170,9 @@ def _fits(observation: Observation, pose: np.ndarray) -> bool:
     points = observation.points @ change[:3, :3].T + change[:3, 3]
     moved = CameraModel(camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy, pose)
     seen = hand_seen(points, moved, np.asarray(observation.state.position, np.float64))
-    return not seen.unseen and not seen.fault and np.isfinite(seen.side_m)
+    tilt = plane_tilt(points)
+    level = tilt is None or not LEVEL_DEG < tilt < UPRIGHT_DEG
+    return level and not seen.unseen and not seen.fault and bool(np.isfinite(seen.side_m))
 
 
 def _lines(pose: np.ndarray) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..messages.decode import ConversionError
-from ..observation.streams import is_camera_info, is_cloud, is_image
+from ..observation.streams import INTERPOLATED, is_camera_info, is_cloud, is_image
 from . import arm_checks, camera_checks
 from .evidence import Arrivals, Evidence, Expected, Stream
 from .finding import Finding, fail, ok, warn
@@ -16,6 +16,7 @@ from .remedies import remedy_of
 FEW_REFUSED = 0.1  # share of the messages
 UPTIME_S = 1e9  # stamps before 2001 count from the start of a computer or camera
 NEVER_LATE_S = 0.02
+AHEAD_S = 0.01  # of the clock, by which a median stamp may be without being noted
 SHARED_MEMORY = "export FASTDDS_DEFAULT_PROFILES_FILE=$(python3 -c 'from mvla_pruned_ros.node.environment import fast_dds_profile as f; print(f())')  # before the camera driver; ROS Jazzy and older: FASTRTPS_DEFAULT_PROFILES_FILE"  # noqa: E501
 
 
@@ -134,14 +135,37 @@ def _stamps(stream: Stream, images: Arrivals, expected: Expected) -> list[Findin
             f"differ, or it is late; {_duration(expected.tolerance_s)} are allowed (sync_tolerance_ms)"
         )
         return [fail(name, found, stamp_remedy(stamps, arrivals.ages_s))]
+    return _late(stream, images, expected)
+
+
+def _late(stream: Stream, images: Arrivals, expected: Expected) -> list[Finding]:
+    """Stamps ahead of the clock, or an arm that is heard of later than it is seen: both are taken, and mean less."""
+    name, ages = stream.name, stream.arrivals.ages_s
+    if not ages or not images.ages_s:
+        return []
+    age_s, image_age_s = float(np.median(ages)), float(np.median(images.ages_s))
+    remedy = stamp_remedy(np.array(stream.arrivals.stamps_ns), [])
+    if age_s < -AHEAD_S:
+        return [warn(name, f"{stream.topic} is stamped {_duration(age_s)} ahead of this computer's clock", remedy)]
+    if name in INTERPOLATED and abs(age_s - image_age_s) > expected.tolerance_s:
+        found = (
+            f"{stream.topic} is {_duration(age_s)} old on arrival and the image {_duration(image_age_s)}: clocks "
+            "differ, or one of the two comes late"
+        )
+        return [warn(name, found, remedy)]
     return []
 
 
 def offset_s(stamps_ns: np.ndarray, image_stamps_ns: np.ndarray) -> float:
-    """Median, over the pictures, of the nearest stamp minus the picture's, seconds; 0 where there are none."""
+    """Median, over the pictures, of the nearest stamp minus the picture's, seconds; 0 where there are none.
+
+    Where both cover the same time in part, only the pictures in it count: what comes late has not come for the others.
+    """
     if not len(stamps_ns) or not len(image_stamps_ns):
         return 0.0
     ordered = np.sort(stamps_ns)
+    shared = image_stamps_ns[(image_stamps_ns >= ordered[0]) & (image_stamps_ns <= ordered[-1])]
+    image_stamps_ns = shared if len(shared) else image_stamps_ns
     after = np.clip(np.searchsorted(ordered, image_stamps_ns), 1, len(ordered) - 1) if len(ordered) > 1 else 0
     around = np.stack([ordered[np.maximum(after - 1, 0)] - image_stamps_ns, ordered[after] - image_stamps_ns])
     nearest = np.where(np.abs(around[0]) < np.abs(around[1]), around[0], around[1])
