@@ -98,6 +98,18 @@ class PreflightGraph:
             for node in nodes:
                 node.destroy_node()
 
+    @contextmanager
+    def robot_running(self, topics: dict[str, str]) -> Iterator[Robot]:
+        """A healthy robot for a look of somebody else's. topics: see ``look``."""
+        context = rclpy.Context()
+        rclpy.init(context=context)
+        robot = Robot(context, lambda name, message: message, topics, TwistStamped, ())
+        try:
+            with self.running(robot, context=context):
+                yield robot
+        finally:
+            rclpy.shutdown(context=context)
+
     def look(
         self,
         change: Change = lambda name, message: message,
@@ -110,6 +122,7 @@ class PreflightGraph:
         times: WarmUp = FAST,
         policy: LoadedPolicy | None = None,
         listen_s: float = LISTEN_S,
+        domain_id: int | None = None,
         ready: Callable[[Node, Robot], bool] = connected,
         **parameters: Any,
     ) -> Report:
@@ -119,12 +132,13 @@ class PreflightGraph:
             change: of its messages. topics: stream -> name, empty for none. listens: type of the commands that are
                 taken, None for no controller. once: streams sent once, latched.
             more: makes another node. arguments: of ROS. times: of the policy. ready: when to begin to listen.
+            domain_id: of the robot; None: the same.
             parameters: that differ from healthy ones; None leaves one at its default.
         """
         # Each in a DDS participant of its own, as processes are: one cannot hold two types of a topic.
         contexts = rclpy.Context(), rclpy.Context()
-        for context in contexts:
-            rclpy.init(context=context)
+        for context, domain in zip(contexts, (domain_id, None)):
+            rclpy.init(context=context, domain_id=domain)
         try:
             self.robot = robot = Robot(contexts[0], change, topics or {}, listens, once)
             others = [more(contexts[0])] if more else []

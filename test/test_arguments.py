@@ -60,7 +60,8 @@ def test_every_output_is_among_them() -> None:
     found = {f"{command} {action.dest}" for command, action in OUTPUTS}
     assert found == {
         "analyze out", "bench json", "bench plot", "calibrate out", "convert out", "demo out", "evaluate json",
-        "faults json", "record out", "replay out", "soak json", "splices out", "train data", "train out",
+        "faults json", "preflight out", "record out", "replay out", "soak json", "splices out", "train data",
+        "train out",
     }  # fmt: skip
 
 

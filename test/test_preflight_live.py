@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -11,9 +15,16 @@ pytest.importorskip("rclpy", reason="no ROS here: the live robot needs a graph")
 
 from planted_faults import FAULTS
 from preflight_graph import PreflightGraph, Robot, connected, of
+from preflight_robot import INSTRUCTION, extrinsics
 from rclpy.node import Node
 
-from mvla_pruned_ros.node.environment import prepare_environment
+from mvla_pruned_ros.cli.main import main
+from mvla_pruned_ros.node.environment import (
+    fast_dds_profile,
+    middleware_problems,
+    prepare_environment,
+    reads_older_variable,
+)
 from mvla_pruned_ros.node.loading import load_policy
 from mvla_pruned_ros.node.parameters import SPECS, Settings
 from mvla_pruned_ros.preflight.finding import Level, exit_code, table
@@ -66,3 +77,137 @@ def test_healthy_robot_is_well_and_nothing_moves(graph: PreflightGraph) -> None:
     [(publishers, services, clients)] = ends
     assert [name for name, _ in publishers] == ["/parameter_events"]
     assert not [name for name, _ in services if "type_description" not in name] and not clients
+
+
+class Buffer:
+    """In the place of that of tf2_ros, of which there is no wheel: what a look asks of it."""
+
+    tree = ""
+
+    def lookup_transform(self, target: str, source: str, time: Any) -> Any:
+        raise KeyError(f"no transform from {source} to {target}")
+
+    def all_frames_as_yaml(self) -> str:
+        return self.tree
+
+    def clear(self) -> None:
+        pass
+
+
+@pytest.fixture
+def tf2(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("tf2_ros")
+    listener = type("Listener", (), {"unregister": lambda self: None})
+    for name, value in {
+        "TransformException": KeyError, "Buffer": Buffer, "TransformListener": lambda buffer, node: listener()
+    }.items():  # fmt: skip
+        monkeypatch.setattr(module, name, value, raising=False)
+    monkeypatch.setitem(sys.modules, "tf2_ros", module)
+
+
+OF_TF = {"extrinsics_source": "tf", "extrinsics.translation": None, "extrinsics.rotation_xyzw": None}
+
+
+def test_missing_link_of_tf_is_named(graph: PreflightGraph, tf2: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = "camera_color_optical_frame:\n  parent: 'camera_link'\ntool0:\n  parent: 'base'\n"
+    monkeypatch.setattr(Buffer, "tree", tree)
+    report = graph.look(**OF_TF, tf_timeout_ms=1.0)
+    [link] = of(report, "tf")
+    assert link.level is Level.FAIL and "which hangs below 'camera_link', with 'base'" in link.found
+    assert "--frame-id base --child-frame-id camera_link" in link.remedy
+    [seen] = of(report, "observations")
+    assert seen.level is Level.FAIL and "not used: 'camera_color_optical_frame' in 'base' at" in seen.found
+
+
+def test_tf_without_tf2_is_told(graph: PreflightGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tf2_ros", None)
+    [seen] = of(graph.look(**OF_TF), "observations")
+    assert seen.level is Level.FAIL and "tf2_ros cannot be imported" in seen.found
+    assert seen.remedy == "sudo apt install ros-$ROS_DISTRO-tf2-ros-py"
+
+
+def test_robot_in_another_domain_is_not_seen(graph: PreflightGraph) -> None:
+    report = graph.look(domain_id=1 + int(os.environ["ROS_DOMAIN_ID"]) % 100, ready=lambda node, robot: True)
+    [seen] = of(report, "graph")
+    assert seen.level is Level.FAIL and "no other node is seen, ROS_DOMAIN_ID" in seen.found
+    assert "export ROS_DOMAIN_ID=N" in seen.remedy
+    assert exit_code(report.findings) == 2
+
+
+def test_middleware_without_a_profile_for_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "FASTRTPS_DEFAULT_PROFILES_FILE" if reads_older_variable() else "FASTDDS_DEFAULT_PROFILES_FILE"
+    monkeypatch.setenv(name, str(tmp_path / "gone.xml"))
+    [(text, remedy)] = middleware_problems("rmw_fastrtps_cpp", tmp_path / "no_memory_to_look_at")
+    assert f"{name} is {tmp_path}/gone.xml, and there is no such file" in text and "node/fastdds.xml" in remedy
+    (tmp_path / "own.xml").write_text("<profiles/>")
+    monkeypatch.setenv(name, str(tmp_path / "own.xml"))
+    [(text, _)] = middleware_problems("rmw_fastrtps_cpp", tmp_path / "no_memory_to_look_at")
+    assert "sets no segment_size" in text
+    monkeypatch.delenv(name)
+    found = middleware_problems("rmw_fastrtps_cpp", Path("/proc"))  # which has no byte left
+    assert [text.split(":")[0] for text, _ in found] == [f"{name} is not set", "/proc has 0 MB left, a node takes 32"]
+    assert not middleware_problems("rmw_cyclonedds_cpp")
+    monkeypatch.setenv(name, str(fast_dds_profile()))
+    assert not middleware_problems("rmw_fastrtps_cpp", tmp_path / "no_memory_to_look_at")
+
+
+def parameter_file(folder: Path, **parameters: Any) -> Path:
+    path = folder / "robot.yaml"
+    values = {"policy": "small", "device": "cpu", "instruction": INSTRUCTION, **extrinsics(), **parameters}
+    lines = [f"    {name}: {value}" for name, value in values.items()]
+    path.write_text("/**/policy:\n  ros__parameters:\n" + "\n".join(lines) + "\n")
+    return path
+
+
+def test_command_takes_files_and_remappings_as_the_node_does(
+    graph: PreflightGraph, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = parameter_file(tmp_path)
+    words = [
+        "--params",
+        str(file),
+        "-r",
+        "~/image:=/camera/image",
+        "gripper:=/hand",
+        "--seconds",
+        "0.4",
+        "--keep",
+        "0.25",
+    ]
+    with graph.robot_running({"image": "/camera/image", "gripper": "/hand"}) as robot:
+        code = main(["preflight", *words, "--out", str(tmp_path / "out"), "--ros-args", "-p", "slow_policy_ms:=5000.0"])
+    out = capsys.readouterr().out
+    assert code in (0, 1), out  # a busy computer may be slow
+    assert "OK   image            /camera/image, sensor_msgs/msg/Image, from /robot" in out
+    assert "/hand, sensor_msgs/msg/JointState" in out and "at keep ratio 0.25" in out
+    assert "FAIL" not in out and (tmp_path / "out" / "preflight.png").is_file()
+    assert not robot.told, "something was sent to the controller"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("/left/policy:\n  ros__parameters:\n    policy: small\n", "has nothing for /policy; it names /left/policy"),
+        ("/**/policy:\n  ros__parameters:\n    max_speed: 0.1\n", "unknown parameter 'max_speed': did you mean"),
+        ("/**/policy:\n  ros__parameters:\n    keep_ratio: 1.5\n", "keep_ratio"),
+        ("/**/policy:\n  ros__parameters:\n    workspace_lower: [0, -1.5, 0]\n", "decimal point"),
+    ],
+)
+def test_parameters_that_do_not_hold_together(
+    text: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "robot.yaml").write_text(text)
+    assert main(["preflight", "--params", str(tmp_path / "robot.yaml"), "--out", str(tmp_path)]) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("FAIL parameters") and says in lines[0] and lines[1].strip().startswith("> ")
+
+
+def test_policy_that_cannot_be_loaded_leaves_the_other_checks(
+    graph: PreflightGraph, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = parameter_file(tmp_path, policy="package_of_nobody:factory")
+    with graph.robot_running({}):
+        code = main(["preflight", "--params", str(file), "--seconds", "0.4", "--out", str(tmp_path)])
+    out = capsys.readouterr().out
+    assert code == 2 and "OK   depth" in out and "FAIL policy" in out and "package_of_nobody" in out
+    assert "?    deadline" in out and "OK   extrinsics" in out

@@ -97,7 +97,7 @@ def _command_topic(node: Node, what: str, private: str, kind: str) -> CommandTop
             name for name, types in node.get_topic_names_and_types() if kind in types and node.count_subscribers(name)
         ]
     return CommandTopic(
-        what, private, topic, kind,
+        what, private, topic, kind, moves=what == "controller",
         listeners=tuple(map(_endpoint, node.get_subscriptions_info_by_topic(topic))),
         mismatch=deaf_listeners(node, topic, kind, COMMAND_QOS),
         rivals=tuple(others),

@@ -17,6 +17,7 @@ from .evidence import Arrivals, Evidence, Expected, Stream
 from .topic_names import alternatives
 
 MOST_FRAMES = 30  # observations that are made
+TWIST = "twist: "  # begins causes for which a recorded command is no label
 
 
 class Beginning:
@@ -52,10 +53,10 @@ def evidence_of_bag(
     frames, problem, events, observation, built = None, "", None, None, 0
     try:
         frames = setup.frames()
-        events = BagFrames(bag, setup)
+        events = BagFrames(bag, setup, signals=True)
         observation, built = _newest(events)
     except ValueError as error:
-        problem = str(error).splitlines()[0] if events is None else ""
+        problem = str(error).partition("; it has:")[0] if events is None else ""
     tree = events.twists.tree if events is not None else None
     if tree is not None and frames is not None:
         frames = replace(frames, lookup=tree.lookup)
@@ -75,6 +76,7 @@ def evidence_of_bag(
         built=built + refusals.total,
         refusals=refusals,
         observation=observation,
+        twists={cause.removeprefix(TWIST): count for cause, count in drops.items() if cause.startswith(TWIST)},
     )  # fmt: skip
     return evidence, tree.parents() if tree is not None else None, _instruction(bag, setup, roles)
 

@@ -136,7 +136,7 @@ class Evidence:
         images: pictures that came. matched: those with all that belongs to them. built: observations that were tried
             of these, of which ``refusals`` were refused.
         unmatched: what the newest picture lacks, in the words of the synchronizer; empty when nothing.
-        observation: the newest that could be made.
+        observation: the newest that could be made. twists: cause -> how many recorded commands of a bag are no label.
     """
 
     expected: Expected
@@ -150,3 +150,4 @@ class Evidence:
     refusals: Reasons = field(default_factory=Reasons)
     unmatched: str = ""
     observation: Observation | None = None
+    twists: Mapping[str, int] = field(default_factory=dict)

@@ -34,9 +34,10 @@ class CommandTopic:
     """Where commands of one kind will go.
 
     Attributes:
-        what: ``controller`` or ``gripper command``. private: name below the node, as ``command/twist``. topic, kind:
-            resolved name and type. listeners: subscriptions there. mismatch: why QoS connects none of them; empty when
-            it does. rivals: other policy nodes that send there. others: further publishers.
+        what: ``controller`` or ``gripper command``. moves: the arm, which stands still without it.
+        private: name below the node, as ``command/twist``. topic, kind: resolved name and type.
+        listeners: subscriptions there. mismatch: why QoS connects none of them; empty when it does.
+        rivals: other policy nodes that send there. others: further publishers.
         alternatives: topics of that type that somebody listens to.
     """
 
@@ -44,6 +45,7 @@ class CommandTopic:
     private: str
     topic: str
     kind: str
+    moves: bool = True
     listeners: tuple[Endpoint, ...] = ()
     mismatch: str = ""
     rivals: tuple[str, ...] = ()
@@ -93,7 +95,7 @@ def judge_commands(commands: CommandTopic) -> list[Finding]:
     if not commands.listeners:
         lines = [f"-r '~/{commands.private}:={name}'" for name in commands.alternatives]
         remedy = "\n".join(lines) or f"# start the controller that takes {commands.kind}; see docs/commands.md"
-        found.append(fail(what, f"nobody listens on {topic}", remedy))
+        found.append((fail if commands.moves else warn)(what, f"nobody listens on {topic}", remedy))
     elif not listeners:
         kinds = ", ".join(f"{end.node} takes {end.kind}" for end in commands.listeners)
         remedy = "# another command_interface, or set the controller to the stamped type; see docs/commands.md"

@@ -58,12 +58,15 @@ def box_of(policy: Policy) -> Box | None:
     return None if lower is None or upper is None else (tuple(lower), tuple(upper))
 
 
-def judge_instruction(policy: Policy | None, words: str, given_by: str) -> Finding:
+def judge_instruction(policy: Policy | None, words: str, given_by: str, live: bool) -> Finding:
     """Whether there is an instruction, and the policy can follow it.
 
     Args:
-        words: empty where there is none yet. given_by: where it comes from, or would come from.
+        words: empty where there is none yet. given_by: where it comes from, or would come from. live: not of a bag.
     """
+    if not words and not live:
+        remedy = "--instruction WORDS  # for the whole bag, or --remap instruction:=TOPIC"
+        return warn("instruction", f"there is none on {given_by}", remedy)
     if not words:
         remedy = (
             f'ros2 topic pub -1 {given_by} std_msgs/String "{{data: WORDS}}"\ninstruction: WORDS  # or the parameter'

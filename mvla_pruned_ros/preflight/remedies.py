@@ -22,6 +22,7 @@ RULES: tuple[tuple[str, str], ...] = (
      "sensor_extrinsics: [X, Y, Z, QX, QY, QZ, QW]  # its pose in {base}"),
     (r"(?:point cloud|depth image) is in frame '(?P<frame>[^']+)', and where", "sensor_frames: [{frame}]\n"
      "sensor_extrinsics: [X, Y, Z, QX, QY, QZ, QW]  # its pose in {base}"),
+    (r"are the clocks in step", "sudo chronyc makestep  # on the computers that stamp the two: both by one NTP server"),
     (r"these are two cameras", "# remap to the camera info that the driver publishes beside this image"),
     (r"end-effector pose is in frame '(?P<frame>[^']+)'", "base_frame: {frame}  # if extrinsics and workspace are "
      "given in it; else publish the pose in {base}"),

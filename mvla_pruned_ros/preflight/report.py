@@ -63,7 +63,7 @@ def report_of(
     findings = judge_graph(graph) if graph else []
     findings += judge_streams(evidence)
     findings += judge_scene(evidence, parents, box)
-    findings.append(judge_instruction(policy, subject.instruction, subject.given_by))
+    findings.append(judge_instruction(policy, subject.instruction, subject.given_by, evidence.expected.live))
     trial = Trial()
     if subject.runtime is None or subject.warm_up is None:
         findings.append(fail("policy", subject.problem, remedy_of(subject.problem)))

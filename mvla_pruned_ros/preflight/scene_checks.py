@@ -28,7 +28,7 @@ def judge_scene(evidence: Evidence, parents: Mapping[str, str] | None, box: Box 
         parents: frame -> parent, of tf; None: tf is not asked. box: (3,) corners that the policy sees, metres, base
             frame; None: it does not say.
     """
-    found = [*_frames(evidence, parents), observations(evidence)]
+    found = [*_frames(evidence, parents), observations(evidence), *_labels(evidence)]
     if evidence.observation is None:
         words = "could not judge: there is no observation"
         return [*found, unknown("workspace", words), unknown("extrinsics", words)]
@@ -55,6 +55,18 @@ def observations(evidence: Evidence) -> Finding:
         return (fail if evidence.observation is None else warn)(check, sentence, remedy)
     words = f"{evidence.matched} of {evidence.images} pictures have all that belongs to them"
     return ok(check, f"{words}; {evidence.built} were read, all of them well")
+
+
+def _labels(evidence: Evidence) -> list[Finding]:
+    """Recorded commands that training would leave out."""
+    return [
+        warn(
+            "twist",
+            f"{count} recorded twists cannot be used: {cause.partition(': ')[0]}",
+            f"# {cause.partition(': ')[2]}",
+        )
+        for cause, count in evidence.twists.items()
+    ]
 
 
 def _matching(why: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from ..observation.streams import is_camera_info, is_cloud, is_image
 
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
-MOST = 3  # that are named
+MOST, AS_LIKELY = 3, 0.6  # that are named: so many, and those that are so likely as the first
 # Words that drivers have in the names of such topics.
 HINTS = {
     "image": ("color", "rgb", "left", "image"),
@@ -47,7 +47,8 @@ def alternatives(stream: str, wanted: Sequence[str], topics: Mapping[str, Sequen
         name = topic.removesuffix(f"/{transport}") if transport else topic
         found.append((_likeness(kind, stream, name) - 0.5 * bool(transport), name, transport))
     found.sort(key=lambda each: (-each[0], each[1]))
-    return [(name, transport) for likeness, name, transport in found if likeness > 0 or len(found) == 1][:MOST]
+    least = AS_LIKELY * found[0][0] if found else 0.0
+    return [(name, transport) for likeness, name, transport in found if likeness >= least][:MOST]
 
 
 def _kind(stream: str) -> str:
