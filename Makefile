@@ -30,7 +30,7 @@ EXTRAS := sim,train,pip-ros,test
 endif
 # What depends on the release of ROS.
 NODE_TESTS = $(addprefix test/test_,$(addsuffix .py,policy_node policy_node_sensors command_interfaces life_cycle \
-    motion_gate start signals conversions images_arrive ros_releases))
+    motion_gate start signals conversions images_arrive ros_releases preflight_live))
 # LIBERO's Panda as well. It brings an OpenCV of its own, which must never be beside that of a sourced ROS.
 ROBOT ?=
 ifeq ($(ROBOT),panda)

@@ -35,6 +35,7 @@ from .ros_releases import ParameterCallbacks
 from .subscriptions import input_topics, subscribe, synchronizer
 from .tf_lookup import TfLookup
 
+TWICE_S = 0.02  # between the two arrivals of one message
 BUILD_PERIOD_S = 0.2  # between observations that are made: the computer is to serve the listening first
 
 
@@ -51,6 +52,7 @@ class PreflightNode(QuietLinks, ParameterCallbacks, Node):
         self.settings: Settings = ParameterSet(self, lambda settings: None).settings
         self._kinds = {name: kind for name, (kind, _) in input_topics(self.settings).items()}
         self._arrivals = {name: Arrivals.of(name) for name in self._kinds}
+        self._lock, self._done = threading.Lock(), False  # the lock guards the two of them
         self._topics: dict[str, str] = {}
         self._topics = subscribe(self, self.settings, self._take)
         self.store = synchronizer(self.settings, self._topics)
@@ -75,8 +77,15 @@ class PreflightNode(QuietLinks, ParameterCallbacks, Node):
             return
 
     def _take(self, name: str, message: Any) -> None:
-        now_ns = self.get_clock().now().nanoseconds
-        self._arrivals[name].add(message, stamp_ns(message.header), time.monotonic(), now_ns)
+        now_ns, now_s, stamp = self.get_clock().now().nanoseconds, time.monotonic(), stamp_ns(message.header)
+        with self._lock:
+            if self._done:
+                return
+            known = self._arrivals[name]
+            # A latched camera info is heard by two subscriptions.
+            again = is_camera_info(name) and known and known.stamps_ns[-1] == stamp
+            if not (again and now_s - known.times_s[-1] < TWICE_S):
+                known.add(message, stamp, now_s, now_ns)
         self.store.put(name, message, now_ns, round(self._max_age_s * 1e9))
 
     def _instruct(self, message: String) -> None:
@@ -107,9 +116,8 @@ class PreflightNode(QuietLinks, ParameterCallbacks, Node):
         """
         self.store.flush()  # what came while the policy was loaded came late
         self.store.drops.clear()
-        for name in self._arrivals:
-            if not is_camera_info(name):
-                self._arrivals[name] = Arrivals.of(name)
+        with self._lock:
+            self._arrivals |= {name: Arrivals.of(name) for name in self._arrivals if not is_camera_info(name)}
         told = policy is not None and takes_joints(policy.runtime.policy)
         self.store.not_needed = frozenset() if told else frozenset(["joint_states"])
         self._readers = policy.readers if policy else self.settings.readers(installed_readers()[0])
@@ -127,6 +135,8 @@ class PreflightNode(QuietLinks, ParameterCallbacks, Node):
                 self._observation = builder.build(matched, words)
             except ConversionError as error:
                 self._refusals.add(str(error))
+        with self._lock:
+            self._done = True
 
     def evidence(self) -> Evidence:
         """What was seen."""

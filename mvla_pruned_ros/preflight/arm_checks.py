@@ -41,7 +41,7 @@ def gripper(stream: Stream, evidence: Evidence) -> tuple[list[str], list[Finding
     """States of the gripper. Raises ConversionError: they cannot be used."""
     joint = evidence.expected.gripper
     heard = stream.arrivals.messages
-    messages = [message for message in heard if not joint.is_elsewhere(message)] or heard[-1:]
+    messages = [message for message in heard if not joint.is_elsewhere(message)] or [stream.newest]
     openings = [gripper_opening(message, joint) for message in messages]
     name = joint.name or ", ".join(messages[-1].name)
     positions = [_position(message, joint.name) for message in messages]
@@ -70,7 +70,7 @@ def joints(stream: Stream, evidence: Evidence) -> tuple[list[str], list[Finding]
     messages = [message for message in stream.arrivals.messages if set(names) <= set(message.name)]
     if not names:
         return ["the policy is not told them"], []
-    positions = joint_positions((messages or stream.arrivals.messages)[-1], names)
+    positions = joint_positions((messages or [stream.newest])[-1], names)
     values = ", ".join(f"{name} {value:.2f}" for name, value in zip(names, positions))
     return [values], []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,8 +41,7 @@ class Arrivals:
         self.stamps_ns: list[int] = []
         self.times_s: list[float] = []
         self.ages_s: list[float] = []
-        self.messages: list[Any] = []
-        self._kept = KEPT_SMALL if small else 1
+        self.messages: deque[Any] = deque(maxlen=KEPT_SMALL if small else 1)
 
     @classmethod
     def of(cls, stream: str) -> Arrivals:
@@ -54,7 +54,7 @@ class Arrivals:
         self.times_s.append(time_s)
         if now_ns is not None:
             self.ages_s.append((now_ns - stamp_ns) * 1e-9)
-        self.messages = [*self.messages[1 - self._kept :], message] if self._kept > 1 else [message]
+        self.messages.append(message)
 
     def __len__(self) -> int:
         return len(self.stamps_ns)

@@ -21,7 +21,8 @@ BALL_M = 0.10  # around the end effector, in which points are taken for those of
 BELOW_M = 0.01  # points farther below the end effector may be those of a table
 SIDE_M = 0.022  # mean of the hand's points beside the line of sight: hands are about symmetric
 BEHIND_M, BEFORE_M = -0.005, 0.065  # the same along it: what is seen is the front of the hand, before its middle
-LEAST_POINTS, LEAST_AROUND = 30, 10
+LEAST_POINTS, LEAST_AROUND, LEAST_DENSITY = 30, 10, 0.6  # density: of points around it, to that farther out
+NEAR_M = 0.3  # from the camera
 SIGHT_M, AROUND_M = 0.02, 0.04  # radii about the line of sight
 HIDDEN_M, HIDDEN = 0.12, 0.5  # so far before the end effector, and so much of what is seen there, hides it
 # The largest plane: tries and points to find it, thickness, least share of points. A table is level, a wall upright.
@@ -78,19 +79,32 @@ def hand_seen(points: np.ndarray, camera: CameraModel, end_effector: np.ndarray)
     uv, depths = camera.project(points)
     beside_m = np.hypot(*(uv - pixel).T) * depth / camera.fx
     ahead = depths > 0
-    around = ahead & (beside_m < AROUND_M)
-    if around.sum() < LEAST_AROUND:
-        return HandSeen("there is no depth around the end effector")
+    if depth < NEAR_M:
+        return HandSeen(f"the end effector is {_cm(depth)} before the camera, nearer than depth cameras measure")
     sight = depths[ahead & (beside_m < SIGHT_M)]
     if len(sight) and np.mean(sight < depth - HIDDEN_M) > HIDDEN:
         return HandSeen("something before the end effector hides it")
     away = points - end_effector
     distance = np.linalg.norm(away, axis=1)
+    nearest_m = float(distance.min(initial=np.inf))
+    if nearest_m > REACH_M and _sparse(beside_m[ahead]):
+        return HandSeen("there is little depth where the end effector is seen")
     hand = away[(distance < BALL_M) & (away[:, 2] > -BELOW_M)]
     if len(hand) < LEAST_POINTS:
-        return HandSeen(nearest_m=float(distance.min()))
+        return HandSeen(nearest_m=nearest_m)
     side, down, forward = (hand @ camera.base_from_camera[:3, :3]).mean(0)
-    return HandSeen("", float(distance.min()), float(side), float(down), float(forward))
+    return HandSeen("", nearest_m, float(side), float(down), float(forward))
+
+
+def _sparse(beside_m: np.ndarray) -> bool:
+    """Whether there is no depth about a line of sight, as where a hand reflects none; then it is not seen through.
+
+    Args:
+        beside_m: (N,) metres of points from that line.
+    """
+    around = int((beside_m < AROUND_M).sum())
+    farther = int((beside_m < 2 * AROUND_M).sum()) - around  # on three times the area
+    return around < LEAST_AROUND or around < LEAST_DENSITY * farther / 3
 
 
 def plane_tilt(points: np.ndarray) -> float | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from ..observation.streams import is_camera_info, is_cloud, is_image
 
-COMPRESSED = "sensor_msgs/msg/CompressedImage"
+RAW, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 MOST, AS_LIKELY = 3, 0.6  # that are named: so many, and those that are so likely as the first
 # Words that drivers have in the names of such topics.
 HINTS = {
@@ -21,7 +21,7 @@ HINTS = {
     "joint_states": ("joint_states", "joint"),
     "instruction": ("instruction", "task"),
 }
-NOT = {"image": ("depth", "infra", "mask", "overlay"), "depth": ("color", "rgb"), "info": ("depth", "infra")}
+NOT = {"image": ("depth", "infra", "mask", "overlay"), "depth": ("infra",), "info": ("depth", "infra")}
 
 
 def alternatives(stream: str, wanted: Sequence[str], topics: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
@@ -39,7 +39,7 @@ def alternatives(stream: str, wanted: Sequence[str], topics: Mapping[str, Sequen
     for topic, types in topics.items():
         transport = ""
         if not set(types) & set(wanted):
-            transport = _transport(kind, topic) if COMPRESSED in types else ""
+            transport = _transport(kind, topic) if COMPRESSED in types and RAW in wanted else ""
             if not transport:
                 continue
         elif COMPRESSED in types and kind in ("image", "depth") and ("compressedDepth" in topic) != (kind == "depth"):
@@ -47,7 +47,8 @@ def alternatives(stream: str, wanted: Sequence[str], topics: Mapping[str, Sequen
         name = topic.removesuffix(f"/{transport}") if transport else topic
         found.append((_likeness(kind, stream, name) - 0.5 * bool(transport), name, transport))
     found.sort(key=lambda each: (-each[0], each[1]))
-    least = AS_LIKELY * found[0][0] if found else 0.0
+    best = found[0][0] if found else 0.0
+    least = min(best, AS_LIKELY * best)  # the best may be unlikely, too
     return [(name, transport) for likeness, name, transport in found if likeness >= least][:MOST]
 
 
