@@ -33,7 +33,7 @@ from mvla_pruned_ros.preflight.report import Report
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 KINDS = {"image": Image, "depth": Image, "camera_info": CameraInfo, "ee_pose": PoseStamped, "gripper": JointState}
-PERIOD_S, LISTEN_S, DISCOVERY_S = 0.03, 0.3, 3.0
+PERIOD_S, LISTEN_S, DISCOVERY_S = 0.02, 0.2, 3.0
 FAST = WarmUp(5.0, 4.0, 3.0)  # a busy computer is no fault of the robot
 
 Change = Callable[[str, Any], Any]  # given stream and message, what is sent instead, None for nothing

@@ -23,7 +23,7 @@ from mvla_pruned_ros.preflight.finding import Finding, Level, table
 from mvla_pruned_ros.preflight.report import Report, Subject, report_of
 from mvla_pruned_ros.pruning.baselines.simple import NoPruning
 
-FRAMES, SECOND_NS, T0 = 6, 10**9, 1_700_000_000_000_000_000
+FRAMES, SECOND_NS, T0 = 4, 10**9, 1_700_000_000_000_000_000
 POSE = CAMERA.base_from_camera
 FAIL, WARN, UNKNOWN = Level.FAIL, Level.WARN, Level.UNKNOWN
 Change = Callable[[int, str, Any], Any]
@@ -98,7 +98,7 @@ FAULTS: dict[str, tuple[dict[str, Any], dict[str, Any], str, Level, str, str]] =
     ),
     "half of the images refused": (
         {"change": lambda i, role, m: fields(encoding="8UC3")(i, m) or m if role == "image" and i % 2 else m}, {},
-        "observations", WARN, "3 of 6 not used: colour image has encoding '8UC3'", "rgb8",
+        "observations", WARN, "2 of 4 not used: colour image has encoding '8UC3'", "rgb8",
     ),
     "gripper in metres": (
         {"change": of_role("gripper", fields(position=np.array([0.035])))}, {}, "gripper", WARN, "taken for 4% open",
