@@ -13,7 +13,7 @@ pytest.importorskip("rclpy", reason="no ROS here: the live robot needs a graph")
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
-from preflight_graph import BEST_EFFORT, LATCHED, Robot
+from preflight_graph import BEST_EFFORT, LATCHED, Robot, named
 from preflight_robot import CAMERA, DEPTH, PIXELS, extrinsics, moved
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
@@ -77,7 +77,7 @@ def depth(values: np.ndarray, encoding: str) -> Callable[[Any], Any]:
 
 def seen(node: Node, robot: Robot) -> bool:
     """Whether the robot is known; its publishers and this node are not all connected."""
-    return node.count_publishers("/policy/image") > 0
+    return named(node, robot) and node.count_publishers("/policy/image") > 0
 
 
 def publishes(kind: type, topic: str, **options: Any) -> Callable[[Any], Node]:
@@ -119,7 +119,6 @@ def joystick(context: Any) -> Node:
 
 ROTATION = CAMERA.base_from_camera
 WXYZ = {"extrinsics.rotation_xyzw": np.roll(extrinsics()["extrinsics.rotation_xyzw"], 1).tolist()}
-BESIDE = (ROTATION @ [2.0, 0.0, 1.0, 1.0])[:3]  # the camera's picture
 ARM = ["joint1", "joint2", "fr3_finger_joint1"]
 # What is planted: how the look differs from a healthy one, the check that must fail, its level, what it must say, and
 # what its remedy must say.
@@ -134,7 +133,8 @@ FAULTS: dict[str, tuple[dict[str, Any], str, Level, str, str]] = {
     ),
     "compressed image only": (
         {"topics": {"image": ""}, "more": publishes(CompressedImage, f"{COLOUR}/compressed")},
-        "image", FAIL, "nobody publishes", f"-r '~/image:={COLOUR}'  # and image_transport: compressed",
+        "image", FAIL, "nobody publishes",
+        f"-r '~/image/compressed:={COLOUR}/compressed'  # and image_transport: compressed",
     ),
     "topic of another type": (
         {"topics": {"gripper": ""}, "more": publishes(String, "/policy/gripper")},
@@ -170,7 +170,8 @@ FAULTS: dict[str, tuple[dict[str, Any], str, Level, str, str]] = {
     # Time.
     "clock of the arm behind": (
         {"change": only("ee_pose", stamped(lambda ns: ns - 9_260_000_000))}, "ee_pose", FAIL,
-        r"refused: stale, 9\.\d\d s behind this computer's clock", "sudo chronyc makestep",
+        r"refused: stale, 9\.\d\d s behind this computer's clock.*the nearest to an image is (8|9)\.\d\d s away",
+        "sudo chronyc makestep",
     ),
     "clock of the camera ahead": (
         {"change": only("image depth camera_info", stamped(lambda ns: ns + 37 * SECOND_NS))}, "image", FAIL,
@@ -196,11 +197,6 @@ FAULTS: dict[str, tuple[dict[str, Any], str, Level, str, str]] = {
     "stamps left zero": (
         {"change": only("gripper", stamped(lambda ns: 0))}, "gripper", FAIL, "zero stamp", "leaves header.stamp zero",
     ),
-    "stamps in whole seconds": (
-        {"change": only("depth", stamped(lambda ns: ns // SECOND_NS * SECOND_NS - 3 * SECOND_NS))}, "depth", FAIL,
-        "stale",
-        "whole seconds",
-    ),
     "use_sim_time without a simulator": (
         {"use_sim_time": True}, "clock", FAIL, "use_sim_time is true, and nobody publishes /clock",
         "use_sim_time: false",
@@ -222,11 +218,13 @@ FAULTS: dict[str, tuple[dict[str, Any], str, Level, str, str]] = {
     ),
     "distorted image": (
         {"change": only("camera_info", set_fields(d=array("d", K1), distortion_model="rational_polynomial"))},
-        "camera_info", FAIL, "lens distortion of model 'rational_polynomial'.*not rectified", "image_proc rectify_node",
+        "camera_info", FAIL, "lens distortion of model 'rational_polynomial'.*not rectified",
+        "image_proc rectify_node --ros-args -r image:=/policy/image -r camera_info:=/policy/camera_info",
     ),
     "camera that was not calibrated": (
         {"change": only("camera_info", set_fields(k=np.zeros(9), p=np.zeros(12)))}, "camera_info", FAIL,
-        "focal lengths 0, 0 .*not calibrated", "camera_calibration cameracalibrator",
+        "focal lengths 0, 0 .*not calibrated",
+        "cameracalibrator --size 8x6 --square 0.025 --ros-args -r image:=/policy/image",
     ),
     "info of another size": (
         {"change": only("camera_info", set_fields(width=640, height=480))}, "camera_info", FAIL,
@@ -242,7 +240,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str, Level, str, str]] = {
     ),
     "half of the images refused": (
         {"change": only("image", lambda m: m if int(time.monotonic() / 0.2) % 2 else set_fields(encoding="8UC3")(m)),
-         "listen_s": 1.0},
+         "listen_s": 0.8},
         "observations", WARN, r"\d of \d not used: colour image has encoding '8UC3'", "rgb8",
     ),
     "black image": (
@@ -274,13 +272,9 @@ FAULTS: dict[str, tuple[dict[str, Any], str, Level, str, str]] = {
         {"change": only("gripper", joints(["finger"], [0.035]))}, "gripper", WARN, "0.035, which is taken for 4% open",
         "gripper_closed: 0.0\ngripper_open: 0.04",
     ),
-    "gripper in radians": (
-        {"change": only("gripper", joints(["knuckle"], [1.7]))}, "gripper", FAIL, "gripper opening is 1.7",
-        "gripper_open",
-    ),
     "gripper among the joints of the arm": (
         {"change": only("gripper", joints(ARM, [0.2, 1.0, 0.02]))}, "gripper", FAIL, "has 3 joints",
-        f"gripper_joint: JOINT  # one of {', '.join(ARM)}",
+        f"gripper_joint: fr3_finger_joint1  # one of {', '.join(ARM)}",
     ),
     "joint of the arm for the gripper": (
         {"change": only("gripper", joints(ARM, [0.2, 1.0, 0.02])), "gripper_joint": "joint1"}, "gripper", WARN,
@@ -288,7 +282,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str, Level, str, str]] = {
     ),
     "gripper joint of another robot": (
         {"change": only("gripper", joints(ARM, [0.2, 1.0, 0.02])), "gripper_joint": "panda_finger"}, "gripper", FAIL,
-        "no joint 'panda_finger'", "gripper_joint: JOINT  # one of joint1, joint2",
+        "no joint 'panda_finger'", "gripper_joint: fr3_finger_joint1  # one of joint1, joint2",
     ),
     "gripper beyond its range": (
         {"change": only("gripper", joints(["finger"], [0.08])), "gripper_open": 0.04}, "gripper", FAIL,
@@ -322,10 +316,6 @@ FAULTS: dict[str, tuple[dict[str, Any], str, Level, str, str]] = {
         extrinsics(np.linalg.inv(ROTATION)), "extrinsics", FAIL, "axes are swapped: .*the pose inverted",
         r"translation: \[0\.620000, 0\.100000, 0\.620000\]",
     ),
-    "hand not in the picture": (
-        {"change": only("ee_pose", lambda m: ENCODER.pose(BESIDE, time.time_ns(), "base"))}, "extrinsics",
-        UNKNOWN, "could not judge: the end effector is not in the picture", "preflight.png",
-    ),
     # Commands and policy.
     "no controller": ({"listens": None}, "controller", FAIL, "nobody listens on /policy/command/twist", "TwistStamped"),
     "controller on another topic": (
@@ -347,10 +337,6 @@ FAULTS: dict[str, tuple[dict[str, Any], str, Level, str, str]] = {
     "policy too slow for its chunk": (
         {"times": WarmUp(900.0, 300.0, 250.0), "topics": {"image": ""}}, "deadline", FAIL,
         "250 ms pass .* a chunk lasts 200 ms", "keep_ratio: 0.25",
-    ),
-    "policy that leaves gaps": (
-        {"times": WarmUp(900.0, 300.0, 120.0), "topics": {"image": ""}}, "deadline", WARN, "may stop between chunks",
-        "keep_ratio",
     ),
     "no instruction": (
         {"instruction": ""}, "instruction", WARN, "none yet: the arm waits for one on /policy/instruction",

@@ -53,6 +53,7 @@ class Robot(Node):
             if topic := topics.get(name, f"/policy/{name}"):
                 self.out[name] = self.create_publisher(kind, topic, LATCHED if name in once else BEST_EFFORT)
         self.told: list[Any] = []
+        self.names = {"robot"}  # of the nodes on its side
         if listens:
             self.create_subscription(listens, "/policy/command/twist", self.told.append, 10)
             self.create_subscription(Float64, "/policy/command/gripper", self.told.append, 10)
@@ -67,8 +68,15 @@ class Robot(Node):
             self._sent.add(name)
 
 
+def named(node: Node, robot: Robot) -> bool:
+    """Whether the nodes beside this one are known by their names, which come after their topics."""
+    return robot.names <= set(node.get_node_names())
+
+
 def connected(node: Node, robot: Robot) -> bool:
     """Whether two participants know all of one another: the robot's topics, and the subscriptions to them."""
+    if not named(node, robot):
+        return False
     ends = [node.get_publishers_info_by_topic(publisher.topic_name) for publisher in robot.out.values()]
     return all(ends) and all(p.get_subscription_count() for p in robot.out.values() if p.topic_name in PRIVATE)
 
@@ -142,6 +150,7 @@ class PreflightGraph:
         try:
             self.robot = robot = Robot(contexts[0], change, topics or {}, listens, once)
             others = [more(contexts[0])] if more else []
+            robot.names |= {other.get_name() for other in others}
             given = {"policy": "small", "device": "cpu", "instruction": INSTRUCTION, **extrinsics(), **parameters}
             overrides = [Parameter(name, value=value) for name, value in given.items() if value is not None]
             with self.running(robot, *others, context=contexts[0]):

@@ -105,7 +105,7 @@ FAULTS: dict[str, tuple[dict[str, Any], dict[str, Any], str, Level, str, str]] =
         "gripper_open: 0.04",
     ),
     "gripper of another robot": (
-        {}, {"gripper_joint": "panda_finger"}, "gripper", FAIL, "no joint 'panda_finger'", "gripper_joint: JOINT",
+        {}, {"gripper_joint": "panda_finger"}, "gripper", FAIL, "no joint 'panda_finger'", "gripper_joint: gripper",
     ),
     "topic that is not there": (
         {}, {"topics": {"image": "/camera/image"}}, "image", FAIL, "/camera/image is not in the bag",

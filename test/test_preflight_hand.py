@@ -10,8 +10,11 @@ import pytest
 from preflight_robot import CAMERA, HAND, HAND_M, observation, turned
 from scipy.spatial.transform import Rotation
 
+from mvla_pruned_ros.policy.runtime import WarmUp
+from mvla_pruned_ros.policy.source import PolicySource
 from mvla_pruned_ros.preflight.finding import Finding, Level, exit_code
 from mvla_pruned_ros.preflight.hand_check import hand_seen, judge_hand, plane_tilt
+from mvla_pruned_ros.preflight.policy_checks import Trial, judge_policy
 from mvla_pruned_ros.preflight.remedies import remedy_of
 from mvla_pruned_ros.preflight.scene_checks import missing_link
 from mvla_pruned_ros.preflight.stream_checks import offset_s, stamp_remedy
@@ -107,6 +110,8 @@ def test_what_cannot_be_judged_is_said() -> None:
     assert hidden.level is Level.UNKNOWN and "hides it" in hidden.found
     near = judged(state=replace(right.state, position=(POSE @ [0, 0, 0.2, 1])[:3].astype(np.float32)))
     assert near.level is Level.UNKNOWN and "20.0 cm before the camera" in near.found
+    outside = judged(state=replace(right.state, position=(POSE @ [2, 0, 1, 1])[:3].astype(np.float32)))
+    assert outside.level is Level.UNKNOWN and "not in the picture, but at pixel (346, 64)" in outside.found
     behind = judged(state=replace(right.state, position=(POSE @ [0, 0, -1, 1])[:3].astype(np.float32)))
     assert behind.level is Level.UNKNOWN and "behind the camera" in behind.found and "preflight.png" in behind.remedy
 
@@ -141,8 +146,10 @@ def test_topics_of_a_realsense_and_a_franka_are_found(
 
 def test_compressed_topics_need_their_transport() -> None:
     topics = {name: types for name, types in REALSENSE.items() if types == COMPRESSED}
-    assert alternatives("image", IMAGE, topics)[0] == ("/camera/color/image_raw", "compressed")
-    assert alternatives("depth", IMAGE, topics) == [("/camera/aligned_depth_to_color/image_raw", "compressedDepth")]
+    assert alternatives("image", IMAGE, topics)[0] == ("/camera/color/image_raw/compressed", "compressed")
+    assert alternatives("depth", IMAGE, topics) == [
+        ("/camera/aligned_depth_to_color/image_raw/compressedDepth", "compressedDepth")
+    ]
 
 
 def test_offset_of_stamps_is_that_of_the_nearest() -> None:
@@ -181,6 +188,24 @@ def test_link_between_two_trees_and_frames_that_are_not_there() -> None:
 def test_remedy_of_a_refusal_without_a_rule_is_what_it_says_itself() -> None:
     assert remedy_of("something is wrong: do this") == "do this"
     assert remedy_of("something is wrong") == "see docs/topics.md"
+
+
+@pytest.mark.parametrize(
+    ("call_ms", "age_ms", "level", "says"),
+    [
+        (40.0, 10.0, Level.OK, "50 ms pass from a picture to its actions, and a chunk lasts 200 ms"),
+        (90.0, 30.0, Level.WARN, "120 ms pass .* the arm may stop between chunks"),
+        (150.0, 60.0, Level.FAIL, "every chunk is over before it is in place"),
+        (199.0, 0.0, Level.WARN, "slow_policy_ms is 100"),
+    ],
+)
+def test_call_must_be_over_before_its_chunk(call_ms: float, age_ms: float, level: Level, says: str) -> None:
+    policy = PolicySource.of("small").load("cpu")
+    times = WarmUp(2 * call_ms, 1.5 * call_ms, call_ms)
+    found = judge_policy(policy, times, Trial(), 0.5, 100.0 if "slow" in says else 1000.0, age_ms)
+    hits = [finding for finding in found if finding.check == "deadline" and re.search(says, finding.found)]
+    assert [finding.level for finding in hits] == [level], found
+    assert level is Level.OK or "keep_ratio: 0.25" in hits[0].remedy or "slow_policy_ms: 298" in hits[0].remedy
 
 
 def test_exit_code_is_that_of_the_worst() -> None:

@@ -202,12 +202,23 @@ def test_parameters_that_do_not_hold_together(
     assert lines[0].startswith("FAIL parameters") and says in lines[0] and lines[1].strip().startswith("> ")
 
 
-def test_policy_that_cannot_be_loaded_leaves_the_other_checks(
-    graph: PreflightGraph, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = parameter_file(tmp_path, policy="package_of_nobody:factory")
+@pytest.mark.parametrize(
+    ("parameters", "says", "remedy"),
+    [
+        ({"policy": "package_of_nobody:factory"}, "package_of_nobody", "> "),
+        ({"device": "cuda:99"}, "device 'cuda:99' was asked for", "> device: cpu"),
+        ({"command_interface": "joint_trajectory"}, "cannot carry actions of the space cartesian_velocity", "> "),
+    ],
+)
+def test_policy_that_cannot_be_used_leaves_the_other_checks(
+    parameters: dict[str, Any], says: str, remedy: str, graph: PreflightGraph, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    file = parameter_file(tmp_path, **parameters)
     with graph.robot_running({}):
-        code = main(["preflight", "--params", str(file), "--seconds", "0.4", "--out", str(tmp_path)])
-    out = capsys.readouterr().out
-    assert code == 2 and "OK   depth" in out and "FAIL policy" in out and "package_of_nobody" in out
-    assert "?    deadline" in out and "OK   extrinsics" in out
+        code = main(["preflight", "--params", str(file), "--seconds", "0.3", "--out", str(tmp_path)])
+    lines = capsys.readouterr().out.splitlines()
+    [i] = [i for i, line in enumerate(lines) if line.startswith("FAIL policy")]
+    assert code == 2 and says in lines[i] and remedy in lines[i + 1]
+    assert any(line.startswith("?    deadline") for line in lines)
+    assert any(line.startswith("OK   extrinsics") for line in lines)

@@ -50,14 +50,14 @@ def published_topics(node: Node) -> dict[str, tuple[str, ...]]:
 
 
 def stream_of(
-    node: Node, name: str, kind: type, topic: str, arrivals: Arrivals, drops: Mapping[str, int], silence: str,
-    shared: Sequence[str],
+    node: Node, name: str, private: str, kind: type, topic: str, arrivals: Arrivals, drops: Mapping[str, int],
+    silence: str, shared: Sequence[str],
 ) -> Stream:  # fmt: skip
     """What is known of one stream.
 
     Args:
-        kind: message class. topic: resolved name. drops, silence: of the synchronizer. shared: topics that may have
-            several publishers.
+        private: name below the node. kind: message class. topic: resolved name. drops, silence: of the synchronizer.
+        shared: topics that may have several publishers.
     """
     ends, wanted = node.get_publishers_info_by_topic(topic), (type_name(kind),)
     found: list[tuple[str, str]] = []
@@ -68,6 +68,7 @@ def stream_of(
         name=name,
         topic=topic,
         wanted=wanted,
+        private=private,
         kinds=tuple(dict.fromkeys(end.topic_type for end in ends)),
         publishers=tuple(map(_endpoint, ends)),
         links=tuple(link_problems(node, [topic], [], shared)),

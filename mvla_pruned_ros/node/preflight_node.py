@@ -50,7 +50,7 @@ class PreflightNode(QuietLinks, ParameterCallbacks, Node):
         """Raises ValueError for parameters that do not hold together."""
         super().__init__("policy", start_parameter_services=False, enable_rosout=False, **options)
         self.settings: Settings = ParameterSet(self, lambda settings: None).settings
-        self._kinds = {name: kind for name, (kind, _) in input_topics(self.settings).items()}
+        self._kinds = input_topics(self.settings)
         self._arrivals = {name: Arrivals.of(name) for name in self._kinds}
         self._lock, self._done = threading.Lock(), False  # the lock guards the two of them
         self._topics: dict[str, str] = {}
@@ -155,19 +155,14 @@ class PreflightNode(QuietLinks, ParameterCallbacks, Node):
             extrinsics_given=settings["extrinsics_source"] == "parameters",
             workspace=(tuple(settings["workspace_lower"]), tuple(settings["workspace_upper"])),
         )
+        drops = self.store.drops
         streams = {
             name: stream_of(
-                self,
-                name,
-                kind,
-                self._topics[name],
-                self._arrivals[name],
-                self.store.drops,
-                silence.get(name, ""),
-                shared,
+                self, name, private.removeprefix("~/"), kind, self._topics[name], self._arrivals[name], drops,
+                silence.get(name, ""), shared,
             )
-            for name, kind in self._kinds.items()
-        }
+            for name, (kind, private) in self._kinds.items()
+        }  # fmt: skip
         return Evidence(
             expected, streams, self._readers, self._frames, self._frames_problem,
             images=len(self._arrivals["image"]), matched=self._matched, built=self._built, refusals=self._refusals,

@@ -57,11 +57,16 @@ def gripper(stream: Stream, evidence: Evidence) -> tuple[list[str], list[Finding
         )
         remedy = f"gripper_closed: 0.0\ngripper_open: {0.04 if high <= 0.045 else 0.08}  # its position when open, m"
         return facts, [warn(stream.name, found, remedy)]
-    others = [other for other in messages[-1].name if OF_A_GRIPPER.search(other)]
-    if joint.name and not OF_A_GRIPPER.search(joint.name) and others:
-        found = f"gripper_joint is {joint.name!r}, and {', '.join(map(repr, others))} looks more like a gripper"
-        return facts, [warn(stream.name, found, f"gripper_joint: {others[0]}")]
+    likely = likely_joint(messages[-1])
+    if joint.name and not OF_A_GRIPPER.search(joint.name) and likely:
+        found = f"gripper_joint is {joint.name!r}, and {likely!r} looks more like a gripper"
+        return facts, [warn(stream.name, found, f"gripper_joint: {likely}")]
     return facts, []
+
+
+def likely_joint(message: Any) -> str:
+    """The first joint of a JointState that is named like a gripper's; empty where none is."""
+    return next((name for name in message.name if OF_A_GRIPPER.search(name)), "")
 
 
 def joints(stream: Stream, evidence: Evidence) -> tuple[list[str], list[Finding]]:

@@ -117,7 +117,7 @@ def _stream(role: str, topic: str, bag: Bag, arrivals: Arrivals, drops: Any) -> 
         for cause, count in drops.items()
         if cause.startswith(prefix) and "unmatched" not in cause
     }
-    return Stream(role, topic, wanted, kinds, arrivals=arrivals, refused=refused, alternatives=tuple(found))
+    return Stream(role, topic, wanted, kinds=kinds, arrivals=arrivals, refused=refused, alternatives=tuple(found))
 
 
 def _instruction(bag: Any, setup: BagSetup, roles: dict[str, str]) -> tuple[str, str]:

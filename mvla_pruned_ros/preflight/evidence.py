@@ -77,6 +77,7 @@ class Stream:
 
     Attributes:
         name: as ``image`` or ``camera_info``. topic: its resolved name. wanted: types that it may have.
+        private: the name, without ``~/``, that is remapped to the topic.
         kinds: types found on that topic; none: nobody publishes it. publishers: of the live graph.
         links: what is wrong with the connection, in the words of ``node/qos_checks``.
         arrivals: what came. refused: cause -> how many were not taken (``Synchronizer.drops``).
@@ -87,6 +88,7 @@ class Stream:
     name: str
     topic: str
     wanted: tuple[str, ...]
+    private: str = ""
     kinds: tuple[str, ...] = ()
     publishers: tuple[Endpoint, ...] = ()
     links: tuple[str, ...] = ()
@@ -122,9 +124,9 @@ class Expected:
     extrinsics_given: bool = True
     workspace: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
-    def remap(self, stream: str, topic: str) -> str:
-        """The argument that connects a stream with a topic."""
-        return f"-r '~/{stream}:={topic}'" if self.live else f"--remap {stream}:={topic}"
+    def remap(self, name: str, topic: str) -> str:
+        """The argument that connects a stream with a topic. Args: name: ``Stream.private``; of a bag, the role."""
+        return f"-r '~/{name}:={topic}'" if self.live else f"--remap {name}:={topic}"
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ RULES: tuple[tuple[str, str], ...] = (
     (r"(?:point cloud|depth image) is in frame '(?P<frame>[^']+)', and where", "sensor_frames: [{frame}]\n"
      "sensor_extrinsics: [X, Y, Z, QX, QY, QZ, QW]  # its pose in {base}"),
     (r"are the clocks in step", "sudo chronyc makestep  # on the computers that stamp the two: both by one NTP server"),
+    (r"^nothing on /|only messages with these", "# see the line of that stream"),
     (r"these are two cameras", "# remap to the camera info that the driver publishes beside this image"),
     (r"end-effector pose is in frame '(?P<frame>[^']+)'", "base_frame: {frame}  # if extrinsics and workspace are "
      "given in it; else publish the pose in {base}"),
@@ -41,7 +42,7 @@ RULES: tuple[tuple[str, str], ...] = (
     (r"tf2_ros cannot be imported", "sudo apt install ros-$ROS_DISTRO-tf2-ros-py"),
     (r"colour image has encoding '(?:16UC1|32FC1|mono16)'", "# remap ~/image to the colour image: this is depth"),
     (r"depth image has encoding '(?:rgb8|bgr8|rgba8|bgra8)'", "# remap ~/depth to the depth image: this is colour"),
-    (r"a CUDA|CUDA is not available|no GPU|device cuda", "device: cpu"),
+    (r"CUDA devices here", "device: cpu  # or install a CUDA build of torch and a driver"),
 )  # fmt: skip
 
 

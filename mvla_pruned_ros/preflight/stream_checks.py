@@ -15,9 +15,13 @@ from .remedies import remedy_of
 
 FEW_REFUSED = 0.1  # share of the messages
 UPTIME_S = 1e9  # stamps before 2001 count from the start of a computer or camera
-NEVER_LATE_S = 0.02
+JITTER_S = 0.02  # spread of ages beyond which messages come late, and it is not the clock
 AHEAD_S = 0.01  # of the clock, by which a median stamp may be without being noted
-SHARED_MEMORY = "export FASTDDS_DEFAULT_PROFILES_FILE=$(python3 -c 'from mvla_pruned_ros.node.environment import fast_dds_profile as f; print(f())')  # before the camera driver; ROS Jazzy and older: FASTRTPS_DEFAULT_PROFILES_FILE"  # noqa: E501
+PROFILE = "python3 -c 'from mvla_pruned_ros.node.environment import fast_dds_profile as f; print(f())'"
+SHARED_MEMORY = (
+    f"export FASTDDS_DEFAULT_PROFILES_FILE=$({PROFILE})\n"
+    "# in the shell of the camera driver, before it starts; ROS Jazzy and older: FASTRTPS_DEFAULT_PROFILES_FILE"
+)
 
 
 def judge_streams(evidence: Evidence) -> list[Finding]:
@@ -66,9 +70,11 @@ def _missing(stream: Stream, expected: Expected) -> Finding | None:
         found = f"nobody publishes {stream.topic}" if expected.live else f"{stream.topic} is not in the bag"
     lines = []
     for topic, transport in stream.alternatives:
-        setting = {"": "", "compressed": "image_transport", "compressedDepth": "depth_transport"}[transport]
-        note = f"  # and {setting}: {transport}" if setting and expected.live else ""
-        lines.append(expected.remap(stream.name, topic) + note)
+        if transport and expected.live:
+            setting = "depth_transport" if transport == "compressedDepth" else "image_transport"
+            lines.append(f"{expected.remap(f'{stream.name}/{transport}', topic)}  # and {setting}: {transport}")
+        else:
+            lines.append(expected.remap(stream.private or stream.name, topic))
     if not lines:
         lines = [f"# no topic of type {wanted} {'is published' if expected.live else 'is recorded'}: start the driver"]
     return fail(stream.name, found, "\n".join(lines))
@@ -120,14 +126,13 @@ def _stamps(stream: Stream, images: Arrivals, expected: Expected) -> list[Findin
     if is_camera_info(name):
         return []
     stamps = np.array(arrivals.stamps_ns)
+    apart_s = offset_s(stamps, np.array(images.stamps_ns)) if name != "image" else 0.0
     refused = sum(stream.refused.values())
     if refused > FEW_REFUSED * len(arrivals) and refused > 1:
         causes = ", ".join(f"{count} x {cause}" for cause, count in stream.refused.items())
-        if stream.silence:
-            return [fail(name, f"{stream.silence}: {causes}", stamp_remedy(stamps, arrivals.ages_s))]
-        return [warn(name, f"{refused} of {len(arrivals)} refused for their stamps: {causes}",
-                     stamp_remedy(stamps, arrivals.ages_s))]  # fmt: skip
-    apart_s = offset_s(stamps, np.array(images.stamps_ns)) if name != "image" else 0.0
+        words = stream.silence or f"{refused} of {len(arrivals)} on {stream.topic} refused for their stamps"
+        words += f": {causes}" + (f"; the nearest to an image is {_duration(apart_s)} away" if apart_s else "")
+        return [(fail if stream.silence else warn)(name, words, stamp_remedy(stamps, arrivals.ages_s))]
     if abs(apart_s) > expected.tolerance_s:
         side = "behind" if apart_s < 0 else "ahead of"
         found = (
@@ -184,7 +189,7 @@ def stamp_remedy(stamps_ns: np.ndarray, ages_s: list[float]) -> str:
         )
     if len(stamps_ns) > 1 and not np.any(stamps_ns % 1_000_000_000):
         return "# the driver stamps in whole seconds: let it fill header.stamp.nanosec"
-    if ages_s and np.std(ages_s) > NEVER_LATE_S and np.median(ages_s) > 0:
+    if ages_s and np.std(ages_s) > JITTER_S and np.median(ages_s) > 0:
         return "# messages come late: lower resolution or rate, or a wired network; max_observation_age_ms: allows more"
     return "sudo chronyc makestep  # on the computer that stamps them, and here: both by one NTP server"
 
@@ -219,8 +224,19 @@ def _content(stream: Stream, evidence: Evidence) -> Facts:
     try:
         return judge(stream, evidence)
     except ConversionError as error:
-        expected = evidence.expected
-        return [], [fail(name, str(error), remedy_of(str(error), expected.base_frame, expected.camera_frame))]
+        return [], [fail(name, str(error), _filled(str(error), stream, evidence))]
+
+
+def _filled(refusal: str, stream: Stream, evidence: Evidence) -> str:
+    """The remedy of a refusal, with the names of this robot."""
+    expected, streams = evidence.expected, evidence.streams
+    remedy = remedy_of(refusal, expected.base_frame, expected.camera_frame)
+    names = {"CAMERA_INFO": stream.topic, "IMAGE": streams["image"].topic if "image" in streams else "IMAGE"}
+    if stream.name == "gripper" and (likely := arm_checks.likely_joint(stream.newest)):
+        names["JOINT"] = likely
+    for word, name in names.items():
+        remedy = remedy.replace(f":={word}", f":={name}").replace(f": {word}", f": {name}")
+    return remedy
 
 
 def _duration(seconds: float) -> str:

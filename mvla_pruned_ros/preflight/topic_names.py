@@ -31,8 +31,7 @@ def alternatives(stream: str, wanted: Sequence[str], topics: Mapping[str, Sequen
         wanted: types that it takes. topics: name -> types of all that somebody publishes.
 
     Returns:
-        Name, and the transport that must be set for it: empty, ``compressed`` or ``compressedDepth``. Where that is
-        set, the name is that of the raw topic, below which image_transport has the compressed one.
+        Name, and the transport that must be set for it: empty, ``compressed`` or ``compressedDepth``.
     """
     kind = _kind(stream)
     found: list[tuple[float, str, str]] = []
@@ -45,7 +44,7 @@ def alternatives(stream: str, wanted: Sequence[str], topics: Mapping[str, Sequen
         elif COMPRESSED in types and kind in ("image", "depth") and ("compressedDepth" in topic) != (kind == "depth"):
             continue
         name = topic.removesuffix(f"/{transport}") if transport else topic
-        found.append((_likeness(kind, stream, name) - 0.5 * bool(transport), name, transport))
+        found.append((_likeness(kind, stream, name) - 0.5 * bool(transport), topic, transport))
     found.sort(key=lambda each: (-each[0], each[1]))
     best = found[0][0] if found else 0.0
     least = min(best, AS_LIKELY * best)  # the best may be unlikely, too
