@@ -159,6 +159,7 @@ class PreflightGraph:
                     parameter_overrides=overrides,
                 )  # fmt: skip
                 try:
+                    node.start()
                     until = time.monotonic() + DISCOVERY_S
                     while not ready(node, robot) and time.monotonic() < until:
                         time.sleep(0.02)

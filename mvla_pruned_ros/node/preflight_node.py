@@ -35,6 +35,7 @@ from .ros_releases import ParameterCallbacks
 from .subscriptions import input_topics, subscribe, synchronizer
 from .tf_lookup import TfLookup
 
+SETTLE_S = 0.05  # in which what has queued up is taken
 TWICE_S = 0.02  # between the two arrivals of one message
 BUILD_PERIOD_S = 0.2  # between observations that are made: the computer is to serve the listening first
 
@@ -114,6 +115,7 @@ class PreflightNode(QuietLinks, ParameterCallbacks, Node):
         Args:
             policy: what it takes; None: it could not be loaded. words: instruction in observations.
         """
+        time.sleep(SETTLE_S)
         self.store.flush()  # what came while the policy was loaded came late
         self.store.drops.clear()
         with self._lock:

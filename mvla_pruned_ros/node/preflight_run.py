@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import rclpy
@@ -15,6 +16,8 @@ from .loading import LoadedPolicy, load_policy, warm_up
 from .preflight_node import PreflightNode
 from .start import start_node
 
+DISCOVERY_S = 1.0  # from the start of the node, before it listens: it hears of the others one after the other
+
 
 def look(args: Sequence[str], seconds: float) -> Report:
     """Start a node, load the policy, listen, judge.
@@ -26,8 +29,12 @@ def look(args: Sequence[str], seconds: float) -> Report:
         StartError: there is no node to be made with these arguments.
     """
     node = start_node(PreflightNode, args)
+    until = time.monotonic() + DISCOVERY_S
     try:
-        return look_with(node, seconds, *loaded(node))
+        node.start()
+        policy = loaded(node)
+        time.sleep(max(0.0, until - time.monotonic()))
+        return look_with(node, seconds, *policy)
     finally:
         node.close()
         rclpy.try_shutdown()
@@ -45,9 +52,8 @@ def loaded(node: PreflightNode) -> tuple[LoadedPolicy | None, WarmUp | None, str
 def look_with(
     node: PreflightNode, seconds: float, policy: LoadedPolicy | None, times: WarmUp | None, problem: str
 ) -> Report:
-    """Listen with a node whose policy has been loaded. times, problem: see ``loaded``."""
+    """Listen with a node that was started and whose policy has been loaded. times, problem: see ``loaded``."""
     settings = node.settings
-    node.start()
     node.listen(seconds, policy, settings["instruction"])
     evidence, heard = node.evidence(), node.instruction
     subject = Subject(
