@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="no ROS here: the live robot needs a graph")
 
-from planted_faults import FAULTS
+from planted_faults import FAULTS, TOGETHER
 from preflight_graph import PreflightGraph, Robot, connected, of
 from preflight_robot import INSTRUCTION, extrinsics
 from rclpy.node import Node
@@ -49,6 +49,16 @@ def test_planted_fault_is_named_with_its_remedy(name: str, graph: PreflightGraph
     assert any(remedy in finding.remedy or re.search(remedy, finding.remedy) for finding in found), text
     assert exit_code(report.findings) >= CODES[level]
     assert graph.robot is not None and not graph.robot.told, "something was sent to the controller"
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_faults_at_once_are_all_named(name: str, graph: PreflightGraph) -> None:
+    planted, expected = TOGETHER[name]
+    report = graph.look(**planted)
+    for check, says, remedy in expected:
+        found = [finding for finding in of(report, check) if re.search(says, finding.found)]
+        assert found and found[0].level is Level.FAIL, "\n".join(table(report.findings))
+        assert remedy in found[0].remedy
 
 
 def test_healthy_robot_is_well_and_nothing_moves(graph: PreflightGraph) -> None:
