@@ -40,6 +40,7 @@ WAYS: dict[str, list[list[str]]] = {
     "bench": [[], ["--sensor-to-command"], ["--read", "rows.json", "--plot", "plot.html"]],
     "convert": [["POLICY", "new"], ["run", "new"]],
     "faults": [[], ["--stop-trials", "3"], ["--fuzz", "9"]],
+    "preflight": [[], ["BAG", "POSE"]],
     "record": [["--out", "new"], ["--out", "new", "--expert"]],
     "replay": [["BAG", "POSE"], ["BAG", "--follow"], ["BAG", "--live"]],
     "tables": [["rows.json"]],
@@ -87,6 +88,7 @@ def stubs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setattr(f"mvla_pruned_ros.{target}", start)
     with contextlib.suppress(ImportError):  # then commands that need ROS say so
         monkeypatch.setattr("mvla_pruned_ros.rigs.graph.Graph.__init__", start)
+        monkeypatch.setattr("mvla_pruned_ros.node.preflight_run.look", start)
     monkeypatch.setattr("mvla_pruned_ros.policy.engine.device.set_threads", lambda count: None)
     monkeypatch.chdir(folder)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}

@@ -208,8 +208,8 @@ def test_parameters_that_do_not_hold_together(
 ) -> None:
     (tmp_path / "robot.yaml").write_text(text)
     assert main(["preflight", "--params", str(tmp_path / "robot.yaml"), "--out", str(tmp_path)]) == 2
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("FAIL parameters") and says in lines[0] and lines[1].strip().startswith("> ")
+    error = capsys.readouterr().err
+    assert error.startswith("mvla preflight: error: ") and says in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,14 +104,11 @@ def _of_graph(args: argparse.Namespace) -> Report:
     prepare_environment()
     from ..node.preflight_run import look
     from ..node.start import StartError
-    from ..preflight.finding import fail
-    from ..preflight.report import Report
 
     try:
         return look(node_arguments(args), args.seconds)
-    except StartError as error:
-        text = str(error)
-        return Report((fail("parameters", text, text.partition(": ")[2] or "# see config/robot.yaml"),))
+    except StartError as error:  # of parameters or arguments
+        raise ValueError(str(error)) from error
 
 
 def node_arguments(args: argparse.Namespace) -> list[str]:
@@ -144,11 +142,12 @@ def _of_bag(args: argparse.Namespace) -> Report:
     args.bag_config = args.bag_config or args.params
     setup = bag_setup(args)
     with Bag(args.bag) as bag:
+        subject = _subject(args)
         evidence, parents, (words, given_by) = evidence_of_bag(bag, setup, args.seconds)
-    return report_of(evidence, _subject(args, words, given_by), parents)
+    return report_of(evidence, replace(subject, instruction=words, given_by=given_by), parents)
 
 
-def _subject(args: argparse.Namespace, words: str, given_by: str) -> Subject:
+def _subject(args: argparse.Namespace) -> Subject:
     """The policy for a bag: of the arguments, of the node's parameters, or the node's defaults."""
     from ..bags.setup import node_parameters
     from ..policy.runtime import PolicyRuntime
@@ -158,16 +157,15 @@ def _subject(args: argparse.Namespace, words: str, given_by: str) -> Subject:
 
     parameters = node_parameters(args.bag_config) if args.bag_config else {}
     keep = parameters.get("keep_ratio", 0.5) if args.keep is None else args.keep
-    common = {"keep_ratio": keep, "instruction": words, "given_by": given_by}
     slow_ms = parameters.get("slow_policy_ms", Subject.slow_ms)
+    source = PolicySource.of(args.policy or parameters.get("policy", "small"))
     try:
-        source = PolicySource.of(args.policy or parameters.get("policy", "small"))
         policy = source.load(args.device or parameters.get("device", "auto"), parameters.get("precision", "auto"))
         pruner = make_pruner(parameters.get("method", "tri_stage"), keep, source.pruning())
         runtime = PolicyRuntime(policy, pruner)
-        return Subject(runtime, runtime.warm_up(policy.example(), rounds=1), slow_ms=slow_ms, **common)
+        return Subject(runtime, runtime.warm_up(policy.example(), rounds=1), keep_ratio=keep, slow_ms=slow_ms)
     except ValueError as error:
-        return Subject(problem=str(error), slow_ms=slow_ms, **common)
+        return Subject(problem=str(error), keep_ratio=keep, slow_ms=slow_ms)
 
 
 def main() -> None:
