@@ -194,6 +194,19 @@ def test_command_takes_files_and_remappings_as_the_node_does(
     assert not robot.told, "something was sent to the controller"
 
 
+def test_words_that_the_policy_does_not_know_and_a_topic_that_is_not_there(
+    graph: PreflightGraph, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The policy is called all the same, and images that nobody publishes are not lost on the way."""
+    file = parameter_file(tmp_path, instruction="juggle")
+    with graph.robot_running({"image": "/camera/image"}):
+        assert main(["preflight", "--params", str(file), "--seconds", "0.5", "--out", str(tmp_path)]) == 2
+    lines = capsys.readouterr().out.splitlines()
+    failed = [line.split()[1] for line in lines if line.startswith("FAIL")]
+    assert failed == ["image", "observations", "instruction"], lines
+    assert any(line.startswith("OK   policy") and "on an example" in line for line in lines)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

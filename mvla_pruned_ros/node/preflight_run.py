@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import rclpy
 
+from ..observation.streams import is_image
 from ..policy.runtime import WarmUp
 from ..preflight.finding import fail
 from ..preflight.report import Report, Subject, report_of
 from .diagnostics import lost_images
 from .graph_facts import command_topics, graph_of
 from .loading import LoadedPolicy, load_policy, warm_up
+from .parameters import Settings
 from .preflight_node import PreflightNode
 from .start import start_node
 
@@ -44,9 +47,18 @@ def loaded(node: PreflightNode) -> tuple[LoadedPolicy | None, WarmUp | None, str
     """The policy of a node's parameters and how long its calls take; or why it cannot be loaded."""
     try:
         policy = load_policy(node.settings, node.get_logger().warning)
-        return policy, warm_up(policy.runtime, node.settings), ""
+        return policy, warm_up(policy.runtime, _without_unknown_words(policy, node.settings)), ""
     except Exception as error:  # code of somebody else's policy, too
         return None, None, str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+
+
+def _without_unknown_words(policy: LoadedPolicy, settings: Settings) -> Settings:
+    """The settings, without an instruction that the policy does not know: it has a line of its own."""
+    try:
+        policy.runtime.policy.check_instruction(settings["instruction"])
+    except ValueError:
+        return replace(settings, values={**settings.values, "instruction": ""})
+    return settings
 
 
 def look_with(
@@ -63,9 +75,9 @@ def look_with(
         given_by=node.instruction_topic if heard or not settings["instruction"] else "the parameter instruction",
     )  # fmt: skip
     parents = node.tf.parents() if node.tf is not None else None
-    report = report_of(
-        evidence, subject, parents, graph_of(node, lost_images(node.store)), command_topics(node, settings)
-    )
+    published = all(stream.publishers for name, stream in evidence.streams.items() if is_image(name))
+    graph = graph_of(node, lost_images(node.store) if published else "")
+    report = report_of(evidence, subject, parents, graph, command_topics(node, settings))
     deaf = [text for text in node.instruction_links() if text.startswith("incompatible QoS")]
     remedy = "ros2 topic pub --qos-reliability reliable ...  # the node takes instructions as reliable"
     findings = (*report.findings, *(fail("instruction", text, remedy) for text in deaf))

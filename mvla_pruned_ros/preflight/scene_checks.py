@@ -18,7 +18,7 @@ from .remedies import remedy_of
 
 Box = tuple[tuple[float, ...], tuple[float, ...]]
 FEW_INSIDE = 200  # points in the workspace, below which little of the scene is seen
-UNITS = (0.1, 0.25, 0.001)  # factors by which depth may be too large, see docs/topics.md
+UNITS = (0.1, 0.25)  # of a D405 and an L515, to a millimetre: factors by which depth may be too large
 
 
 def judge_scene(evidence: Evidence, parents: Mapping[str, str] | None, box: Box | None) -> list[Finding]:
@@ -34,7 +34,7 @@ def judge_scene(evidence: Evidence, parents: Mapping[str, str] | None, box: Box 
         return [*found, unknown("workspace", words), unknown("extrinsics", words)]
     return [
         *found,
-        *workspace(evidence.observation, box, evidence.expected.workspace),
+        *workspace(evidence.observation, box, evidence.expected.workspace, evidence.readers.depth_unit_m),
         judge_hand(evidence.observation, evidence.expected.extrinsics_given),
     ]
 
@@ -133,11 +133,11 @@ def _root(parents: Mapping[str, str], frame: str) -> str:
     return frame
 
 
-def workspace(observation: Observation, box: Box | None, limits: Box | None) -> list[Finding]:
+def workspace(observation: Observation, box: Box | None, limits: Box | None, unit_m: float) -> list[Finding]:
     """How many points the policy sees, and whether the arm may move where it is.
 
     Args:
-        box: that the policy sees. limits: in which the end effector may move.
+        box: that the policy sees. limits: in which the end effector may move. unit_m: of depth, ``depth_unit_m``.
     """
     check, found = "workspace", []
     position = np.asarray(observation.state.position, np.float64)
@@ -151,7 +151,10 @@ def workspace(observation: Observation, box: Box | None, limits: Box | None) -> 
     inside = len(crop(observation.points, *box))
     words = f"{inside} of {len(observation.points)} points lie in the workspace {box[0]} to {box[1]} m"
     if not inside:
-        return [*found, fail(check, f"{words}; {whereabouts(observation.points)}", _nothing_inside(observation, box))]
+        return [
+            *found,
+            fail(check, f"{words}; {whereabouts(observation.points)}", _nothing_inside(observation, box, unit_m)),
+        ]
     if inside < FEW_INSIDE:
         return [*found, warn(check, f"{words}; {whereabouts(observation.points)}", PICTURE)]
     if not position_inside(position, *box):
@@ -160,13 +163,12 @@ def workspace(observation: Observation, box: Box | None, limits: Box | None) -> 
     return found or [ok(check, words)]
 
 
-def _nothing_inside(observation: Observation, box: Box) -> str:
+def _nothing_inside(observation: Observation, box: Box, unit_m: float) -> str:
     """What to do where the policy sees no point: another unit of depth, or the extrinsics."""
     origin = observation.views[0].camera.base_from_camera[:3, 3]
     for factor in UNITS:
         scaled = (origin + factor * (observation.points - origin)).astype(np.float32)
         if len(crop(scaled, *box)) >= FEW_INSIDE:
-            return (
-                f"depth_unit_m: {0.001 * factor:g}  # {factor:g} times the depth fits: is 0.001 right for this camera?"
-            )
+            note = f"# {factor:g} times the depth fits; of 32FC1 or a cloud, mend the driver's scale"
+            return f"depth_unit_m: {unit_m * factor:g}  {note}"
     return f"# check extrinsics, base_frame and depth_unit_m; {PICTURE.removeprefix('# ')}"
