@@ -65,7 +65,10 @@ def test_healthy_robot_is_well_and_nothing_moves(graph: PreflightGraph) -> None:
     ends: list[Any] = []
 
     def look_around(node: Node, robot: Robot) -> bool:
-        if not connected(node, robot):
+        if not connected(node, robot) or "policy" not in robot.get_node_names():
+            return False
+        subscribed = [name for name, _ in robot.get_subscriber_names_and_types_by_node("policy", "/")]
+        if "/policy/instruction" not in subscribed:  # the last that the node makes: by then all is known
             return False
         publishers = robot.get_publisher_names_and_types_by_node("policy", "/")
         services = robot.get_service_names_and_types_by_node("policy", "/")
