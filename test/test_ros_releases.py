@@ -28,6 +28,7 @@ HERE = Path(__file__).parent
 ON_HUMBLE = (
     "test_ros_releases.py",
     "test_parameter_bounds.py",
+    "test_preflight_live.py::test_healthy_robot_is_well_and_nothing_moves",
     "test_policy_node.py::test_commands_come_at_their_rate_whatever_the_camera_does",
     "test_policy_node.py::test_parameters_are_all_or_nothing",
     "test_policy_node.py::test_parameters_change_between_calls_without_a_pause",
