@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,6 +31,15 @@ from mvla_pruned_ros.node.parameters import SPECS, Settings
 from mvla_pruned_ros.preflight.finding import Level, exit_code, table
 
 CODES = {Level.FAIL: 2, Level.WARN: 1, Level.UNKNOWN: 0}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_domain() -> Iterator[None]:
+    """Nodes of other tests must not be seen: they share the process, and may be about to go."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("ROS_DOMAIN_ID", str(1 + (os.getpid() + 50) % 100))
+    yield
+    patch.undo()
 
 
 @pytest.fixture(scope="module")
