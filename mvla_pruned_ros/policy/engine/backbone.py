@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaModel
 from ...pruning.in_call import InCallRule
 from .attention import NAME, AttentionRows, PrefixCache
 from .cuts import Cuts, Shown
-from .lean_layer import LeanLayer, lean_rope
+from .lean_layer import LeanLayer, last_rows, lean_rope
 
 
 @dataclass
@@ -106,6 +106,9 @@ def run_backbone(
 ) -> BackboneOutput:
     """One pass: prefix and action tokens through the layers.
 
+    Of the last layer only the action tokens are wanted: what it would make of the prefix nothing reads, and no training
+    ever saw. So it runs on them alone, with the keys and values of all.
+
     Args:
         llama, final_norm: of ``llama_backbone``; the norm is applied to what the action head is given.
         prefix: B samples. action: (B, Q, width) embeddings of the action segment. action_positions: (B, Q) int64.
@@ -133,20 +136,24 @@ def run_backbone(
         readers = [] if evidence is None else [evidence]
         if cuts is not None:
             readers += cuts.before(index)
+        if index == len(llama.layers) - 1:
+            features = hidden
+            hidden = last_rows(layer, hidden, queries, mask, turns, cache, readers)
+            break
         hidden = layer(
             hidden, attention_mask=mask, position_embeddings=turns, prefix_cache=cache, attention_rows=readers
         )
         if cuts is not None and (on := cuts.after(index)) is not None:
             hidden, rope = hidden[:, on], (rope[0][:, on], rope[1][:, on])
             turns = shaped(rope)
-    out = BackboneOutput(final_norm(hidden[:, -queries:]))
+    out = BackboneOutput(final_norm(hidden))
     in_stream = among_keys = prefix.visual
     if cuts is not None:
         in_stream, among_keys = cuts.finish()
         out.choices, out.computed = cuts.choices, sum(cuts.computed) / len(cuts.computed)
     if evidence is not None:
         out.attention = evidence.mean()[:, among_keys]
-        out.norm = None if filled else hidden[:, in_stream].abs().mean(-1).float()
+        out.norm = None if filled else features[:, in_stream].abs().mean(-1).float()
     return out
 
 
