@@ -130,9 +130,7 @@ def test_samples_of_a_batch_do_not_mix(model: MVLAModel) -> None:
     torch.testing.assert_close(predict(model, alone, noise=noise[1:]), together[1:], atol=1e-5, rtol=1e-4)
 
 
-def eager_reference(
-    model: MVLAModel, tokens: Tensor, positions: Tensor
-) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+def eager_reference(model: MVLAModel, tokens: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
     """Features before the final norm, those that enter the last layer, and the attention of every layer, by
     transformers' own softmax attention under a causal mask that is written out."""
     c = model.config
