@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaModel
 
-from ...pruning.in_call import InCallRule
+from ...pruning.in_call import InCallRule, true_at
 from .attention import NAME, AttentionRows, PrefixCache
 from .cuts import Cuts, Shown
 from .lean_layer import LeanLayer, last_rows, lean_rope
@@ -24,7 +24,7 @@ class Prefix:
     Attributes:
         tokens: (B, T, width) embeddings. positions: (B, T) int64, those of the unpruned sequence.
         visual: (M2 + M3,) int64 indices into T of the visual tokens, image first.
-        num_image: M2.
+        num_image: how many image tokens were encoded.
     """
 
     tokens: Tensor
@@ -35,12 +35,10 @@ class Prefix:
     def keep_visual(self, chosen: Tensor) -> tuple[Prefix, Tensor]:
         """This prefix with the visual tokens of (M,) ascending ``chosen`` only, and the indices into T that stay."""
         stays = torch.ones(self.tokens.shape[1], dtype=torch.bool, device=chosen.device)
-        stays[self.visual] = False
-        stays[self.visual[chosen]] = True
-        kept = stays.nonzero()[:, 0]
+        stays = stays.index_fill(0, self.visual, False).index_fill(0, self.visual[chosen], True)
+        kept = true_at(stays, len(stays) - len(self.visual) + len(chosen))
         visual = (stays.cumsum(0) - 1)[self.visual[chosen]]
-        num_image = int((chosen < self.num_image).sum())
-        return Prefix(self.tokens[:, kept], self.positions[:, kept], visual, num_image), kept
+        return Prefix(self.tokens[:, kept], self.positions[:, kept], visual, self.num_image), kept
 
 
 @dataclass
