@@ -10,6 +10,8 @@ KEEP ?= 0.5
 PYTEST_ARGS ?=
 THREADS ?= 2
 BENCH_OUT ?= build/bench
+GPU_OUT ?= build/gpu
+MINUTES ?= 12
 
 # With a ROS installation sourced, its rclpy and messages are used; without one, pip brings them as wheels.
 # The two must never meet in one environment.
@@ -58,7 +60,7 @@ export MUJOCO_GL ?= osmesa
 # What the nodes of demo and tests say stays on this machine.
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 
-.PHONY: help install demo test lint test-numpy1 bench bench-gpu base-gpu clean
+.PHONY: help install demo test lint test-numpy1 bench gpu base-gpu clean
 
 help:
 	@echo 'make demo         set up, then run the simulated robot and the policy node: EPISODES=3 KEEP=0.5'
@@ -69,7 +71,7 @@ help:
 	@echo 'make lint         ruff and mypy'
 	@echo 'make test-numpy1  tests of the core with numpy 1.26, in an environment of its own'
 	@echo 'make bench        latency on this CPU into $(BENCH_OUT): THREADS=2'
-	@echo 'make bench-gpu    tests that need a GPU, then latency on it into $(BENCH_OUT)'
+	@echo 'make gpu          on a GPU: its tests, latency, agreement with the CPU, success, into $(GPU_OUT): MINUTES=12'
 	@echo 'make base-gpu     train the policy `base` on a GPU, then ship and measure it; stopped, it goes on where it was'
 	@echo 'make install      only set up $(VENV) (done by the others when needed)'
 	@echo 'make clean        remove the environments, build outputs and caches'
@@ -125,19 +127,16 @@ bench: $(INSTALLED)
 	$(BENCH_CPU) --sensor-to-command --seconds 30
 	$(BIN)/mvla bench --read $(BENCH_OUT)/latency.json --plot $(BENCH_OUT)/latency.html
 
-# Needs a CUDA build of torch: make bench-gpu VENV=.venv-gpu TORCH="torch --index-url https://download.pytorch.org/whl/cu128"
-BENCH_GPU = $(BIN)/mvla bench --device cuda --json $(BENCH_OUT)/gpu.json
-bench-gpu: $(INSTALLED)
-	$(BIN)/python -m pytest -q test/test_cuda.py
-	$(BENCH_GPU) --preset mla-7b --keep 0.5 0.35 0.33
-	$(BENCH_GPU) --preset base --keep 0.5 0.33
-	$(BENCH_GPU) --preset medium --keep 0.5 0.35 --rounds 66
-	$(BIN)/mvla bench --read $(BENCH_OUT)/gpu.json --plot $(BENCH_OUT)/gpu.html
+# All that needs a GPU, with a CUDA build of torch: make gpu VENV=.venv-gpu TORCH="torch --index-url
+# https://download.pytorch.org/whl/cu128". Stopped, it goes on where it was.
+gpu: $(INSTALLED)
+	$(BIN)/mvla gpu --minutes $(MINUTES) --out $(GPU_OUT)
 
 # One policy that is both right and fast. About 20 minutes of training on one H200 are meant for it; nothing of this was
 # run before the weights are in the tree. What is done is not done again.
 BASE_OUT ?= out/train/base
 BASE := mvla_pruned_ros/models/base
+BENCH_GPU = $(BIN)/mvla bench --device cuda --json $(BENCH_OUT)/gpu.json
 BASE_RESULT = --json $(BENCH_OUT)/success_base.json
 base-gpu: $(INSTALLED)
 	$(BIN)/mvla train --preset base --device cuda --out $(BASE_OUT)

@@ -24,6 +24,7 @@ COMMANDS = (
     "tables",
     "calibrate",
     "bench",
+    "gpu",
     "soak",
     "faults",
     "analyze",
