@@ -220,7 +220,7 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
         type=task_or_suite,
         nargs="+",
         metavar="TASK",
-        help=f"tasks in this order (default: {' '.join(DEMO_TASKS)}; of: {TASK_NAMES})",
+        help=f"tasks in this order (default: {' '.join(DEMO_TASKS)}, or what --policy learned; of: {TASK_NAMES})",
     )
     parser.add_argument(
         "--seed", type=seed, default=0, help="seed of the first episode of each task, then + 1 (default: %(default)s)"
