@@ -16,6 +16,7 @@ examples:
   mvla demo --compare                            each episode without pruning as well, both side by side
   mvla demo --compare --also medium --keep 0.35  and a larger policy: what `make demo` runs
   mvla demo --tasks libero_object/3 libero_spatial --policy DIR     LIBERO's Panda: one task, and ten
+  mvla demo --view spawn                         watched in Rerun (pip install "mvla_pruned_ros[view]")
   mvla demo --real-time-factor 0.5               for a slow computer
 
 It starts `simulator_node` and `policy_node` as two processes that talk over real DDS in a domain of their own, plays
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--require-success", action="store_true", help="exit with 1 unless every episode that was pruned succeeded"
     )
+    options.add_view_argument(parser)
     parser.add_argument("--no-gif", action="store_true", help="do not draw demo.gif")
 
 

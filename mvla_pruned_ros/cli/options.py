@@ -162,6 +162,16 @@ def policy(text: str) -> str:
     return text
 
 
+@argument
+def view(text: str) -> str:
+    """Where a view goes: a window, or a file that can be written."""
+    from ..viewer.recording import SPAWN, check_target  # with numpy
+
+    if text != SPAWN:
+        output_file(text)
+    return check_target(text)
+
+
 method = argument(check_method)
 
 
@@ -251,6 +261,18 @@ def add_set_argument(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="tri_stage parameters that differ from the policy's own (its pruning.json, or the defaults)",
+    )
+
+
+def add_view_argument(parser: argparse.ArgumentParser) -> None:
+    """--view."""
+    parser.add_argument(
+        "--view",
+        type=view,
+        default="",
+        metavar="TARGET",
+        help="show what the policy sees and decides in Rerun: spawn opens a window, FILE.rrd writes a file for one "
+        "(needs the extra view)",
     )
 
 

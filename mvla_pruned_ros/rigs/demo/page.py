@@ -12,10 +12,10 @@ from .report import Played, compared, flow, verdict
 
 HOW_TO_READ = (
     "The columns of a policy played the same scenes, over DDS. Times are medians. A policy call is all from the "
-    "observation to the actions. From image to actions is the time from the arrival of the image in the policy node until "
-    "the actions are in place; the next command takes the one that is due. Calls that are possible are made one after "
-    "another; those made here waited for the camera, which sends images as often as where the policies are evaluated. The "
-    "first call of each episode keeps all tokens."
+    "observation to the actions. From image to actions is the time from the arrival of the image in the policy node "
+    "until the actions are in place; the next command takes the one that is due. Calls that are possible are made one "
+    "after another; those made here waited for the camera, which sends images as often as where the policies are "
+    "evaluated. The first call of each episode keeps all tokens."
 )
 
 

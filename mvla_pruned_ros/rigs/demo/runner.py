@@ -13,6 +13,7 @@ from ...configuration.files import write_json
 from ...evaluation.grouping import grouped
 from ...reports.terminal import ProgressBar
 from ...sim.wiring import wiring_of
+from ...viewer.recording import ENDING
 from ..graph import Graph
 from ..listener import kept_of, tokens_of
 from .film import OverlayFilm
@@ -50,7 +51,9 @@ def run_demo(
         # The policy node is told at its start where the cameras stand.
         for tasks in grouped(each.tasks, lambda task: wiring_of(task.name).task).values():
             sessions += 1
-            _run(replace(each, tasks=tuple(tasks)), sessions, episodes, ways, film if gif else None, played, console)
+            view = each.view.replace(ENDING, f"_{sessions}{ENDING}") if sessions > 1 else each.view
+            _run(replace(each, tasks=tuple(tasks), view=view), sessions, episodes, ways, film if gif else None, played,
+                 console)  # fmt: skip
     _write(runs, film, compare or also is not None, console)
     return all(log.success for played in runs for log in played.pruned)
 

@@ -53,6 +53,7 @@ class DemoOptions:
     real_time_factor: float = DEFAULT_REAL_TIME_FACTOR
     max_steps: int = 0  # 0: each task's own
     domain_id: int | None = None  # None: one of this run's own
+    view: str = ""  # the policy node's parameter
 
     def __post_init__(self) -> None:
         first, *others = (task.name for task in self.tasks)
@@ -92,6 +93,7 @@ class DemoOptions:
             real_time_factor=DEFAULT_REAL_TIME_FACTOR if factor is None else factor,
             max_steps=args.max_steps,
             domain_id=args.domain_id,
+            view=getattr(args, "view", ""),  # of the demo alone
         )
 
 
@@ -159,6 +161,8 @@ def start_policy(
         parameters["max_angular_speed_rad_s"] = robot.max_turn
     if options.policy is not None:
         parameters["policy"] = str(options.policy)
+    if options.view:
+        parameters["view"] = options.view
     return graph.start("policy node", "node.executable", options.out / log, parameters, sensor_remaps(wiring))
 
 
