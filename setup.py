@@ -85,7 +85,7 @@ setup(
         "sim": SIM,
         "train": SIM,  # demonstrations come from the simulated robot
         "libero": LIBERO,  # LIBERO's Panda beside Meta-World's arm: 2 GB. Never beside a sourced ROS
-        # Rerun, 0.7 GB: --view, and the node's parameter view. It needs numpy 2, ROS's binaries of Ubuntu 24.04 numpy 1.
+        # Rerun, 0.7 GB: --view and the node's parameter. It needs numpy 2, ROS's binaries of Ubuntu 24.04 numpy 1.
         "view": ["rerun-sdk==0.41.0; python_version >= '3.11'"],
         "ray": ["ray>=2.9"],  # mvla evaluate --ray: sweeps past one machine
         "opencv": OPENCV,

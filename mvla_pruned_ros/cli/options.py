@@ -269,7 +269,6 @@ def add_view_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--view",
         type=view,
-        default="",
         metavar="TARGET",
         help="show what the policy sees and decides in Rerun: spawn opens a window, FILE.rrd writes a file for one "
         "(needs the extra view)",

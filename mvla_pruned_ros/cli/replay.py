@@ -115,7 +115,7 @@ def _offline(args: argparse.Namespace) -> int:
         with ProgressBar("frames", console=console) as bar:
             numbers, timings = replay(
                 bag, setup, policy, pruner, about, args.out, most_frames=args.frames, annotate=not args.no_annotated,
-                on_frame=bar.show, view=args.view,
+                on_frame=bar.show, view=args.view or "",
             )  # fmt: skip
     console.print(_table(numbers, timings))
     print_unused(console, numbers["not_used"], numbers["drops"])
@@ -171,6 +171,6 @@ def _live(args: argparse.Namespace) -> int:
         policy=args.policy,
         device=args.device,
         domain_id=args.domain_id,
-        view=args.view,
+        view=args.view or "",
     )
     return run_replay(args.bag, options, 1.0 if args.rate is None else args.rate)

@@ -93,7 +93,7 @@ class DemoOptions:
             real_time_factor=DEFAULT_REAL_TIME_FACTOR if factor is None else factor,
             max_steps=args.max_steps,
             domain_id=args.domain_id,
-            view=getattr(args, "view", ""),  # of the demo alone
+            view=getattr(args, "view", None) or "",  # of the demo alone
         )
 
 
