@@ -25,7 +25,7 @@ from mvla_pruned_ros.cli.main import main
 from mvla_pruned_ros.control.action_spaces import ActionForm
 from mvla_pruned_ros.control.motions import path_of
 from mvla_pruned_ros.types import ActionChunk
-from mvla_pruned_ros.viewer import live, program, recording
+from mvla_pruned_ros.viewer import live, program, target
 from mvla_pruned_ros.viewer.calls import Call, Status
 from mvla_pruned_ros.viewer.live import LiveView
 
@@ -92,7 +92,7 @@ def test_file_has_every_entity_of_every_call(calls: list[Call], tmp_path: Path) 
 @rerun
 def test_what_is_logged_is_what_was_decided(calls: list[Call], tmp_path: Path) -> None:
     file = tmp_path / "run.rrd"
-    with recording.showing(str(file), ActionForm()) as show:
+    with target.showing(str(file), ActionForm()) as show:
         for call in calls:
             show(call)
     inference = calls[-1].inference
@@ -182,9 +182,9 @@ def test_a_file_that_cannot_be_written_is_a_failure_of_the_view_alone(tmp_path: 
 def test_what_cannot_be_is_refused_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert recording.check_target("") == ""
+    assert target.check_target("") == ""
     with pytest.raises(ValueError, match=r"view is 'yes': give spawn for a window, or a file that ends in \.rrd"):
-        recording.check_target("yes")
+        target.check_target("yes")
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "rerun_bindings" else find(name))
     assert main(["replay", str(tmp_path), "--view", str(tmp_path / "a.rrd")]) == 2

@@ -165,7 +165,7 @@ def policy(text: str) -> str:
 @argument
 def view(text: str) -> str:
     """Where a view goes: a window, or a file that can be written."""
-    from ..viewer.recording import SPAWN, check_target  # with numpy
+    from ..viewer.target import SPAWN, check_target  # with numpy
 
     if text != SPAWN:
         output_file(text)

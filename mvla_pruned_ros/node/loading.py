@@ -19,7 +19,7 @@ from ..policy.proprio import OF_ORIENTATION
 from ..policy.runtime import PolicyRuntime, WarmUp
 from ..policy.source import PolicySource
 from ..pruning.methods import make_pruner
-from ..viewer.recording import check_target
+from ..viewer.target import check_target
 from .parameters import Settings, joint_names_of
 from .ros_messages import installed_readers
 

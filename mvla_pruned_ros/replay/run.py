@@ -22,7 +22,7 @@ from ..policy.base import Policy
 from ..policy.engine.machine import machine
 from ..pruning.base import Pruner
 from ..viewer.calls import Call
-from ..viewer.recording import showing
+from ..viewer.target import showing
 from .annotated import Annotations, overlay_of
 from .compare import Totals, compare
 from .page import draw_page
@@ -40,7 +40,7 @@ def replay(
 
     Args:
         about: policy, method, keep_asked and what else names the run. most_frames: stop after so many.
-        on_frame: told how many frames are done, and how many there are at most. view: see ``viewer.recording``; what
+        on_frame: told how many frames are done, and how many there are at most. view: see ``viewer.target``; what
             is shown are the pruned calls.
 
     Raises:

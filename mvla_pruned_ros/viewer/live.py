@@ -8,7 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ..control.action_spaces import ActionForm
-from .recording import SPAWN, open_recording
+from .target import SPAWN, open_recording
 
 if TYPE_CHECKING:
     from .calls import Call, Status

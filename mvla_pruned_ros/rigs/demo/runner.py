@@ -13,7 +13,7 @@ from ...configuration.files import write_json
 from ...evaluation.grouping import grouped
 from ...reports.terminal import ProgressBar
 from ...sim.wiring import wiring_of
-from ...viewer.recording import ENDING
+from ...viewer.target import ENDING
 from ..graph import Graph
 from ..listener import kept_of, tokens_of
 from .film import OverlayFilm
