@@ -55,7 +55,7 @@ def test_table_leaves_a_policy_s_cell_empty_where_it_did_not_play() -> None:
     for log in medium.logs:
         log.task = "drawer-open"
     head, rows = compared([small, medium])
-    assert head == ["", "small\nunpruned", "small\ntri_stage 0.5", "medium\nunpruned", "medium\ntri_stage 0.5"]
+    assert head == ["", "small\nunpruned", "small\ntri_stage\n0.5", "medium\nunpruned", "medium\ntri_stage\n0.5"]
     assert rows[:3] == [
         ["success", "1 / 1", "0 / 1", "1 / 1", "1 / 1"],
         [" push", "1 / 1", "0 / 1", "", ""],

@@ -278,7 +278,8 @@ def test_viewer_listens_on_this_computer_alone_and_its_end_is_noticed(
     monkeypatch.setattr(program, "URL", f"rerun+http://127.0.0.1:{port}/proxy")
     monkeypatch.setattr(live, "LOOK_S", 0.1)
     monkeypatch.setenv("HOME", str(tmp_path))
-    viewer = program.start_viewer("--serve-grpc")  # the same program, without its window
+    shown = tmp_path.parent / f"{tmp_path.name}.rrd"
+    viewer = program.start_viewer("--save", str(shown))  # the same program, without its window
     assert viewer is not None and program.start_viewer() is None, "one that is open is used"
     try:
         view = LiveView("spawn", ActionForm())
@@ -299,6 +300,8 @@ def test_viewer_listens_on_this_computer_alone_and_its_end_is_noticed(
     view.close()
     assert time.monotonic() - start < live.JOIN_S + 0.5
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    with pytest.warns(match="no footer"):  # the viewer did not come to its end
+        assert rows_of(shown)["/world/actions"] >= len(calls)
 
 
 @rerun

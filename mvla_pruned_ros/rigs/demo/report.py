@@ -98,7 +98,7 @@ def compared(runs: Sequence[Played]) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the comparison: a column for each policy and way of pruning, on the same scenes."""
     columns = [(played.options.policy_name, way, logs) for played in runs for way, logs in played.ways.items()]
     told = [figures(logs) for _, _, logs in columns]
-    head = ["", *(f"{policy}\n{way}" for policy, way, _ in columns)]
+    head = ["", *("\n".join([policy, *way.split()]) for policy, way, _ in columns)]  # 80 characters are enough
     rows = [["success", *(_solved(logs) for _, _, logs in columns)]]
     for task in dict.fromkeys(log.task for played in runs for log in played.logs):
         of_task = [[log for log in logs if log.task == task] for _, _, logs in columns]
