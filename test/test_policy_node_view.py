@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,7 @@ from mvla_pruned_ros.viewer import live
 def test_file_holds_calls_commands_and_faults(graph: LiveGraph, tmp_path: Path) -> None:
     file = tmp_path / "node.rrd"
     node, robot = graph.active(view=str(file), method="tri_stage"), graph.robot
-    assert robot.drive(lambda: len(robot.calls) > 12)
-    assert robot.values()["view_dropped"] == "0"
-    robot.calls.clear()
+    assert robot.drive(lambda: len(robot.calls) > 30)  # while Rerun is imported, some are dropped
     assert wait_for(lambda: robot.status and "no data for more than" in robot.status.message)
     assert node.trigger_deactivate() == SUCCESS and node.trigger_cleanup() == SUCCESS
     rows, messages = rows_of(file), [words for (words,) in logged(file, "/diagnostics", "text")]
@@ -32,12 +31,27 @@ def test_file_holds_calls_commands_and_faults(graph: LiveGraph, tmp_path: Path) 
 
 
 @rerun
+def test_no_policy_call_waits_for_a_view_that_is_slow(
+    graph: LiveGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mvla_pruned_ros.viewer.scene import Scene
+
+    drawn = []
+    monkeypatch.setattr(Scene, "show", lambda _, shown: (time.sleep(0.5), drawn.append(shown)))
+    graph.active(view=str(tmp_path / "a.rrd"))
+    robot = graph.robot
+    assert robot.drive(lambda: len(robot.calls) > 25)
+    assert len(drawn) < 10 and max(call["latency_ms"] for call in robot.calls[1:]) < 400
+    assert robot.drive(lambda: int(robot.values()["view_dropped"]) > 0)
+
+
+@rerun
 def test_robot_moves_on_when_nothing_can_be_shown(graph: LiveGraph, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     graph.active(view=str(tmp_path / "file" / "a.rrd"))
     robot = graph.robot
     assert robot.drive(lambda: robot.moving and robot.status and "the view shows nothing" in robot.status.message)
-    assert int(robot.values()["view_dropped"]) > 0
+    assert robot.drive(lambda: int(robot.values()["view_dropped"]) > 0)
 
 
 def test_without_the_extra_the_node_says_what_to_install(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -70,7 +71,8 @@ def start_viewer(*options: str) -> subprocess.Popen[bytes] | None:
             if reachable():
                 return process
             time.sleep(0.1)
-        process.terminate()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         output.seek(0)
         said = output.read().decode(errors="replace").strip().splitlines() or ["nothing"]
         raise ViewerError(f"Rerun's viewer did not start; it said last: {said[-1]}; without a display, give a file")
