@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -99,6 +100,8 @@ def test_comparison_plays_each_scene_in_both_ways_with_both_policies(
     monkeypatch.setenv("COLUMNS", "120")  # the folder of the policy has a long name
     arguments = ["--compare", "--episodes", "1", "--tasks", "push", "--max-steps", "40", "--keep", "0.4", "--no-gif",
                  "--also", "medium", "--require-success"]  # fmt: skip
+    if with_view := importlib.util.find_spec("rerun_bindings") is not None:
+        arguments += ["--view", str(tmp_path / "run.rrd")]
     assert demo(tmp_path, tiny_policy_folder, *arguments) == 1, "no episode is solved in 40 steps"
     report = json.loads((tmp_path / "report.json").read_text())
     unpruned, pruned = report["episodes"]
@@ -116,6 +119,8 @@ def test_comparison_plays_each_scene_in_both_ways_with_both_policies(
     assert report["verdict"] in " ".join(words.split())
     page = (tmp_path / "report.html").read_text()
     assert report["verdict"] in page and page.count("plotly-graph-div") == 2
+    # A file for each policy node.
+    assert [path.name for path in sorted(tmp_path.glob("*.rrd"))] == (["run.rrd", "run_2.rrd"] if with_view else [])
 
 
 def test_demo_refuses_what_does_not_go_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

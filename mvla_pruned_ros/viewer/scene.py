@@ -3,8 +3,9 @@
 ==========================  ==========================================================================================
 entity                      shows
 ==========================  ==========================================================================================
-``world/cameras/NAME``      the square that the policy saw of a view, where its camera stands; ``image/patches``: why
-                            each patch stays (class ids of ``Reason``), dark where it was dropped
+``world/cameras/NAME``      where the camera of a view stands; below it ``image/colour``: the square that the policy
+                            saw, ``image/patches``: why each patch stays (class ids of ``Reason``), dark where it was
+                            dropped
 ``world/cloud/salience``    points of the cloud around the point tokens, by the salience of the nearest token
 ``world/cloud/set``         the same points by its set: background, robot, object
 ``world/points/kept``       centres of the point tokens that stay; ``world/points/dropped``: of the others
@@ -116,11 +117,16 @@ class Scene:
 
 def blueprint(views: tuple[str, ...]) -> Any:
     """How the viewer is laid out. Args: views: names of the cameras."""
-    cameras = [rrb.Spatial2DView(origin=f"world/cameras/{name}", name=name) for name in views]
+    cameras = [rrb.Spatial2DView(origin=f"world/cameras/{name}/image", name=name) for name in views]
+    # The same points in two colours would cover each other.
+    scenes = [
+        rrb.Spatial3DView(origin="world", name=name, contents=["+ $origin/**", f"- $origin/cloud/{other}"])
+        for name, other in (("salience", "set"), ("set", "salience"))
+    ]
     curves = [rrb.TimeSeriesView(origin=name) for name in ("tokens", "share", "latency_ms", "splices")]
     return rrb.Blueprint(
         rrb.Vertical(
-            rrb.Horizontal(rrb.Spatial3DView(origin="world", name="scene"), rrb.Vertical(*cameras)),
+            rrb.Horizontal(*scenes, rrb.Vertical(*cameras)),
             rrb.Horizontal(*curves, rrb.TextLogView(origin="diagnostics")),
             row_shares=[2, 1],
         ),
@@ -140,7 +146,7 @@ def camera_entities(path: str, image: np.ndarray, camera: CameraModel, reason: n
             image_plane_distance=0.1,
         ),
         f"{path}/image/colour": rr.Image(image).compress(jpeg_quality=JPEG_QUALITY),
-        f"{path}/image/patches": rr.SegmentationImage(patches, draw_order=1.0),
+        f"{path}/image/patches": rr.SegmentationImage(patches, opacity=1.0, draw_order=1.0),
     }  # fmt: skip
 
 

@@ -19,8 +19,8 @@ HOW_TO_READ = (
 )
 
 
-def draw_page(runs: Sequence[Played]) -> str:
-    """HTML of the whole page, for one policy or several."""
+def draw_page(runs: Sequence[Played], filmed: bool) -> str:
+    """HTML of the whole page, for one policy or several. filmed: whether demo.gif lies beside it."""
     head, rows = compared(runs)
     parts = [
         section("What pruning brought" if verdict(runs) else "What was played", verdict(runs)),
@@ -29,8 +29,8 @@ def draw_page(runs: Sequence[Played]) -> str:
         section("Policy calls", "All calls of all episodes. Boxes: quartiles and median.", _calls(runs)),
         section("Episodes", "Those that were not solved are grey.", _episodes(runs)),
     ]
-    cpu = machine()["cpu"]
-    return page("mvla demo", parts, note=f"{flow(runs)}; {cpu}. The film beside this page is demo.gif.")
+    film = "; demo.gif beside this page shows the first episode of each task" if filmed else ""
+    return page("mvla demo", parts, note=f"{flow(runs)}; {machine()['cpu']}{film}.")
 
 
 def _calls(runs: Sequence[Played]) -> go.Figure:

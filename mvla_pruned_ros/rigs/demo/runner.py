@@ -64,11 +64,11 @@ def _write(runs: Sequence[Played], film: OverlayFilm, side_by_side: bool, consol
     if len(runs) > 1:
         first["also"] = [make_report(played) for played in runs[1:]]
     write_json(out / "report.json", first | {"verdict": verdict(runs)}, indent=2)
-    (out / "report.html").write_text(draw_page(runs), encoding="utf-8")
+    filmed = film.save(out / "demo.gif")
+    (out / "report.html").write_text(draw_page(runs, filmed), encoding="utf-8")
     console.print(comparison(runs) if side_by_side else task_table(runs[0]))
     if words := verdict(runs):
         console.print(f"[bold]{words}[/]")
-    filmed = film.save(out / "demo.gif")
     console.print(f"wrote {out / 'report.html'} (open it in a browser), report.json{' and demo.gif' if filmed else ''}")
 
 
