@@ -44,7 +44,7 @@ DEMO := --policy $(POLICY) --tasks $(TASKS) --compare --real-time-factor 1 --out
 else ifneq ($(ROBOT),)
 $(error ROBOT=$(ROBOT) is not known: panda, or nothing for the arm of Meta-World)
 else
-# What pruning buys: nothing much on a policy as little as the default one, more on a larger one.
+# What pruning buys: more on a larger policy than on the default one.
 DEMO := --compare --also medium --require-success
 endif
 # Rerun, 0.7 GB: tests of the view skip without it.
