@@ -24,7 +24,7 @@ LAYERS = (
     ("observation", "control", "pruning"),
     ("reports",),
     ("policy",),
-    ("bags",),
+    ("bags", "viewer"),
     ("node",),
     ("sim",),
     ("evaluation",),
@@ -45,6 +45,7 @@ HOMES = {
     "libero": ("sim",),
     "metaworld": ("sim",),
     "mujoco": ("sim",),
+    "rerun": ("viewer",),
 }  # fmt: skip
 
 # The same file name in two folders must mean the same part of each.
@@ -153,7 +154,7 @@ def test_the_node_that_runs_on_a_robot_needs_no_simulator_no_rig_and_no_report()
     loaded = result.stdout.split()
     ours = {name.split(".")[1] for name in loaded if name.startswith(f"{NAME}.")}
     assert ours <= {p for parts in LAYERS[:8] for p in parts} - {"bags"}
-    assert not {"mujoco", "metaworld", "plotly", "jinja2.environment", "rich", "rosbags"} & set(loaded) - {
+    assert not {"mujoco", "metaworld", "plotly", "jinja2.environment", "rich", "rosbags", "rerun"} & set(loaded) - {
         "jinja2.environment"  # torch loads it
     }
 

@@ -19,6 +19,7 @@ from ..policy.proprio import OF_ORIENTATION
 from ..policy.runtime import PolicyRuntime, WarmUp
 from ..policy.source import PolicySource
 from ..pruning.methods import make_pruner
+from ..viewer.target import check_target
 from .parameters import Settings, joint_names_of
 from .ros_messages import installed_readers
 
@@ -68,6 +69,7 @@ def load(settings: Settings, tf_lookup: Callable[[], Lookup], warn: Callable[[st
     Raises:
         ValueError: a parameter, the policy folder or the policy does not fit; says what to do.
     """
+    check_target(settings["view"])
     functions, problems = installed_readers()
     for problem in problems:
         warn(problem)
