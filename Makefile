@@ -6,10 +6,12 @@ SHELL := bash
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 EPISODES ?= 3
-KEEP ?= 0.5
+KEEP ?= 0.35
 PYTEST_ARGS ?=
 THREADS ?= 2
 BENCH_OUT ?= build/bench
+GPU_OUT ?= build/gpu
+MINUTES ?= 12
 
 # With a ROS installation sourced, its rclpy and messages are used; without one, pip brings them as wheels.
 # The two must never meet in one environment.
@@ -43,6 +45,15 @@ TASKS ?= libero_object/0 libero_object/3 libero_spatial/0 libero_spatial/8
 DEMO := --policy $(POLICY) --tasks $(TASKS) --compare --real-time-factor 1 --out out/demo_panda
 else ifneq ($(ROBOT),)
 $(error ROBOT=$(ROBOT) is not known: panda, or nothing for the arm of Meta-World)
+else
+# What pruning buys: more on a larger policy than on the default one.
+DEMO := --compare --also medium --require-success
+endif
+# Rerun, 0.7 GB: tests of the view skip without it.
+VIEW ?=
+ifneq ($(VIEW),)
+EXTRAS := $(EXTRAS),view
+DEMO := $(DEMO) --view $(VIEW)
 endif
 BIN := $(VENV)/bin
 # Its name changes with what was asked for, its age is compared with setup.py: either one installs anew.
@@ -58,18 +69,20 @@ export MUJOCO_GL ?= osmesa
 # What the nodes of demo and tests say stays on this machine.
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 
-.PHONY: help install demo test lint test-numpy1 bench bench-gpu base-gpu clean
+.PHONY: help install demo test lint test-numpy1 bench gpu base-gpu clean
 
 help:
-	@echo 'make demo         set up, then run the simulated robot and the policy node: EPISODES=3 KEEP=0.5'
+	@echo 'make demo         set up, then run the simulated robot and the policy node, pruned beside unpruned, with two'
+	@echo '                  policies; fails unless every pruned episode is solved: EPISODES=3 KEEP=0.35'
 	@echo '                  ROBOT=panda: LIBERO'"'"'s Panda, pruned beside unpruned; installs 2 GB more: POLICY=panda TASKS="..."'
+	@echo '                  VIEW=spawn: watched in Rerun, VIEW=FILE.rrd: into a file for it; installs 0.7 GB more'
 	@echo 'make test         set up, then lint, type checks and all tests: PYTEST_ARGS="-k geometry"'
 	@echo '                  ROS_WHEELS=jazzy: tests of the node with the wheels of ROS Jazzy, in an environment of its own'
-	@echo '                  ROBOT=panda: installs LIBERO, without which the tests of its robot skip'
+	@echo '                  ROBOT=panda VIEW=spawn: installs LIBERO and Rerun, without which the tests of both skip'
 	@echo 'make lint         ruff and mypy'
 	@echo 'make test-numpy1  tests of the core with numpy 1.26, in an environment of its own'
 	@echo 'make bench        latency on this CPU into $(BENCH_OUT): THREADS=2'
-	@echo 'make bench-gpu    tests that need a GPU, then latency on it into $(BENCH_OUT)'
+	@echo 'make gpu          on a GPU: its tests, latency, agreement with the CPU, success, into $(GPU_OUT): MINUTES=12'
 	@echo 'make base-gpu     train the policy `base` on a GPU, then ship and measure it; stopped, it goes on where it was'
 	@echo 'make install      only set up $(VENV) (done by the others when needed)'
 	@echo 'make clean        remove the environments, build outputs and caches'
@@ -125,19 +138,16 @@ bench: $(INSTALLED)
 	$(BENCH_CPU) --sensor-to-command --seconds 30
 	$(BIN)/mvla bench --read $(BENCH_OUT)/latency.json --plot $(BENCH_OUT)/latency.html
 
-# Needs a CUDA build of torch: make bench-gpu VENV=.venv-gpu TORCH="torch --index-url https://download.pytorch.org/whl/cu128"
-BENCH_GPU = $(BIN)/mvla bench --device cuda --json $(BENCH_OUT)/gpu.json
-bench-gpu: $(INSTALLED)
-	$(BIN)/python -m pytest -q test/test_cuda.py
-	$(BENCH_GPU) --preset mla-7b --keep 0.5 0.35 0.33
-	$(BENCH_GPU) --preset base --keep 0.5 0.33
-	$(BENCH_GPU) --preset medium --keep 0.5 0.35 --rounds 66
-	$(BIN)/mvla bench --read $(BENCH_OUT)/gpu.json --plot $(BENCH_OUT)/gpu.html
+# All that needs a GPU, with a CUDA build of torch: make gpu VENV=.venv-gpu TORCH="torch --index-url
+# https://download.pytorch.org/whl/cu128". Stopped, it goes on where it was.
+gpu: $(INSTALLED)
+	$(BIN)/mvla gpu --minutes $(MINUTES) --out $(GPU_OUT)
 
 # One policy that is both right and fast. About 20 minutes of training on one H200 are meant for it; nothing of this was
 # run before the weights are in the tree. What is done is not done again.
 BASE_OUT ?= out/train/base
 BASE := mvla_pruned_ros/models/base
+BENCH_GPU = $(BIN)/mvla bench --device cuda --json $(BENCH_OUT)/gpu.json
 BASE_RESULT = --json $(BENCH_OUT)/success_base.json
 base-gpu: $(INSTALLED)
 	$(BIN)/mvla train --preset base --device cuda --out $(BASE_OUT)

@@ -49,6 +49,7 @@ setup(
             "py.typed",
             *(f"models/*/*.{kind}" for kind in ("csv", "json", "md", "safetensors")),  # not __pycache__
             "node/fastdds.xml",
+            "viewer/no_analytics/rerun/analytics.json",
             "reports/*.j2",
             "evaluation/splices/*.j2",
         ]
@@ -84,6 +85,8 @@ setup(
         "sim": SIM,
         "train": SIM,  # demonstrations come from the simulated robot
         "libero": LIBERO,  # LIBERO's Panda beside Meta-World's arm: 2 GB. Never beside a sourced ROS
+        # Rerun, 0.7 GB: --view and the node's parameter. It needs numpy 2, ROS's binaries of Ubuntu 24.04 numpy 1.
+        "view": ["rerun-sdk==0.41.0; python_version >= '3.11'"],
         "ray": ["ray>=2.9"],  # mvla evaluate --ray: sweeps past one machine
         "opencv": OPENCV,
         # ROS 2 without a ROS installation, by release. Never beside a sourced ROS, and only one of them.

@@ -47,8 +47,8 @@ def waiting_is_an_error() -> Iterator[Callable[[], None]]:
 @pytest.mark.parametrize("method", ["none", "tri_stage", "fastv"])
 def test_graphs_act_as_kernel_by_kernel(subject: Subject, method: str) -> None:
     chunks = []
-    for static in (None, False):
-        policy: Any = subject.run_as(recompute=False, static=static)
+    for record in (None, False):
+        policy: Any = subject.run_as(recompute=False, record=record)
         policy.token_bucket = GRAPH_BUCKET
         runtime = PolicyRuntime(policy, make_pruner(method, 0.35))
         chunks.append(np.stack([runtime.infer(o).chunk.actions for o in subject.observations(6)]))
@@ -56,23 +56,29 @@ def test_graphs_act_as_kernel_by_kernel(subject: Subject, method: str) -> None:
 
 
 def test_nothing_waits_for_the_device_between_input_and_actions(
-    subject: Subject, waiting_is_an_error: Callable[[], None]
+    subject: Subject, waiting_is_an_error: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    policy: Any = subject.run_as(recompute=False, static=None)
+    policy: Any = subject.run_as(recompute=False, record=None)
     observation = subject.observations(1)[0]
     prepared = policy.prepare(observation)
     full = Selection.full(prepared.layout)
     policy.act(prepared, full, observation.instruction, StageTimer(policy.device))  # records
-    static, noise = policy._executor.static, policy.model.noise_shape
+    waiting = []
+    download = policy.accelerator.download
+
+    def last(x: torch.Tensor) -> np.ndarray:
+        torch.cuda.set_sync_debug_mode("default")
+        waiting.append(x)
+        return download(x)
+
+    monkeypatch.setattr(policy.accelerator, "download", last)
     waiting_is_an_error()
-    with torch.inference_mode():
-        prefix = policy.model.tokenize(policy._batch(prepared, full, observation.instruction))
-        drawn = () if noise is None else (policy._executor._draw(noise),)
-        static(prefix.tokens, prefix.positions, prefix.visual, *drawn)
+    policy.act(prepared, full, observation.instruction, StageTimer(policy.device))
+    assert len(waiting) == 1
 
 
 def test_warm_up_records_what_later_calls_need(subject: Subject) -> None:
-    policy: Any = subject.run_as(recompute=False, static=None)
+    policy: Any = subject.run_as(recompute=False, record=None)
     runtime = PolicyRuntime(policy, make_pruner("tri_stage", 0.35))
     observations = subject.observations(6)
     measured = runtime.warm_up(observations[0], rounds=2)

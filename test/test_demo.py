@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -89,21 +90,37 @@ def test_short_demo_reports_in_full_and_loses_no_frame(
     assert "0 / 1" in text and "frames lost" in text
 
 
-def test_comparison_plays_each_scene_in_both_ways(
-    tiny_policy_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_comparison_plays_each_scene_in_both_ways_with_both_policies(
+    tiny_policy_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = ["--compare", "--episodes", "1", "--tasks", "push", "--max-steps", "40", "--keep", "0.4", "--no-gif"]
-    assert demo(tmp_path, tiny_policy_folder, *arguments) == 0
+    pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as wheels")
+    from mvla_pruned_ros.rigs.demo import session
+
+    monkeypatch.setattr(session, "tasks_of", lambda policy: ("plate-slide",))
+    monkeypatch.setenv("COLUMNS", "120")  # the folder of the policy has a long name
+    arguments = ["--compare", "--episodes", "1", "--tasks", "push", "--max-steps", "40", "--keep", "0.4", "--no-gif",
+                 "--also", "medium", "--require-success"]  # fmt: skip
+    if with_view := importlib.util.find_spec("rerun_bindings") is not None:
+        arguments += ["--view", str(tmp_path / "run.rrd")]
+    assert demo(tmp_path, tiny_policy_folder, *arguments) == 1, "no episode is solved in 40 steps"
     report = json.loads((tmp_path / "report.json").read_text())
     unpruned, pruned = report["episodes"]
     assert (unpruned["method"], pruned["method"]) == ("none", "tri_stage") and unpruned["seed"] == pruned["seed"] == 0
     assert unpruned["keep_ratio"] == report["unpruned"]["keep_ratio"] == 1.0
     assert pruned["keep_ratio"] == report["keep_ratio"] < 0.7
     assert report["calls_per_second"] > 0 and report["unpruned"]["calls_per_second"] > 0
+    assert report["image_to_actions_ms_p50"] > report["policy_ms_p50"] > 0
+    (also,) = report["also"]
+    assert also["policy"] == "medium" and [e["task"] for e in also["episodes"]] == ["plate-slide"] * 2
     words = capsys.readouterr().out
-    rows = {line.split("│")[1].strip(): line.split("│")[2:4] for line in words.splitlines() if line.count("│") == 4}
-    assert [cell.strip() for cell in rows["steps of an episode"]] == ["40", "40"]
-    assert rows["visual tokens"][0].strip() == "208 / 208" and "unpruned" in words and "tri_stage 0.4" in words
+    rows = {line.split("│")[1].strip(): line.split("│")[2:6] for line in words.splitlines() if line.count("│") == 6}
+    assert [cell.strip() for cell in rows["steps of an episode"]] == ["40"] * 4
+    assert rows["visual tokens"][0].strip() == "208 / 208" and rows["visual tokens"][2].strip() == "260 / 260"
+    assert report["verdict"] in " ".join(words.split())
+    page = (tmp_path / "report.html").read_text()
+    assert report["verdict"] in page and page.count("plotly-graph-div") == 2
+    # A file for each policy node.
+    assert [path.name for path in sorted(tmp_path.glob("*.rrd"))] == (["run.rrd", "run_2.rrd"] if with_view else [])
 
 
 def test_demo_refuses_what_does_not_go_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,7 +86,7 @@ def test_vla_pruner_unites_prompt_and_action_attention_and_thins_by_diversity() 
     attention[0, [0, 1, 2]] = 1.0
     action = np.zeros(12, np.float32)
     action[[6, 7, 8]] = 1.0  # duplicates of 0, 1, 2
-    chosen = PrefillAndAction(3, action).choose(view(attention=attention)).tolist()
+    chosen = PrefillAndAction(3, torch.from_numpy(action)).choose(view(attention=attention)).tolist()
     assert sorted(i % 6 for i in chosen) == [0, 1, 2]
 
 

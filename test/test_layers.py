@@ -24,7 +24,7 @@ LAYERS = (
     ("observation", "control", "pruning"),
     ("reports",),
     ("policy",),
-    ("bags",),
+    ("bags", "viewer"),
     ("preflight",),
     ("node",),
     ("sim",),
@@ -46,6 +46,7 @@ HOMES = {
     "libero": ("sim",),
     "metaworld": ("sim",),
     "mujoco": ("sim",),
+    "rerun": ("viewer",),
 }  # fmt: skip
 
 # The same file name in two folders must mean the same part of each.
@@ -154,7 +155,7 @@ def test_the_node_that_runs_on_a_robot_needs_no_simulator_no_rig_and_no_report()
     loaded = result.stdout.split()
     ours = {name.split(".")[1] for name in loaded if name.startswith(f"{NAME}.")}
     assert ours <= {p for parts in LAYERS[:9] for p in parts} - {"bags", "preflight"}
-    assert not {"mujoco", "metaworld", "plotly", "jinja2.environment", "rich", "rosbags"} & set(loaded) - {
+    assert not {"mujoco", "metaworld", "plotly", "jinja2.environment", "rich", "rosbags", "rerun"} & set(loaded) - {
         "jinja2.environment"  # torch loads it
     }
 

@@ -31,6 +31,7 @@ THIRD_PARTY = {
     "numpy": ("numpy", "python3-numpy"),
     "open3d": ("open3d", None),
     "plotly": ("plotly", None),
+    "rerun": ("rerun-sdk", None),
     "rich": ("rich", "python3-rich"),
     "rosbags": ("rosbags", None),
     "safetensors": ("safetensors", None),

@@ -130,9 +130,9 @@ def test_samples_of_a_batch_do_not_mix(model: MVLAModel) -> None:
     torch.testing.assert_close(predict(model, alone, noise=noise[1:]), together[1:], atol=1e-5, rtol=1e-4)
 
 
-def eager_reference(model: MVLAModel, tokens: Tensor, positions: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Features before the final norm and the attention of every layer, by transformers' own softmax attention
-    under a causal mask that is written out."""
+def eager_reference(model: MVLAModel, tokens: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    """Features before the final norm, those that enter the last layer, and the attention of every layer, by
+    transformers' own softmax attention under a causal mask that is written out."""
     c = model.config
     reference = LlamaModel(
         LlamaConfig(
@@ -146,8 +146,11 @@ def eager_reference(model: MVLAModel, tokens: Tensor, positions: Tensor) -> tupl
     length = tokens.shape[1]
     mask = torch.full((length, length), float("-inf")).triu(1).expand(len(tokens), 1, -1, -1)
     with torch.no_grad():
-        out = reference(inputs_embeds=tokens, position_ids=positions, attention_mask=mask, output_attentions=True)
-    return out.last_hidden_state, out.attentions
+        out = reference(
+            inputs_embeds=tokens, position_ids=positions, attention_mask=mask, output_attentions=True,
+            output_hidden_states=True,
+        )  # fmt: skip
+    return out.last_hidden_state, out.hidden_states[-2], out.attentions
 
 
 @pytest.mark.parametrize("pruned", [False, True], ids=["full", "pruned"])
@@ -158,7 +161,7 @@ def test_fused_backbone_and_its_evidence_agree_with_eager_attention(model: MVLAM
     out = model.run_backbone(prefix, action, evidence=True)
     tokens = torch.cat([prefix.tokens, action], 1)
     positions = torch.cat([prefix.positions, model.action_positions(2, action.device)], 1)
-    hidden, attentions = eager_reference(model, tokens, positions)
+    hidden, features, attentions = eager_reference(model, tokens, positions)
 
     torch.testing.assert_close(out.hidden, model.final_norm(hidden[:, -action.shape[1] :]), atol=1e-4, rtol=1e-4)
     rows = torch.stack([attentions[layer][:, :, -chunk:] for layer in SMALL.evidence_layers])
@@ -166,7 +169,7 @@ def test_fused_backbone_and_its_evidence_agree_with_eager_attention(model: MVLAM
     assert wanted.std() > 0.2 * wanted.mean(), "attention must be uneven for this test to mean anything"
     assert out.attention is not None and out.norm is not None
     torch.testing.assert_close(out.attention, wanted, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(out.norm, hidden[:, prefix.visual].abs().mean(-1), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(out.norm, features[:, prefix.visual].abs().mean(-1), atol=1e-4, rtol=1e-4)
     assert (out.attention.sum(1) <= 1 + 1e-5).all()
 
 

@@ -80,7 +80,7 @@ def test_specprune_unites_what_changed_with_what_two_layers_and_the_last_action_
     then, now = turned(10, t0=1.0, t1=0.5, t2=0.1)
     previous = np.zeros(10, np.float32)
     previous[[9, 8]] = 0.5, 0.2
-    rule = StaticAndUnattended(5, Lengths(changed=2, attended=1), then, previous)
+    rule = StaticAndUnattended(5, Lengths(changed=2, attended=1), then, torch.from_numpy(previous))
     # After the first layer: 2 that changed, 3 attended to, 1 of the last action; 6 / 5 of the budget is 6.
     first = rule.choose(shown(now, 1, t3=0.9, t4=0.8, t5=0.7, t6=0.6))
     assert first is not None and first.tolist() == [0, 1, 3, 4, 5, 9]
@@ -205,7 +205,7 @@ def test_tokens_that_leave_are_attended_to_as_they_were_in_the_call_before() -> 
         got, out = model.decode(model.tokenize(make_batch(seed)), evidence=True, rule=Leave(stays, memory))
         features = model.final_norm(expected[-1])
         torch.testing.assert_close(got, model.action_head(features[:, -5:]))
-        norm = expected[-1][:, prefix.visual[stays[2]]].abs().mean(-1)
+        norm = expected[-2][:, prefix.visual[stays[2]]].abs().mean(-1)
         torch.testing.assert_close(out.norm, norm)
         assert out.attention is not None and out.attention.shape == norm.shape
         assert out.computed == pytest.approx((26 + 14 + 4) / 3)

@@ -35,7 +35,7 @@ def shares_over_time(numbers: dict[str, Any]) -> go.Figure:
 def sets(numbers: dict[str, Any]) -> go.Figure:
     """Mean 2D and 3D token of each semantic set, by norm and by attention."""
     names = list(numbers["sets"])
-    figure = make_subplots(1, 2, subplot_titles=("final-layer L1 norm", "attention"))
+    figure = make_subplots(1, 2, subplot_titles=("L1 norm of features", "attention"))
     for column, measure in enumerate(("norm", "attention"), 1):
         for key, label, colour in (("image", "2D", IMAGE), ("points", "3D", POINTS)):
             figure.add_bar(

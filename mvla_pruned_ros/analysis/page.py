@@ -65,9 +65,10 @@ def _plots(numbers: dict[str, Any]) -> list[str]:
     return [
         section(
             "2D and 3D over time",
-            "Share of the image tokens in the salience of all visual tokens, call by call. The paper takes the "
-            "final-layer L1 norm. Pruning takes its mean per token, which a pruned call leaves as it is. A sum also "
-            "counts how many tokens a modality has. Dashed lines: segments; solid lines: episodes.",
+            "Share of the image tokens in the salience of all visual tokens, call by call. The paper takes the L1 norm "
+            "of final-layer features, this page that of the features which enter the last layer. Pruning takes its "
+            "mean per token, which a pruned call leaves as it is. A sum also counts how many tokens a modality has. "
+            "Dashed lines: segments; solid lines: episodes.",
             figures.shares_over_time(numbers),
         ),
         section(

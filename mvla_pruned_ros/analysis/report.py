@@ -19,8 +19,8 @@ from .salience import PAPER_SHARES, in_multiples_of_mean, share_of_sums, sums_by
 
 # Shares of 2D, by name: what is shared, and the words for it. The first is stage I's alpha.
 SHARES = {
-    "norm_mean": "final-layer L1 norm, mean per token",
-    "norm_sum": "final-layer L1 norm, sum",
+    "norm_mean": "L1 norm of features, mean per token",
+    "norm_sum": "L1 norm of features, sum",
     "attention_mean": "attention, mean per token",
     "attention_sum": "attention, sum",
 }

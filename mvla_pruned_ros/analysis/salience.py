@@ -1,6 +1,6 @@
 """Salience of one policy call: how it is shared between 2D and 3D, semantic sets, and what 3D repeats or adds.
 
-N2 image tokens stand before N3 point tokens in every array; N = N2 + N3. ``values`` are either final-layer L1 norms or
+N2 image tokens stand before N3 point tokens in every array; N = N2 + N3. ``values`` are either L1 norms of features or
 the attention of the action tokens, one per token of an unpruned call; neither has a unit, and only their shares mean
 something. The questions are those of arXiv 2604.09244.
 """

@@ -25,6 +25,7 @@ COMMANDS = (
     "tables",
     "calibrate",
     "bench",
+    "gpu",
     "soak",
     "faults",
     "analyze",
@@ -43,6 +44,7 @@ Token-pruned multi-visual-modal VLA policies: try, measure and train them.
   mvla replay my_bag --keep 0.35       a bag through the policy, pruned beside unpruned, without ROS
   mvla analyze --task push             2D and 3D salience over an episode or a bag, as a page
   mvla bench --preset base             how long policy calls take, pruned or not
+  mvla gpu                             all that is to be measured on a GPU, within minutes
   mvla soak --minutes 30               the policy node for long: memory, command deadlines, stops
   mvla train --help                    train the small policy from scripted experts
   mvla calibrate --help                fit the pruning parameters to a policy

@@ -162,6 +162,16 @@ def policy(text: str) -> str:
     return text
 
 
+@argument
+def view(text: str) -> str:
+    """Where a view goes: a window, or a file that can be written."""
+    from ..viewer.target import SPAWN, check_target  # with numpy
+
+    if text != SPAWN:
+        output_file(text)
+    return check_target(text)
+
+
 method = argument(check_method)
 
 
@@ -220,7 +230,7 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
         type=task_or_suite,
         nargs="+",
         metavar="TASK",
-        help=f"tasks in this order (default: {' '.join(DEMO_TASKS)}; of: {TASK_NAMES})",
+        help=f"tasks in this order (default: {' '.join(DEMO_TASKS)}, or what --policy learned; of: {TASK_NAMES})",
     )
     parser.add_argument(
         "--seed", type=seed, default=0, help="seed of the first episode of each task, then + 1 (default: %(default)s)"
@@ -251,6 +261,17 @@ def add_set_argument(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="tri_stage parameters that differ from the policy's own (its pruning.json, or the defaults)",
+    )
+
+
+def add_view_argument(parser: argparse.ArgumentParser) -> None:
+    """--view."""
+    parser.add_argument(
+        "--view",
+        type=view,
+        metavar="TARGET",
+        help="show what the policy sees and decides in Rerun: spawn opens a window, FILE.rrd writes a file for one "
+        "(needs the extra view)",
     )
 
 

@@ -31,6 +31,7 @@ examples:
   mvla replay my_bag --remap image:=/camera/color/image_raw depth:=/camera/aligned_depth_to_color/image_raw
       camera_info:=/camera/color/camera_info ee_pose:=/arm/pose gripper:=/hand/state --instruction "open the faucet"
       --extrinsics 0.6 0.1 0.6 0 0 0 1
+  mvla replay out/bag --view out/bag.rrd             for Rerun: cameras, cloud, salience, actions, latency
   mvla replay out/bag --follow                       does the core give what the node gave?
   mvla replay out/bag --live --keep 0.35 --rate 2    into a policy node, twice as fast
 
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-annotated", action="store_true", help="do not write the bag for Foxglove")
     add_out_argument(parser, "out/replay")
+    options.add_view_argument(parser)
     add_bag_arguments(parser)
     parser.add_argument(
         "--follow", action="store_true", help="make the recorded calls of the policy node again and compare"
@@ -79,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
     if args.follow:
         from .replay_follow import run_follow
 
+        if args.view:
+            raise ValueError(f"--view {args.view} does not go with --follow, which compares calls and shows none")
         _refuse_offline(args, "--follow, which takes all from what the node recorded")
         return run_follow(args)
     return _offline(args)
@@ -111,7 +115,7 @@ def _offline(args: argparse.Namespace) -> int:
         with ProgressBar("frames", console=console) as bar:
             numbers, timings = replay(
                 bag, setup, policy, pruner, about, args.out, most_frames=args.frames, annotate=not args.no_annotated,
-                on_frame=bar.show,
+                on_frame=bar.show, view=args.view or "",
             )  # fmt: skip
     console.print(_table(numbers, timings))
     print_unused(console, numbers["not_used"], numbers["drops"])
@@ -167,5 +171,6 @@ def _live(args: argparse.Namespace) -> int:
         policy=args.policy,
         device=args.device,
         domain_id=args.domain_id,
+        view=args.view or "",
     )
     return run_replay(args.bag, options, 1.0 if args.rate is None else args.rate)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from ..geometry.rotations import angle_between, rotation_of, turned_towards
 from ..types import ActionChunk
@@ -35,6 +36,26 @@ def motions_of(chunk: ActionChunk, form: ActionForm) -> np.ndarray:
             values = np.hstack([values[:, :3], rotation_of(values[:, 3:], form.rotation).as_rotvec()])
         return values / chunk.step_s
     return values
+
+
+def path_of(chunk: ActionChunk, form: ActionForm, orientation: np.ndarray | None = None) -> np.ndarray | None:
+    """(K + 1, 3) positions, metres, base frame, that a chunk leads the end effector through, the first where it is.
+
+    None where that cannot be told: of actions that move joints, and of a chunk without origin. For actions along the
+    axes of the tool the path is about right only: turns on the way are left out.
+
+    Args:
+        orientation: (4,) quaternion x y z w of the end effector, for actions along the axes of the tool.
+    """
+    if form.of_joints or chunk.origin is None or (form.frame == "tool" and orientation is None):
+        return None
+    motions = motions_of(chunk, form)[:, :3]
+    if form.of_poses:
+        return np.vstack([chunk.origin, motions])
+    steps = motions * chunk.step_s
+    if form.frame == "tool":
+        steps = Rotation.from_quat(orientation).apply(steps)
+    return np.asarray(chunk.origin + np.vstack([np.zeros(3), np.cumsum(steps, 0)]))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""What the node says of each policy call, for those who listen: figures, a record to follow, pictures, kept points."""
+"""What the node says of each policy call, for those who listen: figures, a record to follow, pictures, kept points.
+
+And what it shows of it, where a view was asked for.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,8 @@ from ..policy.mvla.preprocess import view_squares
 from ..pruning.base import Pruner
 from ..pruning.tri_stage.pruner import TriStagePruner
 from ..reports.overlay import KEPT_FIELDS, draw_overlay, kept_points
+from ..viewer.calls import Call, Status
+from ..viewer.live import LiveView
 from .command_publisher import REPORT_QOS
 from .diagnostics import call_values
 from .loading import Loaded
@@ -37,7 +42,11 @@ OVERLAY_PX = 192  # about so large is the square that is drawn on, before it is 
 
 
 class CallReport:
-    """Publishes ``~/pruning``, ``~/call``, ``~/overlay`` and ``~/kept_points``."""
+    """Publishes ``~/pruning``, ``~/call``, ``~/overlay`` and ``~/kept_points``.
+
+    Attributes:
+        view: of what the node sees and decides; None where none was asked for.
+    """
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -46,6 +55,7 @@ class CallReport:
         self._overlay = node.create_publisher(Image, "~/overlay", PICTURE_QOS)
         self._kept_points = node.create_publisher(PointCloud2, "~/kept_points", PICTURE_QOS)
         self._about: dict[str, Any] = {}
+        self.view: LiveView | None = None
 
     def configured(self, settings: Settings, loaded: Loaded) -> None:
         """A policy was loaded. Of code there is no fingerprint."""
@@ -60,10 +70,24 @@ class CallReport:
             "torch_threads": thread_count(),
             **machine(),
         }
+        self.view = LiveView(settings["view"], loaded.form.actions) if settings["view"] else None
+
+    def tell(self, status: Status) -> None:
+        """Show what the node says of itself."""
+        if self.view is not None:
+            self.view.put(status)
+
+    def close(self) -> None:
+        """End the view."""
+        if self.view is not None:
+            self.view.close()
+            self.view = None
 
     def publish(self, result: Result, settings: Settings, store: Synchronizer) -> None:
         """One call, on the worker's thread. store: where its messages come from."""
         observation, stamp_ns = result.observation, result.observation.stamp_ns
+        if (view := self.view) is not None:  # the executor's thread may close it meanwhile
+            view.put(Call(observation, result.inference, result.latency_ms))
         if self._record.get_subscription_count():
             record = record_of(result, settings, store.topics, self._frames, self._about)
             self._record.publish(ENCODER.text(record.to_json()))

@@ -11,12 +11,14 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from ..observation.streams import info_of, is_image
 from ..observation.synchronizer import Synchronizer
+from ..viewer.live import LiveView
 from .commander import Commander
 from .loading import Loaded
 from .parameters import Settings
 from .worker import MAX_FAILURES, Result, Worker
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+LEVEL_NAMES = {OK: "OK", WARN: "WARN", ERROR: "ERROR", DiagnosticStatus.STALE: "STALE"}
 SLOW_IN_A_ROW = 5  # one slow call is a warning, this many an error
 LOSS_WINDOW_S, LEAST_INFOS, LEAST_SHARE = 4.0, 20, 0.8  # when images count as lost, see ``lost_images``
 PROFILE_REMEDY = (
@@ -41,6 +43,7 @@ class View:
         refused: why the last instruction was refused.
         image_publishers: how many publish images: some, but no frame, points to a shared-memory segment too small.
         links: what is wrong between this node's topics and those at their other ends, see ``qos_checks``.
+        live_view: None where none was asked for.
     """
 
     name: str
@@ -52,6 +55,7 @@ class View:
     refused: str | None
     image_publishers: int
     links: list[str]
+    live_view: LiveView | None = None
 
     @property
     def _max_age_s(self) -> float:
@@ -92,6 +96,8 @@ class View:
             found.append((WARN, worker.refusal))
         if worker is not None and time.monotonic() - worker.report_failed_at < REFUSED_LATELY_S:
             found.append((WARN, f"a report of a policy call failed: {worker.report_failure}"))
+        if self.live_view is not None and self.live_view.failure:
+            found.append((WARN, f"the view shows nothing: {self.live_view.failure}"))
         found += self.commander.findings()
         if self.commander.clock_stopped():
             found.append((ERROR, "the clock stands still: the arm is stopped"))
@@ -144,6 +150,8 @@ class View:
             values["policy_rate_hz"] = worker.rate_hz()
             if worker.last is not None:
                 values |= call_values(worker.last)
+        if self.live_view is not None:
+            values["view_dropped"] = self.live_view.dropped
         values["frames_received"] = store.frames_received
         values |= {f"age_s {store.topics[n]}": math.nan if a is None else a for n, a in store.ages_s().items()}
         values |= self.commander.counts | {"clock_stopped": self.commander.clock_stopped()}

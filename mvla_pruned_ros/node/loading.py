@@ -20,6 +20,7 @@ from ..policy.proprio import OF_ORIENTATION
 from ..policy.runtime import PolicyRuntime, WarmUp
 from ..policy.source import PolicySource
 from ..pruning.methods import make_pruner
+from ..viewer.target import check_target
 from .parameters import Settings, joint_names_of
 from .ros_messages import installed_readers
 
@@ -93,6 +94,7 @@ def load(settings: Settings, tf_lookup: Callable[[], Lookup], warn: Callable[[st
 
 def load_policy(settings: Settings, warn: Callable[[str], Any]) -> LoadedPolicy:
     """Load and check what does not depend on frames and instruction. warn, raises: see ``load``."""
+    check_target(settings["view"])
     functions, problems = installed_readers()
     for problem in problems:
         warn(problem)

@@ -137,6 +137,10 @@ SPECS: dict[str, Field] = {
     "seed": Field(0, "Seed of random choices of the pruner.", 0, 2**31 - 1, fixed=True),
     "torch_threads": Field(1, "CPU threads of the policy; 0 leaves torch's default.", 0, 256, fixed=True),
     "autostart": Field(True, "Configure and activate at start; false waits for lifecycle calls.", fixed=True),
+    "view": Field(
+        "", "What the node sees and decides, shown by Rerun: spawn opens a window on this computer, FILE.rrd writes a "
+        "file for one; empty shows nothing. Needs the extra view.", fixed=True,
+    ),
     # Live.
     "instruction": Field("", "What to do, in words the policy knows; empty waits for ~/instruction."),
     "method": Field("tri_stage", f"Pruning rule: {', '.join(METHODS)}.", choices=METHODS),

@@ -24,11 +24,12 @@ from ..observation.frames import Lookup
 from ..observation.synchronizer import MatchedMessages
 from ..policy.base import Policy
 from ..types import Observation
+from ..viewer.calls import Status
 from .call_report import CallReport
 from .clock_watch import ClockWatch
 from .command_publisher import COMMAND_QOS
 from .commander import Commander
-from .diagnostics import View
+from .diagnostics import LEVEL_NAMES, View
 from .loading import Loaded, load
 from .parameters import SPECS, ParameterSet, Settings, joint_names_of
 from .qos_checks import QuietLinks, link_problems
@@ -166,6 +167,7 @@ class PolicyNode(QuietLinks, ParameterCallbacks, LifecycleNode):
         """One safe command if active, then let go of model, runtime, worker and tf listener."""
         self._halt()
         self._worker = self._loaded = None
+        self._calls.close()
         self._state.detach()
         if self._tf is not None:
             self._tf.close()
@@ -229,6 +231,7 @@ class PolicyNode(QuietLinks, ParameterCallbacks, LifecycleNode):
         with self._commander.lock:
             self._closed = True
         self._halt()
+        self._calls.close()
 
     # --- time and episodes -------------------------------------------------------------------------------------
 
@@ -268,9 +271,12 @@ class PolicyNode(QuietLinks, ParameterCallbacks, LifecycleNode):
             refused=self._refused,
             image_publishers=self.count_publishers(self._store.topics["image"]),
             links=link_problems(self, self._input_topics, self._commander.publishers, self._shared_topics),
+            live_view=self._calls.view,
         )
         status = view.status()
         self._report(status)
+        now_ns, counts = self.get_clock().now().nanoseconds, self._commander.counts
+        self._calls.tell(Status(now_ns, LEVEL_NAMES[status.level], status.message, dict(counts)))
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)

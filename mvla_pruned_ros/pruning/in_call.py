@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -56,12 +58,32 @@ class CallMemory:
 class InCallRule:
     """A choice that is made in the call, in one layer or in several.
 
+    How many tokens stay must not depend on values of tensors: reading one makes the host wait for the device.
+
     Attributes:
+        recordable: whether a call with it may be recorded and replayed with an equal rule: it is hashable, holds no
+            tensor and keeps nothing of the call.
         memory: None: a token that leaves is gone. Otherwise it is only not computed any more, and later layers attend
             to the keys and values that it had in ``memory.before``, a call with as many tokens.
     """
 
+    recordable = True
     memory: CallMemory | None = None
+
+    def inputs(self) -> tuple[np.ndarray, ...]:
+        """What it brings from the host; the policy copies that to the device."""
+        return ()
+
+    def with_inputs(self, *inputs: Tensor) -> InCallRule:
+        """The same with ``inputs`` on the device."""
+        return self
+
+    def report(self) -> Tensor | None:
+        """(K,) values of the call that it wants to know on the host; None: none."""
+        return None
+
+    def receive(self, values: np.ndarray) -> None:
+        """Those values, which came with the actions in one copy."""
 
     def layers(self, depth: int) -> tuple[int, ...]:
         """After how many of ``depth`` layers the rule is asked, ascending; 0 alone: before the backbone."""
@@ -72,12 +94,23 @@ class InCallRule:
         raise NotImplementedError
 
 
+def true_at(mask: Tensor, count: int) -> Tensor:
+    """(count,) ascending indices of what is true in (N,) ``mask``, of which there are so many.
+
+    ``nonzero`` counts them first, for which the host waits for the device.
+    """
+    import torch
+
+    return torch.nonzero_static(mask, size=count)[:, 0]
+
+
 @dataclass(frozen=True)
 class FixedChoice(InCallRule):
     """Choices that have been made already. choices: layer -> what stays there."""
 
     choices: Mapping[int, Tensor]
     memory: CallMemory | None = None
+    recordable = False
 
     def layers(self, depth: int) -> tuple[int, ...]:
         return tuple(self.choices)

@@ -177,8 +177,8 @@ class Evidence:
     """What a policy call showed about the tokens that were in it.
 
     Attributes:
-        norm: (M,) float32, mean absolute final-layer feature (before the final norm) of each kept visual
-            token, image tokens first, in the order of the selection.
+        norm: (M,) float32, mean absolute feature with which each kept visual token enters the last layer, image tokens
+            first, in the order of the selection.
         attention: (M,) float32, attention that the action tokens paid to each, mean over rows, heads and the
             evidence layers; sums to at most 1.
     """

@@ -72,7 +72,7 @@ def _line(words: str, values: dict[str, float | None]) -> list[str]:
 
 
 def _shares(curves: dict[str, np.ndarray]) -> go.Figure:
-    names = {"final-layer L1 norm": 100 * curves["share_norm"], "attention": 100 * curves["share_attention"]}
+    names = {"L1 norm of features": 100 * curves["share_norm"], "attention": 100 * curves["share_attention"]}
     figure = _lines(curves, names)
     figure.update_yaxes(title="share of 2D, % (the rest is 3D)", range=[0, 100])
     return figure

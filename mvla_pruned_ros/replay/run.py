@@ -21,6 +21,8 @@ from ..control.action_spaces import ActionForm
 from ..policy.base import Policy
 from ..policy.engine.machine import machine
 from ..pruning.base import Pruner
+from ..viewer.calls import Call
+from ..viewer.target import showing
 from .annotated import Annotations, overlay_of
 from .compare import Totals, compare
 from .page import draw_page
@@ -30,7 +32,7 @@ PICTURES = 6
 
 def replay(
     bag: Bag, setup: BagSetup, policy: Policy, pruner: Pruner, about: dict[str, Any], out: Path, *,
-    on_frame: Callable[[int, int], None], most_frames: int | None = None, annotate: bool = True,
+    on_frame: Callable[[int, int], None], most_frames: int | None = None, annotate: bool = True, view: str = "",
 ) -> tuple[dict[str, Any], dict[str, Any]]:  # fmt: skip
     """Write ``replay.json``, ``frames.jsonl``, ``timings.json``, ``replay.html`` and the bag ``annotated`` to a folder.
 
@@ -38,7 +40,8 @@ def replay(
 
     Args:
         about: policy, method, keep_asked and what else names the run. most_frames: stop after so many.
-        on_frame: told how many frames are done, and how many there are at most.
+        on_frame: told how many frames are done, and how many there are at most. view: see ``viewer.target``; what
+            is shown are the pruned calls.
 
     Raises:
         ValueError: the bag cannot be used, or the policy cannot follow its instructions.
@@ -54,12 +57,14 @@ def replay(
         if annotate:
             notes = Annotations(out / "annotated", setup.base_frame, setup.camera_frame)
             stack.enter_context(notes)
+        show = stack.enter_context(showing(view, ActionForm.of(policy)))
         rows = stack.enter_context((out / "frames.jsonl").open("w"))
         for i, comparison in enumerate(islice(compare(frames, policy, pruner, events.refuse), most_frames)):
             row = totals.add(comparison)
             rows.write(json.dumps(row) + "\n")
             if notes is not None:
                 notes.add(comparison, row)
+            show(Call(comparison.observation, comparison.pruned))
             if i in shown:
                 seconds = row["stamp_ns"] / 1e9 - totals.columns["time_s"][0]
                 pictures.append((f"{seconds:.2f} s: {comparison.observation.instruction}", overlay_of(comparison)))

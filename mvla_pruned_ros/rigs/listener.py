@@ -16,8 +16,6 @@ from std_msgs.msg import String
 
 from ..messages.decode import stamp_ns
 
-LEVELS = {b"\0": "OK", b"\1": "WARN", b"\2": "ERROR", b"\3": "STALE"}
-
 
 @dataclass(frozen=True)
 class Command:

@@ -98,13 +98,13 @@ RECIPES: dict[str, Recipe] = {
             Shard(task, first, 20) for first in _PANDA_SEEDS for suite in _PANDA_SUITES for task in SUITES[suite]
         ),
         training=TrainingConfig(
-            steps=4000,
+            steps=3000,
             warmup_steps=150,
             ema_decay=0.997,
             keep_ratios=(0.4, 0.25),
             keep_weights=(0.4, 0.6),
             background_weight=0.1,
-            all_tokens_from=0.88,
+            all_tokens_from=0.92,
         ),
     ),
     # The token counts of MLA, its head, all tasks, on all tokens. For a GPU.

@@ -105,13 +105,13 @@ class Subject:
         """Whether a call has several passes, so that a prefix can be reused."""
         return self.policy.model.noise_shape is not None
 
-    def run_as(self, recompute: bool, static: bool | None) -> MVLAPolicy | MLAPolicy:
+    def run_as(self, recompute: bool, record: bool | None) -> MVLAPolicy | MLAPolicy:
         """The same weights run another way; see ``Executor``."""
         policy, device = self.policy, str(self.policy.device)
         if isinstance(policy, MLAPolicy):
-            return MLAPolicy(policy.model, policy.tokenizer, policy.normalization, device, 0, recompute, static)
+            return MLAPolicy(policy.model, policy.tokenizer, policy.normalization, device, 0, recompute, record)
         precision = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[self.dtype]
-        return MVLAPolicy(policy.model, policy.tokenizer, policy.normalization, device, 0, recompute, static, precision)
+        return MVLAPolicy(policy.model, policy.tokenizer, policy.normalization, device, 0, recompute, record, precision)
 
     def instruction(self) -> str:
         """One that the policy knows."""

@@ -90,13 +90,17 @@ class PrefixCache:
         once for all layers and passes. (From a mask of truths the kernel makes this one anew at each call.)"""
         shape = query.shape[2], keys
         if shape not in self._masks:
-            nowhere = torch.full(shape, float("-inf"), dtype=query.dtype, device=query.device)
-            if self._places is None:  # the last ones
-                self._masks[shape] = nowhere.triu(keys - shape[0] + 1)
-            else:
-                seen = torch.arange(keys, device=query.device) <= self._places[:, None]
-                self._masks[shape] = nowhere.masked_fill(seen, 0.0)
+            self._masks[shape] = _mask_of_last(query, keys)
+            if self._places is not None:
+                seen = torch.arange(keys, device=query.device) <= self._places[-shape[0] :, None]
+                self._masks[shape] = torch.full_like(self._masks[shape], float("-inf")).masked_fill(seen, 0.0)
         return self._masks[shape]
+
+
+def _mask_of_last(query: Tensor, keys: int) -> Tensor:
+    """(Q, keys) to be added to the scores of the last Q of so many tokens."""
+    nowhere = torch.full((query.shape[2], keys), float("-inf"), dtype=query.dtype, device=query.device)
+    return nowhere.triu(keys - query.shape[2] + 1)
 
 
 def attend(
@@ -106,7 +110,8 @@ def attend(
     """Fused attention, causal unless a mask says otherwise.
 
     Args:
-        query: (B, H, Q, D). key, value: (B, KV, K, D), H a multiple of KV; with a filled cache (B, KV, Q, D).
+        query: (B, H, Q, D), of the last Q tokens. key, value: (B, KV, K, D), H a multiple of KV; with a filled cache
+            (B, KV, Q, D).
         layer: index. mask: (Q, K) bool, true where a token may look; not with a cache.
         rows: readers; those that want this layer get its last rows. cache: see ``PrefixCache``.
         scaling: of the scores, None: D ** -0.5.
@@ -118,9 +123,8 @@ def attend(
         key, value = cache.update(key, value, layer)
     queries, keys, grouped = query.shape[2], key.shape[2], query.shape[1] != key.shape[1]
     causal = mask is None and queries == keys
-    if mask is None and not causal:  # other keys come from the prefix cache
-        assert cache is not None
-        mask = cache.mask(query, keys)
+    if mask is None and not causal:
+        mask = _mask_of_last(query, keys) if cache is None else cache.mask(query, keys)
     out = nn.functional.scaled_dot_product_attention(
         query, key, value, attn_mask=mask, is_causal=causal, scale=scaling, enable_gqa=grouped
     )

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaModel
 
-from ...pruning.in_call import InCallRule
+from ...pruning.in_call import InCallRule, true_at
 from .attention import NAME, AttentionRows, PrefixCache
 from .cuts import Cuts, Shown
-from .lean_layer import LeanLayer, lean_rope
+from .lean_layer import LeanLayer, last_rows, lean_rope
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Prefix:
     Attributes:
         tokens: (B, T, width) embeddings. positions: (B, T) int64, those of the unpruned sequence.
         visual: (M2 + M3,) int64 indices into T of the visual tokens, image first.
-        num_image: M2.
+        num_image: how many image tokens were encoded.
     """
 
     tokens: Tensor
@@ -35,12 +35,10 @@ class Prefix:
     def keep_visual(self, chosen: Tensor) -> tuple[Prefix, Tensor]:
         """This prefix with the visual tokens of (M,) ascending ``chosen`` only, and the indices into T that stay."""
         stays = torch.ones(self.tokens.shape[1], dtype=torch.bool, device=chosen.device)
-        stays[self.visual] = False
-        stays[self.visual[chosen]] = True
-        kept = stays.nonzero()[:, 0]
+        stays = stays.index_fill(0, self.visual, False).index_fill(0, self.visual[chosen], True)
+        kept = true_at(stays, len(stays) - len(self.visual) + len(chosen))
         visual = (stays.cumsum(0) - 1)[self.visual[chosen]]
-        num_image = int((chosen < self.num_image).sum())
-        return Prefix(self.tokens[:, kept], self.positions[:, kept], visual, num_image), kept
+        return Prefix(self.tokens[:, kept], self.positions[:, kept], visual, self.num_image), kept
 
 
 @dataclass
@@ -106,6 +104,9 @@ def run_backbone(
 ) -> BackboneOutput:
     """One pass: prefix and action tokens through the layers.
 
+    Of the last layer only the action tokens are wanted: what it would make of the prefix nothing reads, and no training
+    ever saw. So it runs on them alone, with the keys and values of all.
+
     Args:
         llama, final_norm: of ``llama_backbone``; the norm is applied to what the action head is given.
         prefix: B samples. action: (B, Q, width) embeddings of the action segment. action_positions: (B, Q) int64.
@@ -133,20 +134,24 @@ def run_backbone(
         readers = [] if evidence is None else [evidence]
         if cuts is not None:
             readers += cuts.before(index)
+        if index == len(llama.layers) - 1:
+            features = hidden
+            hidden = last_rows(layer, hidden, queries, mask, turns, cache, readers)
+            break
         hidden = layer(
             hidden, attention_mask=mask, position_embeddings=turns, prefix_cache=cache, attention_rows=readers
         )
         if cuts is not None and (on := cuts.after(index)) is not None:
             hidden, rope = hidden[:, on], (rope[0][:, on], rope[1][:, on])
             turns = shaped(rope)
-    out = BackboneOutput(final_norm(hidden[:, -queries:]))
+    out = BackboneOutput(final_norm(hidden))
     in_stream = among_keys = prefix.visual
     if cuts is not None:
         in_stream, among_keys = cuts.finish()
         out.choices, out.computed = cuts.choices, sum(cuts.computed) / len(cuts.computed)
     if evidence is not None:
         out.attention = evidence.mean()[:, among_keys]
-        out.norm = None if filled else hidden[:, in_stream].abs().mean(-1).float()
+        out.norm = None if filled else features[:, in_stream].abs().mean(-1).float()
     return out
 
 

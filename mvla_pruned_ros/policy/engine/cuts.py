@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ...pruning.in_call import CallView, InCallRule
+from ...pruning.in_call import CallView, InCallRule, true_at
 from .attention import AttentionRows, PrefixCache
 
 # layer, (Q, N) attention, (N,) bool of the tokens that have not left -> what the rule is shown
@@ -58,9 +58,8 @@ class Cuts:
         if chosen is None:
             return None
         stays = torch.ones(self._length, dtype=torch.bool, device=chosen.device)
-        stays[self._visual] = False
-        stays[self._visual[chosen]] = True
-        on = stays[self._stream].nonzero()[:, 0]
+        stays = stays.index_fill(0, self._visual, False).index_fill(0, self._visual[chosen], True)
+        on = true_at(stays[self._stream], len(self._stream) - len(self.left) + len(chosen))
         self._stream, self.left, self.choices[layer] = self._stream[on], chosen, chosen
         if self._rule.memory is not None:
             assert self._cache is not None

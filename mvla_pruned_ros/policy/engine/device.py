@@ -1,4 +1,4 @@
-"""Where a policy runs, in which numbers, and how its inputs get there."""
+"""Where a policy runs, and in which numbers."""
 
 from __future__ import annotations
 
@@ -56,13 +56,6 @@ def cast_parameters(model: nn.Module, dtype: torch.dtype) -> None:
         if not isinstance(module, nn.modules.batchnorm._BatchNorm):
             for parameter in module.parameters(recurse=False):
                 parameter.data = parameter.data.to(dtype)
-
-
-def to_device(x: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A tensor of the host on ``device``, without waiting for what runs there."""
-    if device.type != "cuda":
-        return x
-    return x.pin_memory().to(device, non_blocking=True)
 
 
 def set_threads(count: int) -> None:

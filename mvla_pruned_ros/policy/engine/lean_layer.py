@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from transformers import LlamaModel
-from transformers.models.llama.modeling_llama import LlamaDecoderLayer
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer, apply_rotary_pos_emb
 
 from .attention import AttentionRows, PrefixCache, attend
 
@@ -36,16 +36,17 @@ class LeanLayer(nn.Module):
 
     def forward(
         self, hidden: Tensor, *, attention_mask: Tensor | None, position_embeddings: tuple[Tensor, Tensor],
-        prefix_cache: PrefixCache | None, attention_rows: Sequence[AttentionRows],
+        prefix_cache: PrefixCache | None, attention_rows: Sequence[AttentionRows], rows: int = 0,
     ) -> Tensor:  # fmt: skip
-        """(B, T, width) -> (B, T, width). position_embeddings: of ``lean_rope``. The others: see ``attend``."""
+        """(B, T, width) -> (B, T, width), of the last ``rows`` only where that is not 0. position_embeddings: of
+        ``lean_rope``. The others: see ``attend``."""
         query, key, value = self.project(hidden)
         cos, sin = position_embeddings
         turned = torch.cat([query, key], 1)
         turned = torch.addcmul(turned * cos, turned.roll(self.head_dim // 2, -1), sin)
         query, key = turned.split([self.heads, self.kv_heads], 1)
-        mixed = attend(query, key, value, self.index, attention_mask, attention_rows, prefix_cache)
-        hidden = hidden + self.out(mixed.transpose(1, 2).flatten(2))
+        mixed = attend(query[:, :, -rows:], key, value, self.index, attention_mask, attention_rows, prefix_cache)
+        hidden = hidden[:, -rows:] + self.out(mixed.transpose(1, 2).flatten(2))
         gate, up = self.gate_up(self._normed(hidden)).chunk(2, -1)
         return hidden + self.down(nn.functional.silu(gate) * up)
 
@@ -57,6 +58,28 @@ class LeanLayer(nn.Module):
 
     def _normed(self, hidden: Tensor) -> Tensor:
         return nn.functional.rms_norm(hidden, hidden.shape[-1:], eps=self.eps)
+
+
+def last_rows(
+    layer: nn.Module, hidden: Tensor, rows: int, mask: Tensor | None, turns: tuple[Tensor, Tensor],
+    cache: PrefixCache | None, readers: Sequence[AttentionRows],
+) -> Tensor:  # fmt: skip
+    """(B, T, width) -> (B, rows, width): what a lean or a plain layer gives for the last rows, without the work for
+    the others. turns: cosines and sines as the layer takes them. The others: see ``attend``, mask for all rows."""
+    mask = mask if mask is None else mask[-rows:]
+    if isinstance(layer, LeanLayer):
+        return layer(
+            hidden, attention_mask=mask, position_embeddings=turns, prefix_cache=cache, attention_rows=readers,
+            rows=rows,
+        )  # fmt: skip
+    assert isinstance(layer, LlamaDecoderLayer)
+    attention, normed = layer.self_attn, layer.input_layernorm(hidden)
+    projections = attention.q_proj, attention.k_proj, attention.v_proj
+    query, key, value = (p(normed).unflatten(-1, (-1, attention.head_dim)).transpose(1, 2) for p in projections)
+    query, key = apply_rotary_pos_emb(query, key, *turns)
+    mixed = attend(query[:, :, -rows:], key, value, attention.layer_idx, mask, readers, cache)
+    hidden = hidden[:, -rows:] + attention.o_proj(mixed.transpose(1, 2).flatten(2))
+    return hidden + layer.mlp(layer.post_attention_layernorm(hidden))
 
 
 def lean_rope(rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,6 @@ import torch
 
 from ...pruning.types import Selection
 from ..base import PolicyOutput
-from .device import to_device
 from .executor import Executor
 from .network import PolicyNetwork
 from .stage_timer import StageTimer
@@ -23,17 +22,18 @@ class TorchPolicy:
     from two threads at once.
 
     Attributes:
+        accelerator: the seam to its device.
         tokenizer: has ``encode`` from words to token ids, which raises ValueError for words it cannot follow.
     """
 
     tokenizer: Any
 
     def __init__(
-        self, model: PolicyNetwork, device: torch.device, seed: int, recompute: bool, static: bool | None
+        self, model: PolicyNetwork, device: torch.device, seed: int, recompute: bool, record: bool | None
     ) -> None:
         """
         Args:
-            model: on ``device``, in eval mode and its precision. seed, recompute, static: see ``Executor``.
+            model: on ``device``, in eval mode and its precision. seed, recompute, record: see ``Executor``.
         """
         self.device, config = device, model.config
         self.chunk_size, self.action_dim, self.step_s = config.chunk_size, config.action_dim, config.step_s
@@ -41,9 +41,10 @@ class TorchPolicy:
         form = config.actions
         self.action_space, self.action_rotation = form.space, form.rotation
         self.action_frame, self.action_position = form.frame, form.position
-        self.device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-        self._executor = Executor(model, device, seed, recompute, static)
-        self.token_bucket = GRAPH_BUCKET if device.type == "cuda" and self._executor.static else 1
+        self._executor = Executor(model, device, seed, recompute, record)
+        self.accelerator = self._executor.accelerator
+        self.device_name = self.accelerator.name
+        self.token_bucket = GRAPH_BUCKET if device.type == "cuda" and self._executor.recorded else 1
 
     def reset(self) -> None:
         self._executor.reset()
@@ -52,15 +53,15 @@ class TorchPolicy:
         self.tokenizer.encode(instruction)
 
     def seal(self) -> None:
-        if self._executor.static is not None:
-            self._executor.static.seal()
+        if self._executor.recorded is not None:
+            self._executor.recorded.seal()
 
     @property
     def late_shapes(self) -> int:
-        return 0 if self._executor.static is None else len(self._executor.static.late)
+        return 0 if self._executor.recorded is None else len(self._executor.recorded.late)
 
     def memory_mb(self) -> float:
-        return torch.cuda.memory_allocated(self.device) / 2**20 if self.device.type == "cuda" else 0.0
+        return self.accelerator.allocated_mib()
 
     def act(self, prepared: Any, selection: Selection, instruction: str, timer: StageTimer) -> PolicyOutput:
         """See ``Policy.act``. A full selection runs the very same way as no pruning."""
@@ -81,7 +82,7 @@ class TorchPolicy:
 
     def _tensor(self, x: np.ndarray) -> torch.Tensor:
         """A batch of one on the device."""
-        return to_device(torch.from_numpy(np.ascontiguousarray(x))[None], self.device)
+        return self.accelerator.upload(torch.from_numpy(np.ascontiguousarray(x))[None])
 
     def _kept(self, selection: Selection) -> dict[str, torch.Tensor | None]:
         """Which tokens stay, as every batch names them: None for all."""

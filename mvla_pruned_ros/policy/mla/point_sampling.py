@@ -5,19 +5,12 @@ The same rules as in ``geometry``, batched; tests hold the two together.
 
 from __future__ import annotations
 
-import functools
-
 import torch
 from torch import Tensor
-
-from ..engine.cuda_graph import StaticCall
 
 
 def farthest_point_sample(points: Tensor, count: int, start: Tensor | None = None) -> Tensor:
     """Spread-out subsets.
-
-    On a GPU the loop is recorded once per shape and replayed: launched one by one its kernels would take many times
-    longer than they run.
 
     Args:
         points: (B, N, 3), N >= ``count`` for distinct picks. count: how many.
@@ -28,17 +21,7 @@ def farthest_point_sample(points: Tensor, count: int, start: Tensor | None = Non
     """
     if start is None:
         start = (points - points.mean(1, keepdim=True)).square().sum(-1).argmax(1)
-    if points.is_cuda and not torch.cuda.is_current_stream_capturing() and not points.requires_grad:
-        return _recorded_picks(min(count, points.shape[1]), count)(points, start)[0].clone()
-    return _picks(points, start, min(count, points.shape[1]), count)[0]
-
-
-@functools.cache
-def _recorded_picks(distinct: int, count: int) -> StaticCall:
-    return StaticCall(lambda points, start: _picks(points, start, distinct, count))
-
-
-def _picks(points: Tensor, start: Tensor, distinct: int, count: int) -> tuple[Tensor]:
+    distinct = min(count, points.shape[1])
     picked = start.new_empty(distinct, len(points))
     picked[0] = start
     nearest = points.new_full(points.shape[:2], float("inf"))
@@ -46,4 +29,4 @@ def _picks(points: Tensor, start: Tensor, distinct: int, count: int) -> tuple[Te
         last = points.gather(1, picked[i - 1, :, None, None].expand(-1, 1, 3))
         nearest = torch.minimum(nearest, (points - last).square().sum(-1))
         torch.argmax(nearest, 1, out=picked[i])
-    return (picked[torch.arange(count, device=picked.device) % distinct].T,)
+    return picked[torch.arange(count, device=picked.device) % distinct].T

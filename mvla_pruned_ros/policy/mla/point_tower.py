@@ -69,7 +69,11 @@ def sample_groups(points: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class PointTower(nn.Module):
-    """Tokens of the groups that stay. Sampling and distances need all points, features only their neighbourhoods."""
+    """Tokens of the groups that stay.
+
+    The first stage runs on all of its groups: those that an eighth of the tokens are made of are nine tenths of them,
+    and counting them would make the host wait for the device.
+    """
 
     def __init__(self, width: int, token_width: int, neighbours: int) -> None:
         super().__init__()
@@ -79,8 +83,7 @@ class PointTower(nn.Module):
         self.project = nn.Linear(4 * width, token_width)
 
     def forward(self, points: Tensor, first: Tensor, second: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Encode groups; of the first stage only those that a group that stays is made of.
-
+        """
         Args:
             points: (B, N, 3) float32, metres. first: (B, N / 2) indices into the points, see ``sample_groups``.
             second: (B, N / 4) indices into ``first``, the groups. kept: (B, M) groups that stay, None for all.
@@ -93,17 +96,7 @@ class PointTower(nn.Module):
         centres = take(coarse, second)
         near = nearest(gather_tokens(squared_distances(centres, coarse), kept), self.neighbours)
         own = gather_tokens(second, kept)
-        if kept is not None:
-            needed = torch.cat([near.flatten(), own.flatten()]).unique()
-            place = needed.new_zeros(first.shape[1]).index_copy_(
-                0, needed, torch.arange(len(needed), device=own.device)
-            )
-            near, own = place[near], place[own]
-            rows = needed.expand(len(points), -1)
-            near_first = nearest(gather_tokens(squared_distances(coarse, points), rows), self.neighbours)
-            first, coarse = gather_tokens(first, rows), gather_tokens(coarse, rows)
-        else:
-            near_first = nearest(squared_distances(coarse, points), self.neighbours)
+        near_first = nearest(squared_distances(coarse, points), self.neighbours)
         coarse_features = self.stages[0](
             coarse, take(features, first), take(points, near_first), take(features, near_first)
         )

@@ -34,16 +34,16 @@ class MLAPolicy(TorchPolicy):
         device: str = "cpu",
         seed: int = 0,
         recompute: bool = False,
-        static: bool | None = None,
+        record: bool | None = None,
     ) -> None:
         """
         Args:
             model: on the device already. device: see ``resolve_device``. seed: of the noise.
-            recompute, static: see ``Executor``.
+            recompute, record: see ``Executor``.
         """
         self.model, self.config = model, model.config
         self.tokenizer, self.normalization = tokenizer, normalization
-        super().__init__(model, resolve_device(device), seed, recompute, static)
+        super().__init__(model, resolve_device(device), seed, recompute, record)
 
     @classmethod
     def load(cls, folder: Path | str, device: str = "cpu", precision: str = "auto") -> MLAPolicy:

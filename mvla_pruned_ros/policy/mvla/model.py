@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...pruning.in_call import InCallRule
+from ...pruning.in_call import InCallRule, true_at
 from ..engine.backbone import BackboneOutput, Prefix, llama_backbone, run_backbone
 from ..engine.diffusion import cosine_alphas, ddim_timesteps, timestep_features
 from ..engine.network import PolicyNetwork
@@ -112,9 +112,9 @@ class MVLAModel(PolicyNetwork):
         return self.action_positions(len(action), action.device)
 
     def text(self, prefix: Prefix) -> Tensor:
-        start = self.config.segment_start("instruction")
-        is_text = (prefix.positions[0] >= start) & (prefix.positions[0] < start + self.config.instruction_length)
-        return prefix.tokens[0, is_text]
+        start, length = self.config.segment_start("instruction"), self.config.instruction_length
+        is_text = (prefix.positions[0] >= start) & (prefix.positions[0] < start + length)
+        return prefix.tokens[0, true_at(is_text, length)]
 
     @property
     def noise_shape(self) -> tuple[int, int] | None:

@@ -29,20 +29,20 @@ class MVLAPolicy(TorchPolicy):
         device: str = "cpu",
         seed: int = 0,
         recompute: bool = False,
-        static: bool | None = None,
+        record: bool | None = None,
         precision: str = "auto",
     ) -> None:
         """
         Args:
             device: see ``resolve_device``. precision: see ``resolve_precision``; the weights of ``model`` are cast.
-            seed: of the ddim head's noise. recompute, static: see ``Executor``.
+            seed: of the ddim head's noise. recompute, record: see ``Executor``.
         """
         target = resolve_device(device)
         self.model, self.config = model.to(target).eval(), model.config
         cast_parameters(self.model, resolve_precision(precision, target))
         self.tokenizer, self.normalization = tokenizer, normalization
         self._grouped: tuple[np.ndarray, PointGroups] | None = None
-        super().__init__(self.model, target, seed, recompute, static)
+        super().__init__(self.model, target, seed, recompute, record)
 
     @classmethod
     def load(cls, folder: Path | str, device: str = "cpu", precision: str = "auto") -> MVLAPolicy:

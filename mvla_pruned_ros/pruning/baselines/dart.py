@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..in_call import CallView, InCallRule
+from ..in_call import CallView, InCallRule, true_at
 from ..types import TokenLayout
 from .in_call_pruner import InCallPruner
 
@@ -51,7 +51,7 @@ class LeastDuplicated(InCallRule):
             pivots = tokens.abs().sum(-1).topk(min(PIVOTS, budget)).indices
             taken = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device).index_fill(0, pivots, True)
             parts.append(least_similar(tokens, torch.cat([tokens[pivots], text]), taken, budget - len(pivots)))
-        return torch.cat(parts).nonzero()[:, 0]
+        return true_at(torch.cat(parts), self.budget)
 
 
 class DartPruner(InCallPruner):

@@ -12,12 +12,13 @@ from ..types import TokenLayout
 from .in_call_pruner import InCallPruner
 
 
-def most_diverse(tokens: Tensor, count: int, chosen: Tensor | None = None) -> Tensor:
+def most_diverse(tokens: Tensor, count: int, chosen: Tensor | None = None, among: Tensor | None = None) -> Tensor:
     """Greedy max-min selection by cosine distance.
 
     Args:
         tokens: (N, D). count: how many to choose in all. chosen: (C,) indices that are in already; without them
             the token farthest from its nearest neighbour is first, as published.
+        among: (N,) bool, of at least ``count``: the others do not exist; None: all. Not with ``chosen``.
 
     Returns:
         (count,) indices in the order of choice.
@@ -26,9 +27,12 @@ def most_diverse(tokens: Tensor, count: int, chosen: Tensor | None = None) -> Te
     distance = 1 - unit @ unit.T
     if chosen is None or len(chosen) == 0:
         others = distance + torch.eye(len(tokens), device=tokens.device) * 4  # a token is not its own neighbour
+        if among is not None:
+            others = others.masked_fill(~among, 4).masked_fill(~among[:, None], -1)
         chosen = others.amin(1).argmax()[None]
-    nearest = distance[chosen].amin(0)
-    nearest[chosen] = -1
+    nearest = distance[chosen].amin(0).index_fill(0, chosen, -1)
+    if among is not None:
+        nearest = nearest.masked_fill(~among, -1)
     picks = list(chosen.split(1))
     for _ in range(count - len(chosen)):
         pick = nearest.argmax()[None]  # stays on the device: no wait per token

@@ -23,7 +23,7 @@ Ours:
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -71,11 +71,19 @@ class StaticAndUnattended(InCallRule):
         seen: what the call showed: its embeddings (at 0) and its (N,) prompt attention by layer.
     """
 
+    recordable = False
+
     budget: int
     lengths: Lengths = COARSE
     then: Tensor | None = None
-    previous: np.ndarray | None = None
+    previous: np.ndarray | Tensor | None = None
     seen: dict[int, Tensor] = field(default_factory=dict)
+
+    def inputs(self) -> tuple[np.ndarray, ...]:
+        return (self.previous,) if isinstance(self.previous, np.ndarray) else ()
+
+    def with_inputs(self, *inputs: Tensor) -> StaticAndUnattended:
+        return replace(self, previous=inputs[0]) if inputs else self
 
     def layers(self, depth: int) -> tuple[int, ...]:
         return FIRST, SECOND
@@ -86,7 +94,8 @@ class StaticAndUnattended(InCallRule):
         self.seen[0], self.seen[view.layer] = view.embeddings, view.attention[0]
         if self.then is None or self.previous is None or self.budget == total:
             return None
-        previous = torch.from_numpy(self.previous).to(view.embeddings.device).float()
+        assert isinstance(self.previous, Tensor)
+        previous = self.previous.float()
         lists: list[tuple[Tensor, float]] = [
             (unlikeness(view.embeddings, self.then), self.lengths.changed),
             (previous.masked_fill(previous == 0, -torch.inf), k),

@@ -26,10 +26,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..in_call import CallMemory, CallView, InCallRule
+from ..in_call import CallMemory, CallView, InCallRule, true_at
 from ..types import Evidence, Selection, TokenLayout
 from .in_call_pruner import ComparingPruner, union_of, unlikeness
 
@@ -67,7 +68,8 @@ class Shown:
     embeddings: Tensor | None = None
     form: tuple[int, ...] = ()
     attention: Tensor | None = None
-    entropies: list[Tensor] = field(default_factory=list)
+    tensors: list[Tensor] = field(default_factory=list)
+    entropies: list[float] = field(default_factory=list)
 
     def look(self, view: CallView) -> None:
         """Note what the next call has to know."""
@@ -76,7 +78,7 @@ class Shown:
         if view.layer == max(1, round(MIDDLE * view.depth / OF)):
             self.attention = view.attention[0]
         rows = view.attention.float() / view.attention.float().sum(-1, keepdim=True)
-        self.entropies.append(torch.special.entr(rows).sum(-1).mean())
+        self.tensors.append(torch.special.entr(rows).sum(-1).mean())
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ class Reuse(InCallRule):
         shown: filled with what this call shows.
     """
 
+    recordable = False
+
     budget: int
     memory: CallMemory
     last: Shown | None = None
@@ -97,6 +101,12 @@ class Reuse(InCallRule):
 
     def layers(self, depth: int) -> tuple[int, ...]:
         return tuple(range(1, depth + 1))  # it looks at all
+
+    def report(self) -> Tensor:
+        return torch.stack(self.shown.tensors)
+
+    def receive(self, values: np.ndarray) -> None:
+        self.shown.entropies = values.tolist()
 
     def choose(self, view: CallView) -> Tensor | None:
         self.shown.look(view)
@@ -107,11 +117,12 @@ class Reuse(InCallRule):
         lists = [(unlikeness(view.embeddings, last.embeddings), CHANGED), (last.attention, ATTENDED)]
         stays = torch.zeros(len(view.embeddings), dtype=torch.bool, device=view.embeddings.device)
         stays[union_of(lists, self.budget, view.num_image)] = True
-        leaving = (~stays).nonzero()[:, 0]
+        leaving = true_at(~stays, len(stays) - self.budget)
         if view.layer != cuts[-1]:
             by_now = max(max(1, int(self.shares[layer] * len(leaving))) for layer in cuts if layer <= view.layer)
             leaving = leaving[:by_now]
-        return None if len(leaving) == 0 else torch.ones_like(stays).index_fill(0, leaving, False).nonzero()[:, 0]
+        on = torch.ones_like(stays).index_fill(0, leaving, False)
+        return None if len(leaving) == 0 else true_at(on, len(on) - len(leaving))
 
 
 class VlaCachePruner(ComparingPruner):
@@ -133,5 +144,5 @@ class VlaCachePruner(ComparingPruner):
         super().observe(layout, selection, evidence)
         if self._rule is not None:
             shown = self._rule.shown
-            self._last = shown, reuse_shares(torch.stack(shown.entropies).tolist()), self._rule.memory.after
+            self._last = shown, reuse_shares(shown.entropies), self._rule.memory.after
             self._rule = None

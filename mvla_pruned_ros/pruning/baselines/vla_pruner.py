@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -31,20 +31,25 @@ class PrefillAndAction(InCallRule):
     """
 
     budget: int
-    action_attention: np.ndarray  # (N,)
+    action_attention: np.ndarray | Tensor = field(compare=False)  # (N,)
+
+    def inputs(self) -> tuple[np.ndarray, ...]:
+        assert isinstance(self.action_attention, np.ndarray)
+        return (self.action_attention,)
+
+    def with_inputs(self, *inputs: Tensor) -> PrefillAndAction:
+        return PrefillAndAction(self.budget, *inputs)
 
     def layers(self, depth: int) -> tuple[int, ...]:
         return (LAYER,)
 
     def choose(self, view: CallView) -> Tensor:
-        assert view.attention is not None
+        assert view.attention is not None and isinstance(self.action_attention, Tensor)
         prefill = view.attention[0].topk(self.budget).indices
-        action = torch.from_numpy(self.action_attention).to(prefill.device).topk(self.budget).indices
+        action = self.action_attention.topk(self.budget).indices
         union = torch.zeros(len(view.embeddings), dtype=torch.bool, device=prefill.device)
-        union = union.index_fill(0, prefill, True).index_fill(0, action, True).nonzero()[:, 0]
-        if len(union) > self.budget:
-            union = union[most_diverse(view.embeddings[union], self.budget)]
-        return union.sort().values
+        union = union.index_fill(0, prefill, True).index_fill(0, action, True)
+        return most_diverse(view.embeddings, self.budget, among=union).sort().values
 
 
 class VlaPrunerPruner(GatedPruner):

@@ -11,7 +11,7 @@ def modality_share(norm: np.ndarray, num_image: int) -> float:
     Means, not sums, over the tokens of a modality, so that a pruned call gives the same scale as a full one (ours).
 
     Args:
-        norm: (M,) final-layer L1 norms of the tokens of the call, image tokens first.
+        norm: (M,) L1 norms of the features of the tokens of the call, image tokens first.
         num_image: how many of them are image tokens.
 
     Returns:

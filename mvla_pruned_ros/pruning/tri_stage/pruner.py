@@ -1,7 +1,7 @@
 """The tri-stage pruner (arXiv 2604.09244): modality salience, semantic sets, temporal dynamics, fused.
 
 It decides before tokens are encoded and before the backbone runs, from evidence of earlier calls only:
-final-layer norms set budgets, a few rows of attention rank tokens (norms rank them worse than chance).
+norms of features set budgets, a few rows of attention rank tokens (norms rank them worse than chance).
 """
 
 from __future__ import annotations

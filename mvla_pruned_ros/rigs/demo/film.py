@@ -45,7 +45,7 @@ class OverlayFilm:
 
     def start(self, session: DemoSession, task: Task, way: Way) -> None:
         """Film the episode that is about to begin."""
-        self._session, self._caption = session, f"{task.instruction}, {way.name}"
+        self._session, self._caption = session, f"{session.options.policy_name}: {task.instruction}, {way.name}"
         self._first, self._last_s = len(self._frames), 0.0
         self._subscription = session.node.create_subscription(Image, "/policy/overlay", self._take, qos.SENSOR)
         # Filming from the first frame on needs the publisher to know of us before the episode begins.

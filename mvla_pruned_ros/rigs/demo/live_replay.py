@@ -12,13 +12,14 @@ from rich.console import Console
 
 from ...bags.reader import Bag
 from ...configuration.files import write_json
+from ...node.diagnostics import LEVEL_NAMES
 from ...node.ros_messages import message_class
 from ...reports.terminal import ProgressBar, table
 from ...sim.bag_wiring import recorded_wiring
 from ...sim.wiring import Wiring
 from ..child_process import ChildFailedError, ChildNode
 from ..graph import Graph
-from ..listener import LEVELS, PolicyListener, keep_ratio_of, median_of
+from ..listener import PolicyListener, keep_ratio_of, median_of
 from .session import DemoOptions, sensor_remaps, start_policy
 
 INSTRUCTION = "/policy/instruction"
@@ -109,7 +110,11 @@ def _report(
         "commands_moving": sum(speed > 0 for speed in speeds),
         "speed_mean_m_s": round(float(np.mean(speeds)), 4) if speeds else None,
         "diagnostics": {
-            name: {"level": LEVELS[status.level], "message": status.message, **{v.key: v.value for v in status.values}}
+            name: {
+                "level": LEVEL_NAMES[status.level],
+                "message": status.message,
+                **{v.key: v.value for v in status.values},
+            }
             for name, status in listener.diagnostics.items()
         },
     }

@@ -1,9 +1,9 @@
-"""``mvla demo``: episodes of each task, a table, report.json and a GIF of what the policy was shown."""
+"""``mvla demo``: episodes of each task, a table, report.json and report.html, a GIF of what the policy was shown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -13,83 +13,101 @@ from ...configuration.files import write_json
 from ...evaluation.grouping import grouped
 from ...reports.terminal import ProgressBar
 from ...sim.wiring import wiring_of
+from ...viewer.target import ENDING
 from ..graph import Graph
 from ..listener import kept_of, tokens_of
 from .film import OverlayFilm
-from .report import comparison, make_report, task_table
+from .page import draw_page
+from .report import Played, comparison, make_report, task_table, verdict
 from .session import UNPRUNED, DemoOptions, DemoSession, EpisodeLog, Way
 
 
-@dataclass
-class Played:
-    """Episodes of several sessions, and the frames that were sent and received in them."""
-
-    logs: list[EpisodeLog] = field(default_factory=list)
-    film: OverlayFilm = field(default_factory=OverlayFilm)
-    frames: dict[str, int] = field(default_factory=lambda: {"sent": 0, "received": 0})
-
-
-def run_demo(options: DemoOptions, episodes: int, gif: bool = True, compare: bool = False) -> int:
-    """Run, print, write; returns the exit code: 1 when a node failed.
+def run_demo(
+    options: DemoOptions, episodes: int, gif: bool = True, compare: bool = False, also: DemoOptions | None = None
+) -> bool:
+    """Run, print, write; returns whether every episode was solved, those that were played unpruned to compare left out.
 
     Args:
         episodes: of each task. gif: whether to write demo.gif (of the first episode of each task).
-        compare: play each episode without pruning first.
+        compare: play each episode without pruning first. also: of another policy, which is played afterwards.
 
     Raises:
         ValueError: ``episodes`` is below 1, or there is nothing to compare.
+        ChildFailedError: a node failed.
     """
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {episodes}")
-    asked = Way(options.method, options.keep_ratio)
     if compare and options.method == "none":
         raise ValueError("--compare plays each episode without pruning and with it, but --method none prunes nothing")
-    ways = [UNPRUNED, asked] if compare else [asked]
-    console, played = Console(stderr=False), Played()
-    console.print(
-        f"policy: {' and '.join(way.name for way in ways)}; simulator: {options.real_time_factor:g} x real time, "
-        f"{len(options.tasks)} tasks x {episodes} episodes"
-    )
-    # The policy node is told at its start where the cameras stand.
-    for number, tasks in enumerate(grouped(options.tasks, lambda task: wiring_of(task.name).task).values()):
-        suffix = f"_{number + 1}" if number else ""
-        with Graph("demo", options.domain_id) as graph:
-            session = DemoSession(replace(options, tasks=tuple(tasks)), graph, suffix)
-            with console.status("starting simulator and policy node ..."):
-                session.wait_until_ready()
-            _play(session, episodes, ways, gif, played, console)
-            session.settle()
-            played.frames["sent"] += session.status["frames_sent"]
-            played.frames["received"] += session.frames_received
-    report = make_report(options, played.logs, played.frames)
-    path = options.out / "report.json"
-    write_json(path, report, indent=2)
-    console.print((comparison if compare else task_table)(played.logs, report))
-    filmed = gif and played.film.save(options.out / "demo.gif")
-    console.print(f"wrote {path}" + (f" and {options.out / 'demo.gif'}" if filmed else ""))
-    return 0
+    console, film, runs = Console(stderr=False), OverlayFilm(), []
+    sessions = 0
+    for each in filter(None, (options, also)):
+        ways = [*([UNPRUNED] if compare else []), Way(each.method, each.keep_ratio)]
+        runs.append(played := Played(each))
+        console.print(
+            f"policy {each.policy_name}: {' and '.join(way.name for way in ways)}; simulator: "
+            f"{each.real_time_factor:g} x real time, {len(each.tasks)} tasks x {episodes} episodes"
+        )
+        # The policy node is told at its start where the cameras stand.
+        for tasks in grouped(each.tasks, lambda task: wiring_of(task.name).task).values():
+            sessions += 1
+            view = each.view.replace(ENDING, f"_{sessions}{ENDING}") if sessions > 1 else each.view
+            _run(replace(each, tasks=tuple(tasks), view=view), sessions, episodes, ways, film if gif else None, played,
+                 console)  # fmt: skip
+    _write(runs, film, compare or also is not None, console)
+    return all(log.success for played in runs for log in played.pruned)
+
+
+def _write(runs: Sequence[Played], film: OverlayFilm, side_by_side: bool, console: Console) -> None:
+    """Print the table and the sentence below it, and write all files."""
+    out, first = runs[0].options.out, make_report(runs[0])
+    if len(runs) > 1:
+        first["also"] = [make_report(played) for played in runs[1:]]
+    write_json(out / "report.json", first | {"verdict": verdict(runs)}, indent=2)
+    filmed = film.save(out / "demo.gif")
+    (out / "report.html").write_text(draw_page(runs, filmed), encoding="utf-8")
+    console.print(comparison(runs) if side_by_side else task_table(runs[0]))
+    if words := verdict(runs):
+        console.print(f"[bold]{words}[/]")
+    console.print(f"wrote {out / 'report.html'} (open it in a browser), report.json{' and demo.gif' if filmed else ''}")
+
+
+def _run(
+    options: DemoOptions, number: int, episodes: int, ways: Sequence[Way], film: OverlayFilm | None, played: Played,
+    console: Console,
+) -> None:  # fmt: skip
+    """One pair of nodes. Args: number: of the pair. film: None for no GIF."""
+    with Graph("demo", options.domain_id) as graph:
+        session = DemoSession(options, graph, f"_{number}" if number > 1 else "")
+        with console.status("starting simulator and policy node ..."):
+            session.wait_until_ready()
+        _play(session, episodes, ways, film, played, console)
+        session.settle()
+        played.frames["sent"] += session.status["frames_sent"]
+        played.frames["received"] += session.frames_received
 
 
 def _play(
-    session: DemoSession, episodes: int, ways: Sequence[Way], gif: bool, played: Played, console: Console
+    session: DemoSession, episodes: int, ways: Sequence[Way], film: OverlayFilm | None, played: Played, console: Console
 ) -> None:
     """All episodes of the session's tasks, each scene in all ways before the next one."""
-    options, film = session.options, played.film
+    options = session.options
     total = len(options.tasks) * episodes * len(ways)
     with ProgressBar("episodes", total, console=console, transient=True) as progress:
         for task in options.tasks:
             bar = progress.add_task(task.name, total=options.max_steps or task.max_steps, note="")
             for seed in range(options.seed, options.seed + episodes):
                 for way in ways:
-                    if filmed := gif and seed == options.seed:
-                        film.start(session, task, way)
+                    filming = film if seed == options.seed else None
+                    if filming is not None:
+                        filming.start(session, task, way)
 
                     def show(log: EpisodeLog, bar: TaskID = bar) -> None:
                         progress.update(bar, **_now(log))
 
                     log = session.run_episode(task, seed, way, show)
-                    if filmed:
-                        film.stop(log)
+                    if filming is not None:
+                        filming.stop(log)
                     played.logs.append(log)
                     progress.step()
                     _say(log, progress.console, len(ways) > 1)

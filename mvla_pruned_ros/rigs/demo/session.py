@@ -22,6 +22,7 @@ from ...sim.metaworld.tasks import DEMO_TASKS
 from ...sim.robot import Robot, require_simulator, robot_class
 from ...sim.tasks import Task, expand_tasks, is_libero, task_named
 from ...sim.wiring import Wiring, common_wiring
+from ...training.recipes import RECIPES
 from ..child_process import ChildFailedError, ChildNode
 from ..graph import Graph
 from ..qos import LATCHED, RELIABLE
@@ -52,6 +53,7 @@ class DemoOptions:
     real_time_factor: float = DEFAULT_REAL_TIME_FACTOR
     max_steps: int = 0  # 0: each task's own
     domain_id: int | None = None  # None: one of this run's own
+    view: str = ""  # the policy node's parameter
 
     def __post_init__(self) -> None:
         first, *others = (task.name for task in self.tasks)
@@ -70,10 +72,16 @@ class DemoOptions:
         if self.policy is not None:
             PolicySource.of(str(self.policy))
 
+    @property
+    def policy_name(self) -> str:
+        """By which tables call the policy."""
+        name = str(self.policy or "small")
+        return name if ":" in name else Path(name).name
+
     @classmethod
     def of(cls, args: argparse.Namespace) -> DemoOptions:
         """From the arguments of ``mvla demo`` and ``mvla record``."""
-        factor, tasks = args.real_time_factor, expand_tasks(args.tasks or list(DEMO_TASKS))
+        factor, tasks = args.real_time_factor, expand_tasks(args.tasks or list(tasks_of(args.policy)))
         return cls(
             out=args.out,
             tasks=tuple(map(task_named, tasks)),
@@ -85,7 +93,15 @@ class DemoOptions:
             real_time_factor=DEFAULT_REAL_TIME_FACTOR if factor is None else factor,
             max_steps=args.max_steps,
             domain_id=args.domain_id,
+            view=getattr(args, "view", None) or "",  # of the demo alone
         )
+
+
+def tasks_of(policy: str | None) -> tuple[str, ...]:
+    """Names of the tasks that a policy is shown on: those of the demo, unless it learned only others."""
+    recipe = RECIPES.get(policy or "")
+    learned = dict.fromkeys(shard.task for shard in recipe.shards) if recipe else dict.fromkeys(DEMO_TASKS)
+    return DEMO_TASKS if learned.keys() >= set(DEMO_TASKS) else tuple(learned)
 
 
 @dataclass(frozen=True)
@@ -145,6 +161,8 @@ def start_policy(
         parameters["max_angular_speed_rad_s"] = robot.max_turn
     if options.policy is not None:
         parameters["policy"] = str(options.policy)
+    if options.view:
+        parameters["view"] = options.view
     return graph.start("policy node", "node.executable", options.out / log, parameters, sensor_remaps(wiring))
 
 

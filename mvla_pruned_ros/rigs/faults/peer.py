@@ -19,10 +19,10 @@ from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Float64, String
 from std_srvs.srv import SetBool, Trigger
 
+from ...node.diagnostics import LEVEL_NAMES
 from ...node.ros_messages import ENCODER
 from .. import qos
 from ..graph import Graph
-from ..listener import LEVELS
 from ..synthetic_robot import synthetic_messages
 
 WIDTH, HEIGHT = 160, 120
@@ -177,7 +177,7 @@ class Peer:
     @property
     def level(self) -> str:
         """Of the last diagnostics."""
-        return LEVELS[self.status.level]
+        return LEVEL_NAMES[self.status.level]
 
     def value(self, key: str) -> int:
         """A counter of the diagnostics; 0 before it is there."""
