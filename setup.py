@@ -87,6 +87,7 @@ setup(
         "libero": LIBERO,  # LIBERO's Panda beside Meta-World's arm: 2 GB. Never beside a sourced ROS
         # Rerun, 0.7 GB: --view and the node's parameter. It needs numpy 2, ROS's binaries of Ubuntu 24.04 numpy 1.
         "view": ["rerun-sdk==0.41.0; python_version >= '3.11'"],
+        "int8": ["torchao==0.18.0"],  # mvla gpu: MLA's 7B network with weights in 8 bits
         "ray": ["ray>=2.9"],  # mvla evaluate --ray: sweeps past one machine
         "opencv": OPENCV,
         # ROS 2 without a ROS installation, by release. Never beside a sourced ROS, and only one of them.

@@ -60,7 +60,7 @@ def test_every_output_is_among_them() -> None:
     found = {f"{command} {action.dest}" for command, action in OUTPUTS}
     assert found == {
         "analyze out", "bench json", "bench plot", "calibrate out", "convert out", "demo out", "evaluate json",
-        "faults json", "preflight out", "record out", "replay out", "soak json", "splices out", "train data",
+        "faults json", "gpu out", "preflight out", "record out", "replay out", "soak json", "splices out", "train data",
         "train out",
     }  # fmt: skip
 

@@ -38,6 +38,7 @@ THIRD_PARTY = {
     "scipy": ("scipy", "python3-scipy"),
     "tokenizers": ("tokenizers", None),
     "torch": ("torch", None),
+    "torchao": ("torchao", None),
     "transformers": ("transformers", None),
     "yaml": ("pyyaml", "python3-yaml"),
 }

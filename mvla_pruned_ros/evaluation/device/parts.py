@@ -148,7 +148,7 @@ def trained(name: str) -> Any:
 def int8(setup: Setup) -> Result:
     """MLA's 7B network with weights in 8 bits (torchao, weight only) beside the same in bf16."""
     if importlib.util.find_spec("torchao") is None:
-        raise CannotRunError("torchao is not installed: pip install torchao")
+        raise CannotRunError("torchao is not installed: pip install 'mvla_pruned_ros[int8]'")
     from torchao.quantization import Int8WeightOnlyConfig, quantize_  # type: ignore[import-not-found]
 
     subject = _subject("mla-7b", setup)
