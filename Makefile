@@ -28,7 +28,7 @@ TESTS ?= $(NODE_TESTS)
 else
 VENV ?= .venv
 VENV_FLAGS :=
-EXTRAS := sim,train,pip-ros,test
+EXTRAS := sim,train,int8,pip-ros,test
 endif
 # What depends on the release of ROS.
 NODE_TESTS = $(addprefix test/test_,$(addsuffix .py,policy_node policy_node_sensors command_interfaces life_cycle \

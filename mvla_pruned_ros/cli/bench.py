@@ -52,7 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--groups", type=options.whole(1, 65536), help="point tokens, instead of the preset's")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default cpu)")
-    parser.add_argument("--precision", default="auto", help="fp32, bf16, fp16 or auto (bf16 on a GPU; default auto)")
+    parser.add_argument(
+        "--precision", default="auto",
+        help="fp32, bf16, fp16, int8 (weights of mla presets) or auto (bf16 on a GPU; default auto)",
+    )  # fmt: skip
     parser.add_argument("--threads", type=options.processes, default=1, help="CPU threads of the policy (default 1)")
     parser.add_argument(
         "--method", type=options.method, nargs="+", default=["tri_stage"], help=f"of: {', '.join(METHODS)}"

@@ -37,7 +37,8 @@ SPECS: dict[str, Field] = {
     ),
     "device": Field("auto", "Where the policy runs: cpu, cuda, cuda:N, or auto (cuda where there is one).", fixed=True),
     "precision": Field(
-        "auto", "Numbers of the network: fp32, bf16, fp16, or auto (bf16 on a GPU, fp32 on the CPU).", fixed=True,
+        "auto", "Numbers of the network: fp32, bf16, fp16, int8 (weights of MLA policies, torchao needed), or "
+        "auto (bf16 on a GPU, fp32 on the CPU).", fixed=True,
         choices=PRECISIONS,
     ),
     "prune": Field(

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 
 from ...models import SHIPPED, policy_folder
 from ...policy.engine.device import resolve_device
+from ...policy.engine.int8 import check_torchao
 from ...policy.engine.stage_timer import StageTimer
 from ...policy.fingerprint import policy_fingerprint
 from ...policy.mla.presets import MLA_PRESETS
@@ -146,18 +146,14 @@ def trained(name: str) -> Any:
 
 
 def int8(setup: Setup) -> Result:
-    """MLA's 7B network with weights in 8 bits (torchao, weight only) beside the same in bf16."""
-    if importlib.util.find_spec("torchao") is None:
-        raise CannotRunError("torchao is not installed: pip install 'mvla_pruned_ros[int8]'")
-    from torchao.quantization import Int8WeightOnlyConfig, quantize_  # type: ignore[import-not-found]
-
-    subject = _subject("mla-7b", setup)
-    todo = [Variant("none", 1.0), Variant("tri_stage", 0.35)]
-    before = _timed(subject, todo, setup)["rows"]
-    quantize_(subject.policy.model.backbone, Int8WeightOnlyConfig())
-    torch.cuda.empty_cache()
-    after = _timed(subject, todo, setup)["rows"]
-    return {"rows": [*before, *({**row, "precision": "int8 weights"} for row in after)]}
+    """MLA's 7B network with weights in 8 bits."""
+    try:
+        check_torchao()
+    except ValueError as error:
+        raise CannotRunError(str(error)) from error
+    subject = _subject("mla-7b", setup, "int8")
+    rows = _timed(subject, [Variant("none", 1.0), Variant("tri_stage", 0.35)], setup)["rows"]
+    return {"rows": [{**row, "precision": "int8 weights"} for row in rows]}
 
 
 PARTS = (
@@ -174,11 +170,11 @@ PARTS = (
 )
 
 
-def _subject(name: str, setup: Setup) -> Subject:
+def _subject(name: str, setup: Setup, precision: str = "auto") -> Subject:
     config = (PRESETS | MLA_PRESETS)[name]
     if setup.tiny:
         config = MLA_PRESETS["mla-small"] if name in MLA_PRESETS else resized(config, depth=2, image_size=96, groups=16)
-    return Subject.random(name, config, setup.device, "auto")
+    return Subject.random(name, config, setup.device, precision)
 
 
 def _timed(subject: Subject, todo: list[Variant], setup: Setup) -> Result:

@@ -12,6 +12,7 @@ import torch
 
 from ...geometry.poses import look_at
 from ...policy.engine.device import resolve_device, resolve_precision
+from ...policy.engine.int8 import check_torchao
 from ...policy.example import example_state
 from ...policy.mla.config import MLAConfig
 from ...policy.mla.policy import MLAPolicy
@@ -75,7 +76,9 @@ class Subject:
         """Random weights: they do not change the time."""
         dtype = resolve_precision(precision, resolve_device(device))
         if isinstance(config, MLAConfig):
-            return cls(name, random_mla_policy(config, device, dtype, seed), TriStageConfig())
+            if int8 := precision == "int8":
+                check_torchao()
+            return cls(name, random_mla_policy(config, device, dtype, seed, int8=int8), TriStageConfig())
         torch.manual_seed(seed)
         tokenizer = InstructionTokenizer.from_instructions([INSTRUCTION], config.instruction_length)
         limits = np.ones(config.action_dim, np.float32)

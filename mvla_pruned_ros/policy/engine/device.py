@@ -28,11 +28,12 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """``fp32``, ``bf16``, ``fp16``, or ``auto`` for bf16 on a GPU and fp32 on the CPU, where bf16 is no faster.
+    """``fp32``, ``bf16``, ``fp16``, or ``auto`` for bf16 on a GPU and fp32 on the CPU, where bf16 is no faster. With
+    ``int8``, which is for MLA policies, what is not in 8 bits is in bf16.
 
     Raises:
         ValueError: no such precision, or the GPU has no bf16.
@@ -41,9 +42,11 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
         raise ValueError(f"precision {name!r} is not known: use {', '.join(PRECISIONS)}")
     if name == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
-    if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise ValueError(f"precision 'bf16' is not supported by {torch.cuda.get_device_name(device)}: use fp16 or fp32")
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+    if name in ("bf16", "int8") and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise ValueError(
+            f"precision {name!r} is not supported by {torch.cuda.get_device_name(device)}: use fp16 or fp32"
+        )
+    return {"fp32": torch.float32, "fp16": torch.float16}.get(name, torch.bfloat16)
 
 
 def cast_parameters(model: nn.Module, dtype: torch.dtype) -> None:

@@ -43,7 +43,12 @@ def pack_linears(model: nn.Module) -> None:
         _log.warning("linear layers stay as they are, which is slower: %s", reason)
         return
     for layer in model.modules():
-        if type(layer) is nn.Linear and layer.weight.device.type == "cpu" and layer.weight.dtype == torch.float32:
+        if (
+            type(layer) is nn.Linear
+            and type(layer.weight) is nn.Parameter
+            and layer.weight.device.type == "cpu"
+            and layer.weight.dtype == torch.float32
+        ):
             packed = _pack(layer.weight)
             layer.__class__ = PackedLinear
             object.__setattr__(layer, "packed", packed)  # no buffer: it is not moved or saved with the module

@@ -9,6 +9,7 @@ import numpy as np
 from ...pruning.types import Selection
 from ...types import Observation
 from ..engine.device import cast_parameters, resolve_device, resolve_precision
+from ..engine.int8 import check_torchao
 from ..engine.torch_policy import TorchPolicy
 from ..example import example_observation
 from .checkpoint import load_mla_parts
@@ -50,12 +51,15 @@ class MLAPolicy(TorchPolicy):
         """Read a folder of ``mvla convert``; raises CheckpointError or ValueError with the remedy.
 
         Args:
-            precision: see ``resolve_precision``, but ``auto`` leaves the weights in the precision they have on disk.
+            precision: see ``resolve_precision``, but ``auto`` leaves the weights in the precision they have on disk;
+                ``int8`` holds the backbone's in 8 bits, half the memory of bf16.
         """
         target = resolve_device(device)
-        dtype = resolve_precision(precision, target)
-        model, tokenizer, normalization = load_mla_parts(Path(folder), target)
-        if precision != "auto":
+        dtype, int8 = resolve_precision(precision, target), precision == "int8"
+        if int8:
+            check_torchao()
+        model, tokenizer, normalization = load_mla_parts(Path(folder), target, int8)
+        if precision != "auto" and not int8:
             cast_parameters(model, dtype)
         return cls(model, tokenizer, normalization, device=device)
 

@@ -38,6 +38,8 @@ class MVLAPolicy(TorchPolicy):
             seed: of the ddim head's noise. recompute, record: see ``Executor``.
         """
         target = resolve_device(device)
+        if precision == "int8":
+            raise ValueError("precision 'int8' is for MLA policies, this one is small: use bf16, fp32 or auto")
         self.model, self.config = model.to(target).eval(), model.config
         cast_parameters(self.model, resolve_precision(precision, target))
         self.tokenizer, self.normalization = tokenizer, normalization
