@@ -67,7 +67,7 @@ class InCallRule:
             to the keys and values that it had in ``memory.before``, a call with as many tokens.
     """
 
-    recordable = True
+    recordable = False
     memory: CallMemory | None = None
 
     def inputs(self) -> tuple[np.ndarray, ...]:
@@ -110,7 +110,6 @@ class FixedChoice(InCallRule):
 
     choices: Mapping[int, Tensor]
     memory: CallMemory | None = None
-    recordable = False
 
     def layers(self, depth: int) -> tuple[int, ...]:
         return tuple(self.choices)

@@ -38,6 +38,7 @@ class LeastDuplicated(InCallRule):
     """The choice, before the backbone. Each modality gets its share of the budget, as each image does in DART."""
 
     budget: int
+    recordable = True
 
     def choose(self, view: CallView) -> Tensor:
         total, n2 = len(view.embeddings), view.num_image

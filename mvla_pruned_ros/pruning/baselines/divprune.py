@@ -46,6 +46,7 @@ class MostDiverse(InCallRule):
     """The choice, before the backbone."""
 
     budget: int
+    recordable = True
 
     def choose(self, view: CallView) -> Tensor:
         return most_diverse(view.embeddings, self.budget).sort().values

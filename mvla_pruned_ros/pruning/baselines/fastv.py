@@ -19,6 +19,7 @@ class AttentionOfLastToken(InCallRule):
     """Keeps the visual tokens that the last token attends to most, mean over heads (as in the authors' code)."""
 
     budget: int
+    recordable = True
 
     def layers(self, depth: int) -> tuple[int, ...]:
         return (LAYER,)

@@ -71,8 +71,6 @@ class StaticAndUnattended(InCallRule):
         seen: what the call showed: its embeddings (at 0) and its (N,) prompt attention by layer.
     """
 
-    recordable = False
-
     budget: int
     lengths: Lengths = COARSE
     then: Tensor | None = None

@@ -22,6 +22,7 @@ class RelevanceToText(InCallRule):
     """Keeps the highest scores of each modality, each by its share of the budget (a quota per view in VLA-ADP)."""
 
     budget: int
+    recordable = True
 
     def choose(self, view: CallView) -> Tensor:
         scores, n2 = view.text_scores(), view.num_image

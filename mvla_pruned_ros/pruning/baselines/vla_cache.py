@@ -91,8 +91,6 @@ class Reuse(InCallRule):
         shown: filled with what this call shows.
     """
 
-    recordable = False
-
     budget: int
     memory: CallMemory
     last: Shown | None = None

@@ -32,6 +32,7 @@ class PrefillAndAction(InCallRule):
 
     budget: int
     action_attention: np.ndarray | Tensor = field(compare=False)  # (N,)
+    recordable = True
 
     def inputs(self) -> tuple[np.ndarray, ...]:
         assert isinstance(self.action_attention, np.ndarray)
