@@ -55,14 +55,15 @@ def backbone_passes(
             for a head of one pass. recompute: the prefix runs at each step. itemsize: bytes of one number.
         rows: of attention that are read as evidence in the first pass.
     """
-    w, length = sizes.width, prefix + queries
-    per_token = 2 * (4 * w * w + 3 * w * sizes.mlp_width)
-    weights = itemsize * sizes.depth * (4 * w * w + 3 * w * sizes.mlp_width)
+    w, length, mlp = sizes.width, prefix + queries, 3 * sizes.width * sizes.mlp_width
+    per_query = 2 * (w * w + mlp) + 4 * length * w  # output of the attention, MLP, the attention itself
+    weights = itemsize * sizes.depth * (4 * w * w + mlp)
     keys_and_values = itemsize * sizes.depth * 2 * length * w
     passes = []
     for step in range(steps):
         tokens = length if recompute or step == 0 else queries
-        flops = sizes.depth * tokens * (per_token + 4 * length * w)
+        flops = sizes.depth * tokens * 6 * w * w  # queries, keys and values of all
+        flops += ((sizes.depth - 1) * tokens + queries) * per_query  # the last layer runs on the action tokens alone
         if step == 0:
             flops += len(sizes.evidence_layers) * 2 * rows * length * w
         passes.append(Pass(flops, weights + keys_and_values))
