@@ -28,7 +28,7 @@ TESTS ?= $(NODE_TESTS)
 else
 VENV ?= .venv
 VENV_FLAGS :=
-EXTRAS := sim,train,int8,pip-ros,test
+EXTRAS := sim,train,pip-ros,test
 endif
 # What depends on the release of ROS.
 NODE_TESTS = $(addprefix test/test_,$(addsuffix .py,policy_node policy_node_sensors command_interfaces life_cycle \
@@ -55,6 +55,11 @@ ifneq ($(VIEW),)
 EXTRAS := $(EXTRAS),view
 DEMO := $(DEMO) --view $(VIEW)
 endif
+# Further extras of setup.py. int8 is not for everybody: torchao says at its import which of its kernels are not there.
+EXTRA ?=
+ifneq ($(EXTRA),)
+EXTRAS := $(EXTRAS),$(EXTRA)
+endif
 BIN := $(VENV)/bin
 # Its name changes with what was asked for, its age is compared with setup.py: either one installs anew.
 INSTALLED := $(VENV)/.installed-$(shell echo '$(TORCH) $(EXTRAS)' | cksum | cut -d ' ' -f 1)
@@ -78,7 +83,7 @@ help:
 	@echo '                  VIEW=spawn: watched in Rerun, VIEW=FILE.rrd: into a file for it; installs 0.7 GB more'
 	@echo 'make test         set up, then lint, type checks and all tests: PYTEST_ARGS="-k geometry"'
 	@echo '                  ROS_WHEELS=jazzy: tests of the node with the wheels of ROS Jazzy, in an environment of its own'
-	@echo '                  ROBOT=panda VIEW=spawn: installs LIBERO and Rerun, without which the tests of both skip'
+	@echo '                  ROBOT=panda VIEW=spawn EXTRA=int8: LIBERO, Rerun and torchao, without which their tests skip'
 	@echo 'make lint         ruff and mypy'
 	@echo 'make test-numpy1  tests of the core with numpy 1.26, in an environment of its own'
 	@echo 'make bench        latency on this CPU into $(BENCH_OUT): THREADS=2'
