@@ -114,7 +114,7 @@ def test_comparison_plays_each_scene_in_both_ways_with_both_policies(
     assert also["policy"] == "medium" and [e["task"] for e in also["episodes"]] == ["plate-slide"] * 2
     words = capsys.readouterr().out
     rows = {line.split("│")[1].strip(): line.split("│")[2:6] for line in words.splitlines() if line.count("│") == 6}
-    assert [cell.strip() for cell in rows["steps of an episode"]] == ["40"] * 4
+    assert [cell.strip() for cell in rows["steps, mean"]] == ["40"] * 4
     assert rows["visual tokens"][0].strip() == "208 / 208" and rows["visual tokens"][2].strip() == "260 / 260"
     assert report["verdict"] in " ".join(words.split())
     page = (tmp_path / "report.html").read_text()

@@ -103,7 +103,7 @@ def compared(runs: Sequence[Played]) -> tuple[list[str], list[list[str]]]:
     for task in dict.fromkeys(log.task for played in runs for log in played.logs):
         of_task = [[log for log in logs if log.task == task] for _, _, logs in columns]
         rows.append([f" {task}", *(_solved(logs) if logs else "" for logs in of_task)])
-    rows.append(["steps of an episode", *(_steps(logs) for _, _, logs in columns)])
+    rows.append(["steps, mean", *(_steps(logs) for _, _, logs in columns)])
     rows.append(["visual tokens", *(_tokens([c for log in logs for c in log.inferences]) for _, _, logs in columns)])
     for words, key in (
         ("policy call, ms", "policy_ms_p50"),
@@ -139,6 +139,10 @@ def verdict(runs: Sequence[Played]) -> str:
     return "; ".join(clauses) + "." if clauses else ""
 
 
+# What else a reader of the table has to know.
+NOTE = "The first call of an episode keeps all tokens. The camera sets how many calls are made here."
+
+
 def _lost(full: Sequence[EpisodeLog], pruned: Sequence[EpisodeLog]) -> str:
     """How episodes ended otherwise than the same ones unpruned."""
     solved = {(log.task, log.seed) for log in pruned if log.success}
@@ -152,7 +156,7 @@ def flow(runs: Sequence[Played]) -> str:
     """Frames that were lost, and the pace of the simulation."""
     sent, received = (sum(played.frames[name] for played in runs) for name in ("sent", "received"))
     pace = ", ".join(f"{make_report(played)['real_time_factor']:.2f}" for played in runs)
-    return f"{sent - received} of {sent} frames lost; {pace} x real time"
+    return f"{pace} x real time; {sent - received or 'none'} of {sent} frames lost"
 
 
 def _solved(logs: Sequence[EpisodeLog]) -> str:

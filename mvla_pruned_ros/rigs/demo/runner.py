@@ -18,7 +18,7 @@ from ..graph import Graph
 from ..listener import kept_of, tokens_of
 from .film import OverlayFilm
 from .page import draw_page
-from .report import Played, comparison, make_report, task_table, verdict
+from .report import NOTE, Played, comparison, make_report, task_table, verdict
 from .session import UNPRUNED, DemoOptions, DemoSession, EpisodeLog, Way
 
 
@@ -68,7 +68,7 @@ def _write(runs: Sequence[Played], film: OverlayFilm, side_by_side: bool, consol
     (out / "report.html").write_text(draw_page(runs, filmed), encoding="utf-8")
     console.print(comparison(runs) if side_by_side else task_table(runs[0]))
     if words := verdict(runs):
-        console.print(f"[bold]{words}[/]")
+        console.print(f"[bold]{words}[/] {NOTE}")
     console.print(f"wrote {out / 'report.html'} (open it in a browser), report.json{' and demo.gif' if filmed else ''}")
 
 

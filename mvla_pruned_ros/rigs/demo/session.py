@@ -154,6 +154,7 @@ def start_policy(
         "keep_ratio": float(options.keep_ratio),
         "device": options.device,
         "command_rate_hz": 1 / robot.step_s,
+        "discovery_wait_ms": 0.0,  # nobody else is there: the first episode would go on without commands meanwhile
         "max_speed_m_s": robot.max_speed,
         "max_observation_age_ms": max(500.0, FRAMES_OLD * 1e3 / camera_rate_hz(robot)),
     }
