@@ -28,7 +28,7 @@ def train(folder: Path) -> None:
     data = Demonstrations(
         np.zeros((frames, 1, 32, 32, 3), np.uint8), np.ones((frames, 4), bool),
         rng.normal(size=(frames, 8, 3)).astype(np.float32), rng.normal(size=(frames, 8, 6, 3)).astype(np.float16),
-        np.zeros((frames, 4), np.float32), np.zeros((frames, 3), np.float32),
+        np.zeros((frames, 0, 3), np.uint8), np.zeros((frames, 4), np.float32), np.zeros((frames, 3), np.float32),
         rng.normal(size=(frames, 4, 4)).astype(np.float32),
         np.array(["push"] * frames),
     )  # fmt: skip

@@ -48,7 +48,8 @@ def test_results_come_whole_and_in_order() -> None:
 def demonstrations(frames: int = 3) -> Demonstrations:
     return Demonstrations(
         np.zeros((frames, 1, 8, 8, 3), np.uint8), np.ones((frames, 4), bool), np.zeros((frames, 4, 3), np.float32),
-        np.zeros((frames, 4, 6, 3), np.float16), np.zeros((frames, 4), np.float32), np.zeros((frames, 3), np.float32),
+        np.zeros((frames, 4, 6, 3), np.float16), np.zeros((frames, 0, 3), np.uint8),
+        np.zeros((frames, 4), np.float32), np.zeros((frames, 3), np.float32),
         np.zeros((frames, 2, 4), np.float32), np.array(["push"] * frames),
     )  # fmt: skip
 

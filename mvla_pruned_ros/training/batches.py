@@ -67,6 +67,7 @@ class Batches(Dataset[tuple[Batch, Tensor]]):
             image=torch.from_numpy(data.image[index]),
             centres=torch.from_numpy(data.centres[index]),
             groups=torch.from_numpy(data.groups[index].astype(np.float32)),
+            colours=torch.from_numpy(data.colours[index]),
             proprio=torch.from_numpy(data.proprio[index]),
             end_effector=torch.from_numpy(data.end_effector[index]),
             instruction=torch.from_numpy(self._ids[tasks]),

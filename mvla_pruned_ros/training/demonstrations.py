@@ -21,7 +21,8 @@ class Demonstrations:
 
     Attributes:
         image: (N, V, S, S, 3) uint8, the views. occupied: (N, patches) bool, whether a patch shows something in the
-            workspace. centres: (N, G, 3) float32. groups: (N, G, K, 3) float16.
+            workspace. centres: (N, G, 3) float32. groups: (N, G, K, 3) float16. colours: (N, G, 3) uint8,
+            (N, 0, 3) for a policy that does not take them.
         proprio: (N, P) float32. end_effector: (N, 3) float32, metres. actions: (N, chunk, A) float32, physical units.
         instruction: (N,) str.
     """
@@ -30,6 +31,7 @@ class Demonstrations:
     occupied: np.ndarray
     centres: np.ndarray
     groups: np.ndarray
+    colours: np.ndarray
     proprio: np.ndarray
     end_effector: np.ndarray
     actions: np.ndarray
@@ -46,6 +48,7 @@ class Demonstrations:
             occupied=np.stack([np.isfinite(f.layout.image_positions[:, 0]) for f in inputs]),
             centres=np.stack([f.centres for f in inputs]),
             groups=np.stack([f.groups for f in inputs]).astype(np.float16),
+            colours=np.stack([f.colours for f in inputs]),
             proprio=np.stack([f.proprio for f in inputs]),
             end_effector=np.stack([f.end_effector for f in inputs]),
             actions=np.stack(actions),

@@ -38,6 +38,9 @@ class MVLAConfig(PolicyConfig):
     num_groups: int = 64
     group_size: int = 24  # points
     group_radius: float = 0.05  # m; scale of the neighbourhood, for normalisation
+    # Each group also has the colour of the image where its centre is seen (ours). Which of several things is meant is
+    # told by colour, and where it is by points; to join a patch with the group of the same place is learned much later.
+    point_colour: bool = False
     min_points: int = 32  # fewer than this in the workspace: the observation is not usable
 
     # Backbone (transformers' LlamaModel).

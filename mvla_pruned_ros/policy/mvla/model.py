@@ -23,7 +23,8 @@ class Batch:
 
     Attributes:
         image: (B, V, S, S, 3) uint8, the views.
-        centres: (B, G, 3) float32, metres. groups: (B, G, K, 3), metres, relative.
+        centres: (B, G, 3) float32, metres. groups: (B, G, K, 3), metres, relative. colours: (B, G, 3) uint8 RGB, None
+            or of no group where the network does not take them.
         proprio: (B, P) float32. end_effector: (B, 3) float32, metres. instruction: (B, L) int64 token ids.
         image_kept: (B, M2) int64 ascending indices of the patches that stay, None for all; points_kept likewise.
     """
@@ -36,6 +37,7 @@ class Batch:
     instruction: Tensor
     image_kept: Tensor | None = None
     points_kept: Tensor | None = None
+    colours: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same there, without waiting for copies from pinned memory."""
@@ -60,7 +62,7 @@ class MVLAModel(PolicyNetwork):
         self.config = config
         w = config.width
         self.image_tokenizer = ImageTokenizer(len(config.views), config.grid, config.patch_size, w)
-        self.point_tokenizer = PointTokenizer(w, config.group_radius)
+        self.point_tokenizer = PointTokenizer(w, config.group_radius, config.point_colour)
         self.proprio_fourier = Fourier()
         self.proprio_embedder = nn.Sequential(
             nn.Linear(self.proprio_fourier.size(config.proprio_dim), w), nn.GELU(), nn.Linear(w, w)
@@ -89,7 +91,9 @@ class MVLAModel(PolicyNetwork):
             elif segment == "image":
                 tokens, kept = self.image_tokenizer(batch.image, batch.image_kept), batch.image_kept
             else:
-                tokens = self.point_tokenizer(batch.centres, batch.groups, batch.end_effector, batch.points_kept)
+                tokens = self.point_tokenizer(
+                    batch.centres, batch.groups, batch.end_effector, batch.points_kept, batch.colours
+                )
                 kept = batch.points_kept
             if kept is None:
                 kept = torch.arange(tokens.shape[1], device=device).expand(len(tokens), -1)

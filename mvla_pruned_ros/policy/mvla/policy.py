@@ -72,5 +72,6 @@ class MVLAPolicy(TorchPolicy):
             proprio=self._tensor(prepared.proprio),
             end_effector=self._tensor(prepared.end_effector),
             instruction=self._tensor(self.tokenizer.encode(instruction)),
+            colours=self._tensor(prepared.colours) if self.config.point_colour else None,
             **self._kept(selection),
         )

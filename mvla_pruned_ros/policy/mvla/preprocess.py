@@ -26,6 +26,7 @@ class PolicyInput:
         image: (V, S, S, 3) uint8 RGB, one for each view.
         centres: (G, 3) float32, base frame, metres.
         groups: (G, K, 3) float32, relative to the centre, metres.
+        colours: (G, 3) uint8 RGB of ``group_colours``; (0, 3) for a policy that does not take them.
         proprio: (P,) float32. end_effector: (3,) float32, base frame, metres.
         layout: where the tokens lie, for pruning.
     """
@@ -33,6 +34,7 @@ class PolicyInput:
     image: np.ndarray
     centres: np.ndarray
     groups: np.ndarray
+    colours: np.ndarray
     proprio: np.ndarray
     end_effector: np.ndarray
     layout: TokenLayout
@@ -122,6 +124,31 @@ def group_points(points: np.ndarray, config: MVLAConfig) -> PointGroups:
     return PointGroups(points, centres, groups.astype(np.float32))
 
 
+def group_colours(centres: np.ndarray, squares: Sequence[tuple[np.ndarray, CameraModel]]) -> np.ndarray:
+    """The colour of each group: mean of 5 x 5 pixels around its centre in the first view that it lies in.
+
+    Whether something stands before it there is not looked at.
+
+    Args:
+        centres: (G, 3) metres, base frame. squares: (S, S, 3) uint8 RGB and its camera, of each view.
+
+    Returns:
+        (G, 3) uint8 RGB, middle grey where no view shows it.
+    """
+    colours, open_ = np.full((len(centres), 3), 128, np.uint8), np.ones(len(centres), bool)
+    for image, camera in squares:
+        uv, depth = camera.project(centres)
+        at = np.floor(uv).astype(np.int64)
+        seen = open_ & (depth > 0) & (at >= 0).all(1) & (at < len(image)).all(1)
+        rows, columns = (np.clip(at[seen, axis, None] + _AROUND[axis - 1], 0, len(image) - 1) for axis in (1, 0))
+        colours[seen] = image[rows, columns].mean(1).round()
+        open_ &= ~seen
+    return colours
+
+
+_AROUND = np.mgrid[-2:3, -2:3].reshape(2, 25)  # pixels: rows, columns
+
+
 def prepare(observation: Observation, config: MVLAConfig, grouped: PointGroups | None = None) -> PolicyInput:
     """Resample the images, crop, thin, sample and group the points.
 
@@ -141,6 +168,7 @@ def prepare(observation: Observation, config: MVLAConfig, grouped: PointGroups |
         image=np.stack([image for image, _ in squares]),
         centres=cloud.centres,
         groups=cloud.groups,
+        colours=group_colours(cloud.centres if config.point_colour else cloud.centres[:0], squares),
         proprio=proprio,
         end_effector=end_effector,
         layout=token_layout(cloud.points, cloud.centres, cameras, config, end_effector, observation.stamp_ns),

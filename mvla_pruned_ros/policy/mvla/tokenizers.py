@@ -66,18 +66,27 @@ class PointTokenizer(nn.Module):
     way that is left, and learning the difference of two absolute positions takes many more samples (ours).
     """
 
-    def __init__(self, width: int, radius: float, hidden: int = 64) -> None:
+    def __init__(self, width: int, radius: float, colour: bool, hidden: int = 64) -> None:
         super().__init__()
         self.radius = radius
         self.point = nn.Sequential(nn.Linear(3, hidden), nn.GELU(), nn.Linear(hidden, hidden))
         self.fourier = Fourier()
         self.project = nn.Linear(hidden + 2 * self.fourier.size(3), width)
+        self.colour = nn.Sequential(nn.Linear(3, hidden), nn.GELU(), nn.Linear(hidden, width)) if colour else None
 
-    def forward(self, centres: Tensor, groups: Tensor, end_effector: Tensor, kept: Tensor | None = None) -> Tensor:
-        """(B, G, 3) metres, (B, G, K, 3) metres relative, (B, 3) metres, (B, M) group indices -> (B, M, width)."""
+    def forward(
+        self, centres: Tensor, groups: Tensor, end_effector: Tensor, kept: Tensor | None = None,
+        colours: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """(B, G, 3) metres, (B, G, K, 3) metres relative, (B, 3) metres, (B, M) group indices, (B, G, 3) uint8 RGB
+        where they are taken -> (B, M, width)."""
         centres, groups = gather_tokens(centres, kept), gather_tokens(groups, kept)
         dtype = self.project.weight.dtype
         shape = nn.functional.gelu(self.point(groups.to(dtype) / self.radius).amax(2))
         # Positions are expanded in fp32: a centimetre is lost in bf16.
         absolute, relative = self.fourier(centres.float()), self.fourier((centres - end_effector[:, None]).float())
-        return self.project(torch.cat([shape, absolute.to(dtype), relative.to(dtype)], -1))
+        tokens = self.project(torch.cat([shape, absolute.to(dtype), relative.to(dtype)], -1))
+        if self.colour is None:
+            return tokens
+        assert colours is not None
+        return tokens + self.colour(gather_tokens(colours, kept).to(dtype) * (1 / 127.5) - 1)
