@@ -52,7 +52,21 @@ def data() -> Demonstrations:
         action = np.append(goal - hand[:3], 1.0 if i % 2 else -1.0)
         rows.append((seen, np.repeat(action[None], 4, 0).astype(np.float32), task))
     inputs, actions, words = (list(column) for column in zip(*rows))
-    return Demonstrations.of(inputs, actions, words)
+    return Demonstrations.of(inputs, actions, words, [i // 2 % 4 for i in range(len(inputs))])
+
+
+def test_early_frames_are_drawn_so_many_times_as_often(data: Demonstrations) -> None:
+    """Frames 0 of an episode weigh 3, frames 1 to 3 weigh 1: half of what is drawn. Tasks keep their shares."""
+    config = TrainingConfig(steps=30, batch_size=64, early_frames=1, early_weight=3.0)
+    words = np.unique(data.instruction)
+    tokenizer = InstructionTokenizer.from_instructions(words, SMALL.instruction_length)
+    batches = Batches(data, SMALL, config, ActionNormalization.of(data.actions), tokenizer)
+    drawn = np.concatenate([batches[step][0].end_effector.numpy() for step in range(30)])
+    which = np.abs(drawn[:, None] - data.end_effector[None]).sum(-1).argmin(1)
+    assert np.mean(data.frame[which] == 0) == pytest.approx(0.5, abs=0.04)
+    assert np.mean(data.instruction[which] == words[0]) == pytest.approx(0.5, abs=0.04)
+    with pytest.raises(ValueError, match="early_weight be positive, got 0 and -1"):
+        TrainingConfig(early_weight=-1)
 
 
 def error_of(folder: Path, data: Demonstrations) -> float:

@@ -47,6 +47,8 @@ class Batches(Dataset[tuple[Batch, Tensor]]):
         weights = np.array([dict(training.emphasis).get(str(name), 1.0) for name in names])
         self._weights = weights / weights.sum()
         self._members = [np.flatnonzero(self._task == i) for i in range(len(names))]
+        drawn = np.where(data.frame < training.early_frames, training.early_weight, 1.0)
+        self._drawn = [np.cumsum(drawn[members]) for members in self._members]
 
     def __len__(self) -> int:
         return self._training.steps
@@ -55,7 +57,7 @@ class Batches(Dataset[tuple[Batch, Tensor]]):
         """The batch of a step, and (B, chunk, A) normalised actions, on the CPU."""
         rng = np.random.default_rng([self._training.seed, step])
         tasks = rng.choice(len(self._members), self._training.batch_size, p=self._weights)
-        index = np.array([rng.choice(self._members[t]) for t in tasks])
+        index = np.array([self._one_of(rng, t) for t in tasks])
         ratio = rng.choice(self._training.keep_ratios, p=self._training.keep_weights)
         image_kept = points_kept = None
         if ratio < 1 and step < self._training.all_tokens_from * self._training.steps:
@@ -75,6 +77,11 @@ class Batches(Dataset[tuple[Batch, Tensor]]):
             points_kept=points_kept if points_kept is None else points_kept[mine],
         )
         return batch, torch.from_numpy(self._target[index])
+
+    def _one_of(self, rng: np.random.Generator, task: int) -> int:
+        """A frame of a task, by the weights of frames."""
+        weights = self._drawn[task]
+        return self._members[task][np.searchsorted(weights, rng.random() * weights[-1], side="right")]
 
     def _kept(
         self, rng: np.random.Generator, count: int, ratio: float, occupied: np.ndarray | None = None

@@ -19,6 +19,8 @@ class TrainingConfig:
             with these weights. (1.0,) and (1.0,) train on all tokens.
         background_weight: of a patch that shows nothing in the workspace, when it is drawn which tokens are kept;
             others have weight 1. all_tokens_from: share of the steps after which all tokens are kept.
+        early_frames, early_weight: the first frames of an episode, that many, are drawn that many times as often as the
+            others. Which of several things is meant decides only those; afterwards the arm's own way tells it as well.
         emphasis: (instruction, weight) pairs: how often a batch draws it; others have weight 1.
         noise_draws: of the ddim head: so many noisy chunks of a sample are learnt from at once. What stands before them
             runs once for all, so that they cost little.
@@ -37,6 +39,8 @@ class TrainingConfig:
     keep_weights: tuple[float, ...] = (0.4, 0.3, 0.3)
     background_weight: float = 1.0
     all_tokens_from: float = 1.0
+    early_frames: int = 0
+    early_weight: float = 1.0
     emphasis: tuple[tuple[str, float], ...] = ()
     noise_draws: int = 1
     precision: str = "fp32"
@@ -53,6 +57,11 @@ class TrainingConfig:
             raise ValueError(f"background_weight must lie in (0, 1], got {self.background_weight}")
         if not 0 <= self.all_tokens_from <= 1:
             raise ValueError(f"all_tokens_from must lie in [0, 1], got {self.all_tokens_from}")
+        if self.early_frames < 0 or not 0 < self.early_weight < math.inf:
+            raise ValueError(
+                f"early_frames must not be negative and early_weight be positive, got {self.early_frames} and "
+                f"{self.early_weight}"
+            )
         if self.noise_draws < 1:
             raise ValueError(f"noise_draws must be at least 1, got {self.noise_draws}")
         if self.precision not in ("bf16", "fp32"):

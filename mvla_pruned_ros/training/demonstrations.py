@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ class Demonstrations:
             workspace. centres: (N, G, 3) float32. groups: (N, G, K, 3) float16. colours: (N, G, 3) uint8,
             (N, 0, 3) for a policy that does not take them.
         proprio: (N, P) float32. end_effector: (N, 3) float32, metres. actions: (N, chunk, A) float32, physical units.
-        instruction: (N,) str.
+        instruction: (N,) str. frame: (N,) int32, the how manieth of its episode, from 0.
     """
 
     image: np.ndarray
@@ -36,13 +36,17 @@ class Demonstrations:
     end_effector: np.ndarray
     actions: np.ndarray
     instruction: np.ndarray
+    frame: np.ndarray
 
     def __len__(self) -> int:
         return len(self.image)
 
     @classmethod
-    def of(cls, inputs: list[PolicyInput], actions: list[np.ndarray], instructions: list[str]) -> Demonstrations:
-        """From frames as the policy sees them, each with its (chunk, A) actions and its instruction."""
+    def of(
+        cls, inputs: list[PolicyInput], actions: list[np.ndarray], instructions: list[str], numbers: Sequence[int]
+    ) -> Demonstrations:
+        """From frames as the policy sees them, each with its (chunk, A) actions, its instruction and its number in the
+        episode."""
         return cls(
             image=np.stack([f.image for f in inputs]),
             occupied=np.stack([np.isfinite(f.layout.image_positions[:, 0]) for f in inputs]),
@@ -53,6 +57,7 @@ class Demonstrations:
             end_effector=np.stack([f.end_effector for f in inputs]),
             actions=np.stack(actions),
             instruction=np.array(instructions),
+            frame=np.array(numbers, np.int32),
         )
 
     @classmethod

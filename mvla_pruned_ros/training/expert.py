@@ -88,6 +88,7 @@ def record_episode(robot: Robot, seed: int, config: MVLAConfig, *, noisy: bool) 
         [frame for _, frame in frames],
         [actions[i : i + config.chunk_size] for i, _ in frames],
         [robot.task.instruction] * len(frames),
+        range(len(frames)),
     )
 
 

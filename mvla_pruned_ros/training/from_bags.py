@@ -56,9 +56,10 @@ def bag_demonstrations(events: BagFrames, config: MVLAConfig, most_hz: float = 0
     inputs: list[PolicyInput] = []
     actions: list[np.ndarray] = []
     words: list[str] = []
-    last, count = None, 0
+    numbers: list[int] = []
+    last, count, number = None, 0, 0
     for frame, label in labelled(events, events.roles, form, config.action_dim, config.chunk_size, config.step_s):
-        stamp = frame.observation.stamp_ns
+        stamp, number = frame.observation.stamp_ns, 0 if frame.begins else number
         if most_hz and not frame.begins and last is not None and 0 <= stamp - last < 0.999e9 / most_hz:
             continue
         if label is None:
@@ -71,12 +72,13 @@ def bag_demonstrations(events: BagFrames, config: MVLAConfig, most_hz: float = 0
             continue
         actions.append(label)
         words.append(frame.observation.instruction)
-        last, count = stamp, count + 1
+        numbers.append(number)
+        last, count, number = stamp, count + 1, number + 1
         if len(inputs) == FRAMES_PER_FILE:
-            yield Demonstrations.of(inputs, actions, words)
-            inputs, actions, words = [], [], []
+            yield Demonstrations.of(inputs, actions, words, numbers)
+            inputs, actions, words, numbers = [], [], [], []
     if inputs:
-        yield Demonstrations.of(inputs, actions, words)
+        yield Demonstrations.of(inputs, actions, words, numbers)
     if config.action_dim == 4 and events.twists.turning:
         events.drops["twist: angular velocity is not learned, its linear part is"] += events.twists.turning
     if not count:

@@ -105,6 +105,8 @@ RECIPES: dict[str, Recipe] = {
             keep_weights=(0.4, 0.6),
             background_weight=0.1,
             all_tokens_from=0.92,
+            early_frames=5,
+            early_weight=4.0,
         ),
     ),
     # The token counts of MLA, its head, all tasks, on all tokens. For a GPU.
