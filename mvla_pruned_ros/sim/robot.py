@@ -81,6 +81,19 @@ class Robot(ABC):
         raise ValueError(f"task {self.task.name!r} has no partner task in the same scene")
 
     @property
+    def errands(self) -> dict[str, str]:
+        """Instructions that make sense in the scene as it is, and what each asks the arm to take."""
+        return {}
+
+    def send_for(self, thing: str) -> None:
+        """From now on, until the next reset, the expert takes this one of ``errands``; success stays the task's own.
+
+        Raises:
+            ValueError: the scene has no errands.
+        """
+        raise ValueError(f"in the scene of {self.task.name!r} the expert can be sent for nothing else")
+
+    @property
     def time_ns(self) -> int:
         """Simulated time since the reset."""
         return round(self.steps * self.step_s * 1e9)

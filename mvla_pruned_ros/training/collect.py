@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ..evaluation.success.workers import WorkerPool
@@ -13,11 +13,16 @@ from .recipes import Shard
 
 def _record(job: tuple[Shard, MVLAConfig, Path]) -> tuple[Shard, int, int]:
     from ..sim.robot import robot_of
-    from .expert import record_episode
+    from .expert import record_beginnings, record_episode
 
     shard, config, path = job
     robot, seeds = robot_of(shard.task, config.image_size), range(shard.first_seed, shard.first_seed + shard.episodes)
-    recorded = (record_episode(robot, seed, config, noisy=seed % 2 == 1) for seed in seeds)
+    if shard.beginnings:
+        recorded: Iterable[Demonstrations | None] = (
+            record_beginnings(robot, seed, config, shard.beginnings) for seed in seeds
+        )
+    else:
+        recorded = (record_episode(robot, seed, config, noisy=seed % 2 == 1) for seed in seeds)
     episodes = [episode for episode in recorded if episode is not None]
     if not episodes:
         raise RuntimeError(f"the expert solved none of the {shard.episodes} episodes of {shard.name}")

@@ -92,6 +92,36 @@ def record_episode(robot: Robot, seed: int, config: MVLAConfig, *, noisy: bool) 
     )
 
 
+def record_beginnings(robot: Robot, seed: int, config: MVLAConfig, frames: int) -> Demonstrations:
+    """The first frames of one scene, once for each thing that can be asked for in it.
+
+    The pictures are the same, the instructions and the actions are not: what tells them apart is which thing is meant.
+
+    Args:
+        robot: its scene has errands. seed: of the scene. frames: of each errand.
+
+    Raises:
+        ValueError: the scene has no errands.
+    """
+    robot.reset(seed)
+    if not robot.errands:
+        raise ValueError(f"in the scene of {robot.task.name!r} nothing else can be asked for")
+    first = prepare(robot.observe(), config)
+    inputs, actions, instructions = [], [], []
+    for instruction, thing in robot.errands.items():
+        robot.reset(seed)
+        robot.send_for(thing)
+        labels: list[np.ndarray] = []
+        for step in range((frames - 1) * robot.record_every + config.chunk_size):
+            if step % robot.record_every == 0 and step < frames * robot.record_every:
+                inputs.append(prepare(robot.observe(), config) if step else first)
+            labels.append(robot.expert_command())
+            robot.step(labels[-1])
+        actions += [np.stack(labels[i * robot.record_every :][: config.chunk_size]) for i in range(frames)]
+        instructions += [instruction] * frames
+    return Demonstrations.of(inputs, actions, instructions, [*range(frames)] * len(robot.errands))
+
+
 def record_bag(
     folder: Path,
     scenes: Iterable[tuple[str, int]],

@@ -17,16 +17,19 @@ class Shard:
 
     Attributes:
         task: name. first_seed, episodes: which scenes. The arm is pushed about in episodes of odd seed.
+        beginnings: 0 for whole episodes; else of each scene only so many first frames, with every errand it allows.
     """
 
     task: str
     first_seed: int
     episodes: int
+    beginnings: int = 0
 
     @property
     def name(self) -> str:
         """Name of the file, without its ending."""
-        return f"{self.task.replace('/', '-')}-{self.first_seed}-{self.episodes}"
+        ending = f"-first-{self.beginnings}" if self.beginnings else ""
+        return f"{self.task.replace('/', '-')}-{self.first_seed}-{self.episodes}{ending}"
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,9 @@ RECIPES: dict[str, Recipe] = {
     # Two suites of LIBERO in scattered scenes. With token dropout, the last part on all tokens. One CPU core, hours.
     "panda": Recipe(
         policy=preset("panda"),
-        shards=tuple(
-            Shard(task, first, 20) for first in _PANDA_SEEDS for suite in _PANDA_SUITES for task in SUITES[suite]
+        shards=(
+            *(Shard(task, first, 20) for first in _PANDA_SEEDS for suite in _PANDA_SUITES for task in SUITES[suite]),
+            *(Shard(task, first, 40, 2) for first in (2_000_000, 2_000_040) for task in SUITES["libero_object_scattered"]),
         ),
         training=TrainingConfig(
             steps=3000,

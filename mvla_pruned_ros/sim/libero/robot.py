@@ -20,7 +20,7 @@ from ..camera import RgbdCamera, Shot
 from ..robot import Robot
 from .expert import Expert
 from .scenes import exchanged_landmarks, exchanged_slots
-from .tasks import LIBERO_TASKS, LiberoTask
+from .tasks import LIBERO_TASKS, LiberoTask, instructions_of, thing_of
 
 CAMERAS = {"image": "agentview", "image_1": "robot0_eye_in_hand"}  # view: camera of LIBERO
 FARTHEST_M = 3.0  # depth beyond it is not seen
@@ -68,6 +68,7 @@ class LiberoRobot(Robot):
         self._seen: dict[str, np.ndarray] = {}
         self._base = np.eye(4)  # base_from_world
         self._expert: Expert | None = None
+        self._wanted: str | None = None
 
     @property
     def _model(self) -> Any:
@@ -103,7 +104,18 @@ class LiberoRobot(Robot):
     def goal(self) -> tuple[str, str]:
         """The thing that is moved and the thing in or on which it shall be."""
         _, thing, place = self._env.env.parsed_problem["goal_state"][0]
-        return thing, place.removesuffix("_contain_region")
+        return self._wanted or thing, place.removesuffix("_contain_region")
+
+    @property
+    def errands(self) -> dict[str, str]:
+        if self.task.suite != "libero_object":
+            return super().errands
+        things = {instruction: thing_of(instruction) for instruction in instructions_of(self.task.suite)}
+        return {instruction: thing for instruction, thing in things.items() if thing in self._env.env.objects_dict}
+
+    def send_for(self, thing: str) -> None:
+        self._wanted = thing
+        self._expert = Expert(self)
 
     def extent_of(self, thing: str) -> np.ndarray:
         """(2, 3) lower and upper corner of the box about a thing's shapes; metres, base frame."""
@@ -132,6 +144,7 @@ class LiberoRobot(Robot):
         turn = self._data.xmat[body].reshape(3, 3).T
         self._base[:3, :3], self._base[:3, 3] = turn, -turn @ self._data.xpos[body]
         self.steps, self.success = 0, False
+        self._wanted = None
         self._expert = Expert(self)
 
     def _begin(self, seed: int, index: int) -> None:

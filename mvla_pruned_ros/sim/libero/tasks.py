@@ -58,3 +58,13 @@ SUITES: dict[str, tuple[str, ...]] = {
     for suite in _INSTRUCTIONS
     for ending in ("", SCATTERED)
 }
+
+
+def instructions_of(suite: str) -> tuple[str, ...]:
+    """The instructions of a suite's tasks, in LIBERO's order."""
+    return tuple(LIBERO_TASKS[name].instruction for name in SUITES[suite])
+
+
+def thing_of(instruction: str) -> str:
+    """LIBERO's name of the first of its kind that an instruction of libero_object asks for."""
+    return instruction.removeprefix("pick up the ").removesuffix(" and place it in the basket").replace(" ", "_") + "_1"
