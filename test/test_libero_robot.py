@@ -17,11 +17,12 @@ from mvla_pruned_ros.bags.observations import BagFrame, BagFrames
 from mvla_pruned_ros.bags.reader import Bag
 from mvla_pruned_ros.cli.bag_options import add_bag_arguments, bag_setup
 from mvla_pruned_ros.geometry.clouds import depth_to_points
+from mvla_pruned_ros.policy.mvla.presets import preset
 from mvla_pruned_ros.sim.libero.robot import LiberoRobot
 from mvla_pruned_ros.sim.libero.tasks import LIBERO_TASKS
 from mvla_pruned_ros.sim.wiring import common_wiring, wiring_of
 from mvla_pruned_ros.training import expert
-from mvla_pruned_ros.training.expert import expert_steps, record_bag
+from mvla_pruned_ros.training.expert import expert_steps, record_bag, record_beginnings
 from mvla_pruned_ros.types import Observation
 
 SEED = 3
@@ -172,6 +173,30 @@ def test_expert_solves_a_scattered_task() -> None:
     while robot.steps < robot.task.max_steps and not robot.success:
         robot.step(robot.expert_command())
     assert robot.success
+
+
+def test_beginnings_show_one_scene_with_each_thing_asked_for() -> None:
+    """Same picture, other words, another way: what the hand goes towards is what the words name."""
+    robot, config = robot_for(OBJECT), preset("panda")
+    data = record_beginnings(robot, SEED, config, 2)
+    robot.reset(SEED)
+    assert len(data) == 2 * len(robot.errands) > 4 and len(set(data.instruction)) == len(robot.errands)
+    first = np.flatnonzero(data.frame == 0)
+    hand = robot.state.position
+    for i, (instruction, thing) in zip(first, robot.errands.items()):
+        assert data.instruction[i] == data.instruction[i + 1] == instruction and data.frame[i + 1] == 1
+        np.testing.assert_array_equal(data.image[i], data.image[first[0]])
+        towards = (robot.place_of(thing) - hand)[:2]
+        way = data.actions[i, :, :2].sum(0) * robot.step_s
+        assert np.linalg.norm(way - towards) < 0.35 * np.linalg.norm(towards) + 0.02, thing
+    robot.send_for(list(robot.errands.values())[0])
+    robot.reset(SEED)
+    assert robot.goal[0] == "salad_dressing_1"  # a reset ends the errand
+
+
+def test_scenes_without_errands_say_so() -> None:
+    with pytest.raises(ValueError, match="libero_spatial_scattered/2.* nothing else can be asked for"):
+        record_beginnings(robot_for(SPATIAL), SEED, preset("panda"), 2)
 
 
 def test_seeds_of_the_benchmark_are_its_initial_states(monkeypatch: pytest.MonkeyPatch) -> None:
