@@ -15,7 +15,7 @@ pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as whe
 from live_graph import LiveGraph, graph, ros  # noqa: F401
 from rclpy.parameter import Parameter
 
-from mvla_pruned_ros.node.start import check_parameter_files
+from mvla_pruned_ros.node.start import check_parameter_files, print_help
 
 # Forked from one server that has loaded the libraries: starting the executable anew takes seconds.
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -167,3 +167,11 @@ def test_profile_with_room_for_images_is_named_by_the_variables_that_are_read(
     found = [os.environ[name] for name in environment.PROFILE_VARIABLES if name in os.environ]
     assert len(found) == names and len(set(found)) == 1 and Path(found[0]).name == "fastdds.xml"
     assert environment.PROFILE_VARIABLES[0] in os.environ
+
+
+def test_help_says_how_a_node_is_started(capsys: pytest.CaptureFixture[str]) -> None:
+    assert print_help(["policy_node", "--help"], "policy_node", "Runs a policy.")
+    assert "--params-file FILE" in capsys.readouterr().out
+    for arguments in ([], ["--ros-args", "-p", "device:=cpu"], ["--ros-args", "--help"]):  # rclpy's own, if any
+        assert not print_help(["policy_node", *arguments], "policy_node", "Runs a policy.")
+    assert not capsys.readouterr().out

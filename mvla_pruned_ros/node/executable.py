@@ -29,9 +29,12 @@ def run(args: Sequence[str] | None = None, kind: Callable[[], PolicyNode] | None
     from .environment import prepare_environment
 
     prepare_environment()
+    from .start import StartError, on_ending_signals, print_help, start_node
+
+    if print_help(args, "policy_node", "Runs a pruned policy on camera and depth topics and publishes its commands."):
+        return 0
     from .malloc import keep_freed_memory
     from .policy_node import PolicyNode
-    from .start import StartError, on_ending_signals, start_node
 
     keep_freed_memory()
     sys.setswitchinterval(SWITCH_INTERVAL_S)

@@ -52,6 +52,27 @@ def start_node(make: Callable[[], Kind], args: Sequence[str] | None = None) -> K
     return node
 
 
+def print_help(args: Sequence[str] | None, name: str, what: str) -> bool:
+    """Where ``--help`` stands before ``--ros-args``, say how a node is started; whether it stood there.
+
+    Args:
+        args: of the process; None takes ``sys.argv``. name: of the executable. what: it does, one sentence.
+    """
+    words = list(sys.argv if args is None else args)
+    own = words[: words.index("--ros-args")] if "--ros-args" in words else words
+    if not {"-h", "--help"} & set(own):
+        return False
+    print(
+        f"""{what}
+
+usage: {name} --ros-args [--params-file FILE] [-p PARAMETER:=VALUE]... [-r '~/TOPIC:=/NAME']...
+
+Its parameters and topics, while it runs: ros2 param describe, ros2 node info; or docs/parameters.md and docs/topics.md.
+FILE looks like config/robot.yaml."""
+    )
+    return True
+
+
 def on_ending_signals(stop: Callable[..., Any]) -> None:
     """Have a function called by the signals that end a node, but for those that are ignored (as under nohup)."""
     for number in ENDING_SIGNALS:

@@ -32,7 +32,7 @@ from ..node.environment import prepare_environment
 from ..node.ros_messages import ENCODER
 from ..node.ros_parameters import declare, refuse_unknown_overrides, take_whole_numbers
 from ..node.ros_releases import ParameterCallbacks, publisher_count
-from ..node.start import StartError, on_ending_signals, start_node
+from ..node.start import StartError, on_ending_signals, print_help, start_node
 from .libero.tasks import SUITES
 from .metaworld.tasks import TASKS
 from .pacing import Pacer
@@ -313,6 +313,8 @@ class SimulatorNode(ParameterCallbacks, Node):
 def main(args: Sequence[str] | None = None) -> int:
     """Entry point of the executable ``simulator_node``."""
     prepare_environment()
+    if print_help(args, "simulator_node", "A simulated robot with cameras: publishes what it sees, takes commands."):
+        return 0
     try:
         node = start_node(SimulatorNode, args)
     except StartError as error:
