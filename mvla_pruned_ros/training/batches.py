@@ -72,6 +72,7 @@ class Batches(Dataset[tuple[Batch, Tensor]]):
             colours=torch.from_numpy(data.colours[index]),
             proprio=torch.from_numpy(data.proprio[index]),
             end_effector=torch.from_numpy(data.end_effector[index]),
+            goal=torch.from_numpy(data.goal[index]),
             instruction=torch.from_numpy(self._ids[tasks]),
             image_kept=image_kept if image_kept is None else image_kept[mine],
             points_kept=points_kept if points_kept is None else points_kept[mine],

@@ -22,6 +22,8 @@ class TrainingConfig:
         early_frames, early_weight: the first frames of an episode, that many, are drawn that many times as often as the
             others. Which of several things is meant decides only those; afterwards the arm's own way tells it as well.
         emphasis: (instruction, weight) pairs: how often a batch draws it; others have weight 1.
+        grounding_weight: of the loss by which point tokens learn whether they show what the instruction means, for a
+            policy with ``grounding``: that is what the gripper will close on, or let go over, next.
         noise_draws: of the ddim head: so many noisy chunks of a sample are learnt from at once. What stands before them
             runs once for all, so that they cost little.
         precision: bf16 (autocast) or fp32. compile: use torch.compile (needs a C++ compiler on CPU).
@@ -42,6 +44,7 @@ class TrainingConfig:
     early_frames: int = 0
     early_weight: float = 1.0
     emphasis: tuple[tuple[str, float], ...] = ()
+    grounding_weight: float = 0.0
     noise_draws: int = 1
     precision: str = "fp32"
     compile: bool = False
@@ -62,6 +65,8 @@ class TrainingConfig:
                 f"early_frames must not be negative and early_weight be positive, got {self.early_frames} and "
                 f"{self.early_weight}"
             )
+        if not 0 <= self.grounding_weight < math.inf:
+            raise ValueError(f"grounding_weight must not be negative, got {self.grounding_weight}")
         if self.noise_draws < 1:
             raise ValueError(f"noise_draws must be at least 1, got {self.noise_draws}")
         if self.precision not in ("bf16", "fp32"):

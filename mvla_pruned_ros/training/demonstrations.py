@@ -24,6 +24,7 @@ class Demonstrations:
             workspace. centres: (N, G, 3) float32. groups: (N, G, K, 3) float16. colours: (N, G, 3) uint8,
             (N, 0, 3) for a policy that does not take them.
         proprio: (N, P) float32. end_effector: (N, 3) float32, metres. actions: (N, chunk, A) float32, physical units.
+        goal: (N, 3) float32, metres, where the hand is when the gripper closes or opens next; NaN where it does not.
         instruction: (N,) str. frame: (N,) int32, the how manieth of its episode, from 0.
     """
 
@@ -35,6 +36,7 @@ class Demonstrations:
     proprio: np.ndarray
     end_effector: np.ndarray
     actions: np.ndarray
+    goal: np.ndarray
     instruction: np.ndarray
     frame: np.ndarray
 
@@ -43,10 +45,12 @@ class Demonstrations:
 
     @classmethod
     def of(
-        cls, inputs: list[PolicyInput], actions: list[np.ndarray], instructions: list[str], numbers: Sequence[int]
-    ) -> Demonstrations:
+        cls, inputs: list[PolicyInput], actions: list[np.ndarray], instructions: list[str], numbers: Sequence[int],
+        goal: np.ndarray | None = None,
+    ) -> Demonstrations:  # fmt: skip
         """From frames as the policy sees them, each with its (chunk, A) actions, its instruction and its number in the
-        episode."""
+        episode. goal: (N, 3); None finds them in the episodes."""
+        hands, numbers = np.stack([f.end_effector for f in inputs]), np.array(numbers, np.int32)
         return cls(
             image=np.stack([f.image for f in inputs]),
             occupied=np.stack([np.isfinite(f.layout.image_positions[:, 0]) for f in inputs]),
@@ -54,10 +58,11 @@ class Demonstrations:
             groups=np.stack([f.groups for f in inputs]).astype(np.float16),
             colours=np.stack([f.colours for f in inputs]),
             proprio=np.stack([f.proprio for f in inputs]),
-            end_effector=np.stack([f.end_effector for f in inputs]),
+            end_effector=hands,
             actions=np.stack(actions),
+            goal=next_contacts(hands, np.stack(actions)[:, 0, -1], numbers) if goal is None else goal,
             instruction=np.array(instructions),
-            frame=np.array(numbers, np.int32),
+            frame=numbers,
         )
 
     @classmethod
@@ -87,6 +92,22 @@ class Demonstrations:
                         arrays[name] = np.empty((sum(lengths), *part.shape[1:]), part.dtype)
                     arrays[name][sum(lengths[:i]) : sum(lengths[: i + 1])] = part
         return cls(*(arrays[name] for name in names))
+
+
+def next_contacts(hands: np.ndarray, gripper: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """Where the hand is when its gripper closes or opens next, in the same episode.
+
+    Args:
+        hands: (N, 3) metres. gripper: (N,) commands, above 0 closes. frame: (N,) number in the episode.
+
+    Returns:
+        (N, 3) float32; NaN where the command stays to the end.
+    """
+    closed, goals = gripper > 0, np.full((len(hands), 3), np.nan, np.float32)
+    for i in range(len(hands) - 2, -1, -1):
+        if frame[i + 1] > frame[i]:
+            goals[i] = goals[i + 1] if closed[i + 1] == closed[i] else hands[i + 1]
+    return goals
 
 
 @contextlib.contextmanager

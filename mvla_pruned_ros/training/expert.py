@@ -107,19 +107,22 @@ def record_beginnings(robot: Robot, seed: int, config: MVLAConfig, frames: int) 
     if not robot.errands:
         raise ValueError(f"in the scene of {robot.task.name!r} nothing else can be asked for")
     first = prepare(robot.observe(), config)
-    inputs, actions, instructions = [], [], []
+    inputs, actions, instructions, goals = [], [], [], []
     for instruction, thing in robot.errands.items():
         robot.reset(seed)
         robot.send_for(thing)
         labels: list[np.ndarray] = []
-        for step in range((frames - 1) * robot.record_every + config.chunk_size):
+        needed = (frames - 1) * robot.record_every + config.chunk_size
+        while robot.steps < needed or (labels[-1][-1] < 0 and robot.steps < robot.task.max_steps):
+            step = robot.steps
             if step % robot.record_every == 0 and step < frames * robot.record_every:
                 inputs.append(prepare(robot.observe(), config) if step else first)
             labels.append(robot.expert_command())
             robot.step(labels[-1])
+        goals += [robot.state.position] * frames  # closing there
         actions += [np.stack(labels[i * robot.record_every :][: config.chunk_size]) for i in range(frames)]
         instructions += [instruction] * frames
-    return Demonstrations.of(inputs, actions, instructions, [*range(frames)] * len(robot.errands))
+    return Demonstrations.of(inputs, actions, instructions, [*range(frames)] * len(robot.errands), np.stack(goals))
 
 
 def record_bag(

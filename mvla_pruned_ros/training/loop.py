@@ -67,12 +67,12 @@ class _Optimizers:
 class _Loss(nn.Module):
     """The loss as the forward pass of a module, which is what DistributedDataParallel wraps."""
 
-    def __init__(self, model: MVLAModel, draws: int) -> None:
+    def __init__(self, model: MVLAModel, training: TrainingConfig) -> None:
         super().__init__()
-        self._model, self._draws = model, draws
+        self._model, self._training = model, training
 
     def forward(self, batch: Batch, target: Tensor) -> Tensor:
-        return self._model.loss(batch, target, self._draws)
+        return self._model.loss(batch, target, self._training.noise_draws, self._training.grounding_weight)
 
 
 def train(
@@ -157,7 +157,7 @@ class _Run:
 
     def train(self) -> None:
         """All steps that are left."""
-        training, wrapped = self._training, _Loss(self._model, self._training.noise_draws)
+        training, wrapped = self._training, _Loss(self._model, self._training)
         loss_of: Any = DistributedDataParallel(wrapped) if self._ranks.world > 1 else wrapped
         loss_of = torch.compile(loss_of) if training.compile else loss_of
         autocast = torch.autocast(self._device.type, torch.bfloat16, enabled=training.precision == "bf16")

@@ -41,6 +41,8 @@ class MVLAConfig(PolicyConfig):
     # Each group also has the colour of the image where its centre is seen (ours). Which of several things is meant is
     # told by colour, and where it is by points; to join a patch with the group of the same place is learned much later.
     point_colour: bool = False
+    # Instruction and visual tokens meet before the backbone (ours, see ``tokenizers.Grounding``).
+    grounding: bool = False
     min_points: int = 32  # fewer than this in the workspace: the observation is not usable
 
     # Backbone (transformers' LlamaModel).

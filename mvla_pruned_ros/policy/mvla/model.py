@@ -14,7 +14,12 @@ from ..engine.backbone import BackboneOutput, Prefix, llama_backbone, run_backbo
 from ..engine.diffusion import cosine_alphas, ddim_timesteps, timestep_features
 from ..engine.network import PolicyNetwork
 from .config import MVLAConfig
-from .tokenizers import Fourier, ImageTokenizer, PointTokenizer
+from .tokenizers import Fourier, Grounding, ImageTokenizer, PointTokenizer, gather_tokens
+
+
+PAD_ID = 0  # of the instruction, see ``instruction.PAD``
+MEANT_M = 0.035  # a point token so near to the place of the next grasp or release, seen from above, shows what is meant
+MEANT_WEIGHT = 4.0  # of those, which are few
 
 
 @dataclass
@@ -26,6 +31,7 @@ class Batch:
         centres: (B, G, 3) float32, metres. groups: (B, G, K, 3), metres, relative. colours: (B, G, 3) uint8 RGB, None
             or of no group where the network does not take them.
         proprio: (B, P) float32. end_effector: (B, 3) float32, metres. instruction: (B, L) int64 token ids.
+        goal: (B, 3) float32, metres, where the gripper opens or closes next, NaN where it does not; for training.
         image_kept: (B, M2) int64 ascending indices of the patches that stay, None for all; points_kept likewise.
     """
 
@@ -38,6 +44,7 @@ class Batch:
     image_kept: Tensor | None = None
     points_kept: Tensor | None = None
     colours: Tensor | None = None
+    goal: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same there, without waiting for copies from pinned memory."""
@@ -52,6 +59,20 @@ class Batch:
         return Batch(*(None if value is None else change(value) for value in values))  # type: ignore[arg-type]
 
 
+def _grounding_loss(batch: Batch, meant: Tensor) -> Tensor:
+    """Cross entropy of (B, M3) logits of the point tokens: near the vertical through the goal, and not above it, is
+    what is meant. Samples without a goal count nothing."""
+    assert batch.goal is not None
+    centres, goal = gather_tokens(batch.centres, batch.points_kept), batch.goal[:, None]
+    offset = centres - goal
+    near = (offset[..., :2].norm(dim=-1) < MEANT_M) & (offset[..., 2] < MEANT_M)
+    known = torch.isfinite(goal).all(-1).expand_as(near)
+    loss = nn.functional.binary_cross_entropy_with_logits(
+        meant.float(), near.float(), reduction="none", pos_weight=meant.new_tensor(MEANT_WEIGHT)
+    )
+    return (loss * known).sum() / known.sum().clamp(min=1)
+
+
 class MVLAModel(PolicyNetwork):
     """Weights of an MVLA policy. All vectors it takes and gives are normalised except proprio and points (metres)."""
 
@@ -63,6 +84,7 @@ class MVLAModel(PolicyNetwork):
         w = config.width
         self.image_tokenizer = ImageTokenizer(len(config.views), config.grid, config.patch_size, w)
         self.point_tokenizer = PointTokenizer(w, config.group_radius, config.point_colour)
+        self.grounding = Grounding(w) if config.grounding else None
         self.proprio_fourier = Fourier()
         self.proprio_embedder = nn.Sequential(
             nn.Linear(self.proprio_fourier.size(config.proprio_dim), w), nn.GELU(), nn.Linear(w, w)
@@ -80,6 +102,10 @@ class MVLAModel(PolicyNetwork):
 
     def tokenize(self, batch: Batch) -> Prefix:
         """Encode the tokens that stay, and only those, in the order of the configuration."""
+        return self._tokenize(batch)[0]
+
+    def _tokenize(self, batch: Batch) -> tuple[Prefix, Tensor | None]:
+        """The prefix, and (B, M) of its visual tokens whether they show what is meant, see ``Grounding``."""
         device = batch.proprio.device
         pieces, positions, spans, length = [], [], {}, 0
         for segment in self.config.token_order[:-1]:
@@ -101,8 +127,12 @@ class MVLAModel(PolicyNetwork):
             positions.append(kept + self.config.segment_start(segment))
             spans[segment] = torch.arange(length, length + tokens.shape[1], device=device)
             length += tokens.shape[1]
-        visual = torch.cat([spans["image"], spans["points"]])
-        return Prefix(torch.cat(pieces, 1), torch.cat(positions, 1), visual, len(spans["image"]))
+        visual, tokens, meant = torch.cat([spans["image"], spans["points"]]), torch.cat(pieces, 1), None
+        if self.grounding is not None:
+            words = self.backbone.embed_tokens(batch.instruction)
+            grounded, meant = self.grounding(tokens[:, visual], words, batch.instruction != PAD_ID)
+            tokens = tokens.index_copy(1, visual, grounded)
+        return Prefix(tokens, torch.cat(positions, 1), visual, len(spans["image"])), meant
 
     def _proprio_features(self, proprio: Tensor) -> Tensor:
         return self.proprio_fourier(proprio.float()).to(self.proprio_embedder[0].weight.dtype)
@@ -145,14 +175,21 @@ class MVLAModel(PolicyNetwork):
         actions = self.action_embedder(sample.to(self.action_position.dtype)) + self.action_position
         return torch.cat([time[:, None], actions], 1)
 
-    def loss(self, batch: Batch, target: Tensor, draws: int = 1) -> Tensor:
-        """Training loss. l1: mean absolute error; ddim: error of the noise.
+    def loss(self, batch: Batch, target: Tensor, draws: int = 1, grounding_weight: float = 0.0) -> Tensor:
+        """Training loss. l1: mean absolute error; ddim: error of the noise. Plus that of what is meant, if weighted.
 
         Args:
             target: (B, chunk, A) normalised. draws: of the ddim head, noisy chunks for each sample. They stand one
                 behind the other at the same positions and do not see each other, and so share one run of the prefix.
+            grounding_weight: of the loss by which point tokens learn whether they show what is meant.
         """
-        prefix = self.tokenize(batch)
+        prefix, meant = self._tokenize(batch)
+        loss = self._action_loss(prefix, target, draws)
+        if grounding_weight and meant is not None:
+            loss = loss + grounding_weight * _grounding_loss(batch, meant[:, prefix.num_image :])
+        return loss
+
+    def _action_loss(self, prefix: Prefix, target: Tensor, draws: int) -> Tensor:
         if self.config.head == "l1":
             return (self.decode(prefix)[0].float() - target).abs().mean()
         target = target.repeat_interleave(draws, 0)  # (B draws, chunk, A)

@@ -14,8 +14,8 @@ PRESETS: dict[str, MVLAConfig] = {
     "panda": MVLAConfig(
         instruction_length=20, views=("image", "image_1"), proprio=("ee_position", "ee_rotation_6d", "gripper"),
         proprio_dim=10, image_size=168, patch_size=12, workspace_lower=(0.15, -0.45, 0.004),
-        workspace_upper=(1.0, 0.45, 0.5), num_groups=128, point_colour=True, width=256, depth=6, heads=4,
-        mlp_width=704, step_s=0.05, action_dim=7, evidence_layers=(1, 3, 5),
+        workspace_upper=(1.0, 0.45, 0.5), num_groups=128, point_colour=True, grounding=True, width=256, depth=6,
+        heads=4, mlp_width=704, step_s=0.05, action_dim=7, evidence_layers=(1, 3, 5),
     ),
     # The token counts of MLA at a width that one GPU can train.
     "base": MVLAConfig(
