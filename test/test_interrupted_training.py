@@ -29,7 +29,7 @@ def train(folder: Path) -> None:
         np.zeros((frames, 1, 32, 32, 3), np.uint8), np.ones((frames, 4), bool),
         rng.normal(size=(frames, 8, 3)).astype(np.float32), rng.normal(size=(frames, 8, 6, 3)).astype(np.float16),
         np.zeros((frames, 0, 3), np.uint8), np.zeros((frames, 4), np.float32), np.zeros((frames, 3), np.float32),
-        rng.normal(size=(frames, 4, 4)).astype(np.float32),
+        rng.normal(size=(frames, 4, 4)).astype(np.float32), np.full((frames, 3), np.nan, np.float32),
         np.array(["push"] * frames), np.arange(frames, dtype=np.int32),
     )  # fmt: skip
     loop.train(data, SMALL, SIX_STEPS, folder)

@@ -110,7 +110,8 @@ RECIPES: dict[str, Recipe] = {
             background_weight=0.1,
             all_tokens_from=0.92,
             early_frames=5,
-            early_weight=4.0,
+            early_weight=2.0,
+            grounding_weight=0.1,
         ),
     ),
     # The token counts of MLA, its head, all tasks, on all tokens. For a GPU.
