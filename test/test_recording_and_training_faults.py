@@ -50,7 +50,8 @@ def demonstrations(frames: int = 3) -> Demonstrations:
         np.zeros((frames, 1, 8, 8, 3), np.uint8), np.ones((frames, 4), bool), np.zeros((frames, 4, 3), np.float32),
         np.zeros((frames, 4, 6, 3), np.float16), np.zeros((frames, 0, 3), np.uint8),
         np.zeros((frames, 4), np.float32), np.zeros((frames, 3), np.float32),
-        np.zeros((frames, 2, 4), np.float32), np.zeros((frames, 3), np.float32), np.array(["push"] * frames), np.arange(frames, dtype=np.int32),
+        np.zeros((frames, 2, 4), np.float32), np.zeros((frames, 3), np.float32),
+        np.array(["push"] * frames), np.arange(frames, dtype=np.int32),
     )  # fmt: skip
 
 

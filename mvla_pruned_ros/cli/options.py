@@ -214,7 +214,7 @@ def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
         "--policy",
         type=policy,
         metavar="DIR",
-        help="policy folder, or package.module:factory, code that makes one (default: the policy that is shipped)",
+        help="policy folder, or package.module:factory, code that makes one (default: the shipped `small`)",
     )
     parser.add_argument(
         "--device",

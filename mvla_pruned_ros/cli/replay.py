@@ -121,7 +121,10 @@ def _offline(args: argparse.Namespace) -> int:
     print_unused(console, numbers["not_used"], numbers["drops"])
     if timings["times_real_time"]:
         console.print(f"{timings['times_real_time']:.2f} x as fast as it was recorded")
-    console.print(f"wrote {args.out / 'replay.html'} (open it in a browser), replay.json, frames.jsonl, timings.json")
+    console.print(
+        f"wrote {args.out / 'replay.html'} (open it in a browser), replay.json, frames.jsonl, timings.json"
+        f"{'' if args.no_annotated else ', and the bag annotated'}"
+    )
     return 0
 
 

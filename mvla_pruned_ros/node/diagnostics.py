@@ -106,8 +106,11 @@ class View:
     def _silence(self, silent: list[str]) -> str:
         silence = self.store.silence(self._max_age_s)
         text = f"no data for more than {self._max_age_s:g} s on {silence}: the arm is stopped"
-        if self.store.topics["image"] in silent and self.image_publishers and self.store.frames_received == 0:
+        none_came = self.store.topics["image"] in silent and self.image_publishers and self.store.frames_received == 0
+        if none_came and len(silent) < len(self.store.topics):  # small messages come, only the large ones are lost
             lost = no_image_of(self.image_publishers)
+        elif none_came:
+            lost = "there are publishers, but none has sent anything yet"
         else:
             lost = lost_images(self.store)
         return f"{text}; {lost}" if lost else text

@@ -37,7 +37,7 @@ def judge_stream(stream: Stream, images: Arrivals, evidence: Evidence) -> list[F
         images: of the reference image.
     """
     expected = evidence.expected
-    missing = _missing(stream, expected) or _unconnected(stream) or _silent(stream, expected)
+    missing = _missing(stream, expected) or _unconnected(stream) or _silent(stream, evidence)
     if missing is not None:
         return [missing]
     facts, problems = _content(stream, evidence)
@@ -105,19 +105,24 @@ def _links(stream: Stream) -> list[Finding]:
     ]
 
 
-def _silent(stream: Stream, expected: Expected) -> Finding | None:
+def _silent(stream: Stream, evidence: Evidence) -> Finding | None:
     """Published, but nothing is heard."""
     if len(stream.arrivals):
         return None
-    if not expected.live:
+    if not evidence.expected.live:
         return fail(
             stream.name, f"{stream.topic} has no message that can be read", "mcap recover BAG  # or record anew"
         )
     who = ", ".join(end.node for end in stream.publishers)
-    if is_image(stream.name) or is_cloud(stream.name):
+    small_ones_come = any(
+        len(other.arrivals) for other in evidence.streams.values() if not (is_image(other.name) or is_cloud(other.name))
+    )
+    if small_ones_come and (is_image(stream.name) or is_cloud(stream.name)):
         found = f"{who} publishes {stream.topic}, and nothing arrives: the shared memory of its middleware is too small"
         return fail(stream.name, found, SHARED_MEMORY)
-    return fail(stream.name, f"{who} publishes {stream.topic}, but sent nothing", f"ros2 topic hz {stream.topic}")
+    waits = "" if small_ones_come else "  # a simulator may wait for a command: wait_for_command: false"
+    found = f"{who} publishes {stream.topic}, but sent nothing"
+    return fail(stream.name, found, f"ros2 topic hz {stream.topic}{waits}")
 
 
 def _stamps(stream: Stream, images: Arrivals, expected: Expected) -> list[Finding]:

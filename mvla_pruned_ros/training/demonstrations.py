@@ -50,7 +50,7 @@ class Demonstrations:
     ) -> Demonstrations:  # fmt: skip
         """From frames as the policy sees them, each with its (chunk, A) actions, its instruction and its number in the
         episode. goal: (N, 3); None finds them in the episodes."""
-        hands, numbers = np.stack([f.end_effector for f in inputs]), np.array(numbers, np.int32)
+        hands, frame = np.stack([f.end_effector for f in inputs]), np.array(numbers, np.int32)
         return cls(
             image=np.stack([f.image for f in inputs]),
             occupied=np.stack([np.isfinite(f.layout.image_positions[:, 0]) for f in inputs]),
@@ -60,9 +60,9 @@ class Demonstrations:
             proprio=np.stack([f.proprio for f in inputs]),
             end_effector=hands,
             actions=np.stack(actions),
-            goal=next_contacts(hands, np.stack(actions)[:, 0, -1], numbers) if goal is None else goal,
+            goal=next_contacts(hands, np.stack(actions)[:, 0, -1], frame) if goal is None else goal,
             instruction=np.array(instructions),
-            frame=numbers,
+            frame=frame,
         )
 
     @classmethod

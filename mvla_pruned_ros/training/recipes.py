@@ -99,7 +99,11 @@ RECIPES: dict[str, Recipe] = {
         policy=preset("panda"),
         shards=(
             *(Shard(task, first, 20) for first in _PANDA_SEEDS for suite in _PANDA_SUITES for task in SUITES[suite]),
-            *(Shard(task, first, 40, 2) for first in (2_000_000, 2_000_040) for task in SUITES["libero_object_scattered"]),
+            *(
+                Shard(task, first, 40, 2)
+                for first in (2_000_000, 2_000_040)
+                for task in SUITES["libero_object_scattered"]
+            ),
         ),
         training=TrainingConfig(
             steps=3000,

@@ -16,7 +16,6 @@ from ..engine.network import PolicyNetwork
 from .config import MVLAConfig
 from .tokenizers import Fourier, Grounding, ImageTokenizer, PointTokenizer, gather_tokens
 
-
 PAD_ID = 0  # of the instruction, see ``instruction.PAD``
 MEANT_M = 0.035  # a point token so near to the place of the next grasp or release, seen from above, shows what is meant
 MEANT_WEIGHT = 4.0  # of those, which are few

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rich.console import Console
 
@@ -47,8 +48,9 @@ def run_replay(folder: Path, options: DemoOptions, rate: float = 1.0, console: C
             policy_node = start_policy(options, graph, wiring)
             listener = PolicyListener(graph.node)
             published = _play(bag, graph, policy_node, wiring, rate, console)
+            playing = dict(listener.diagnostics)  # afterwards the node misses its sensors, and rightly says so
             graph.spin_for(AFTER_S)
-    report = _report(folder, options, rate, published, listener)
+    report = _report(folder, options, rate, published, listener, playing)
     path = options.out / "report.json"
     write_json(path, report, indent=2)
     _print(report, console)
@@ -92,8 +94,10 @@ def _play(
 
 
 def _report(
-    folder: Path, options: DemoOptions, rate: float, published: dict[str, int], listener: PolicyListener
-) -> dict[str, Any]:
+    folder: Path, options: DemoOptions, rate: float, published: dict[str, int], listener: PolicyListener,
+    playing: dict[str, DiagnosticStatus],
+) -> dict[str, Any]:  # fmt: skip
+    """playing: the last diagnostics that were heard while the bag played: what they said then, counts of the end."""
     calls = listener.calls
     speeds = [float(np.linalg.norm(command.velocity)) for command in listener.commands]
     return {
@@ -111,8 +115,8 @@ def _report(
         "speed_mean_m_s": round(float(np.mean(speeds)), 4) if speeds else None,
         "diagnostics": {
             name: {
-                "level": LEVEL_NAMES[status.level],
-                "message": status.message,
+                "level": LEVEL_NAMES[playing.get(name, status).level],
+                "message": playing.get(name, status).message,
                 **{v.key: v.value for v in status.values},
             }
             for name, status in listener.diagnostics.items()

@@ -69,7 +69,10 @@ def _write(runs: Sequence[Played], film: OverlayFilm, side_by_side: bool, consol
     console.print(comparison(runs) if side_by_side else task_table(runs[0]))
     if words := verdict(runs):
         console.print(f"[bold]{words}[/] {NOTE}")
-    console.print(f"wrote {out / 'report.html'} (open it in a browser), report.json{' and demo.gif' if filmed else ''}")
+    console.print(
+        f"wrote {out / 'report.html'} (open it in a browser), report.json{', demo.gif' if filmed else ''} and the "
+        f"logs of both nodes, {out / '*.log'}"
+    )
 
 
 def _run(
