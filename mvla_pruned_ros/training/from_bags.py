@@ -22,7 +22,7 @@ from .demonstrations import Demonstrations
 
 FRAMES_PER_FILE = 2000
 UNLABELLED = "no commands for the whole chunk"
-FORM = 3  # of the files and of what is put into them: those of another are made anew
+FORM = 4  # of the files and of what is put into them: those of another are made anew
 
 
 def where_actions_come_from(roles: dict[str, str], form: ActionForm) -> str:
