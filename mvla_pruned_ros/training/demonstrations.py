@@ -51,6 +51,7 @@ class Demonstrations:
         """From frames as the policy sees them, each with its (chunk, A) actions, its instruction and its number in the
         episode. goal: (N, 3); None finds them in the episodes."""
         hands, frame = np.stack([f.end_effector for f in inputs]), np.array(numbers, np.int32)
+        chunks = np.stack(actions)
         return cls(
             image=np.stack([f.image for f in inputs]),
             occupied=np.stack([np.isfinite(f.layout.image_positions[:, 0]) for f in inputs]),
@@ -59,8 +60,8 @@ class Demonstrations:
             colours=np.stack([f.colours for f in inputs]),
             proprio=np.stack([f.proprio for f in inputs]),
             end_effector=hands,
-            actions=np.stack(actions),
-            goal=next_contacts(hands, np.stack(actions)[:, 0, -1], frame) if goal is None else goal,
+            actions=chunks,
+            goal=next_contacts(hands, chunks[:, 0, -1], frame) if goal is None else goal,
             instruction=np.array(instructions),
             frame=frame,
         )

@@ -128,7 +128,7 @@ class MVLAModel(PolicyNetwork):
             length += tokens.shape[1]
         visual, tokens, meant = torch.cat([spans["image"], spans["points"]]), torch.cat(pieces, 1), None
         if self.grounding is not None:
-            words = self.backbone.embed_tokens(batch.instruction)
+            words = tokens[:, spans["instruction"]]
             grounded, meant = self.grounding(tokens[:, visual], words, batch.instruction != PAD_ID)
             tokens = tokens.index_copy(1, visual, grounded)
         return Prefix(tokens, torch.cat(positions, 1), visual, len(spans["image"])), meant
