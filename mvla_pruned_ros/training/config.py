@@ -52,6 +52,8 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        # A checkpoint with numpy's strings, as taken from demonstrations, could be written but not be read again.
+        object.__setattr__(self, "emphasis", tuple((str(name), float(weight)) for name, weight in self.emphasis))
         if len(self.keep_ratios) != len(self.keep_weights):
             raise ValueError(f"{len(self.keep_ratios)} keep_ratios but {len(self.keep_weights)} keep_weights")
         if not all(0 < r <= 1 for r in self.keep_ratios):

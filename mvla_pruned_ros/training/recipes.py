@@ -58,8 +58,10 @@ _WEIGHTS = tuple((task_named(task).instruction, weight) for task, weight in _EMP
 # On all tokens, so that pruning the policy is training-free.
 _ALL_TOKENS = TrainingConfig(keep_ratios=(1.0,), keep_weights=(1.0,), emphasis=_WEIGHTS, precision="bf16", compile=True)
 
-_PANDA_SUITES = ("libero_object_scattered", "libero_spatial_scattered")
-_PANDA_SEEDS = (1_000_000, 1_000_020)
+_PANDA_SEEDS = {
+    "libero_object_scattered": (1_000_000, 1_000_020),
+    "libero_spatial_scattered": (1_000_000, 1_000_020, 1_000_040),
+}
 
 RECIPES: dict[str, Recipe] = {
     # Two CPU cores, about an hour.
@@ -98,7 +100,12 @@ RECIPES: dict[str, Recipe] = {
     "panda": Recipe(
         policy=preset("panda"),
         shards=(
-            *(Shard(task, first, 20) for first in _PANDA_SEEDS for suite in _PANDA_SUITES for task in SUITES[suite]),
+            *(
+                Shard(task, first, 20)
+                for suite, seeds in _PANDA_SEEDS.items()
+                for first in seeds
+                for task in SUITES[suite]
+            ),
             *(
                 Shard(task, first, 40, 2)
                 for first in (2_000_000, 2_000_040)

@@ -131,14 +131,14 @@ class LiberoRobot(Robot):
 
     def reset(self, seed: int) -> None:
         rng = np.random.default_rng(seed)
-        index = int(rng.integers(len(self._states))) if self.task.scattered else seed % len(self._states)
         for _ in range(SCENES):
+            index = int(rng.integers(len(self._states))) if self.task.scattered else seed % len(self._states)
             self._begin(seed, index)
             if not self.task.scattered or self._scatter(rng):
                 break
         else:
             raise RuntimeError(
-                f"{self.task.name}, seed {seed}: in none of {SCENES} scenes things stay where they are put"
+                f"{self.task.name}, seed {seed}: in none of {SCENES} scenes is there room for all things, and they stay"
             )
         body = self._model.body("robot0_base").id
         turn = self._data.xmat[body].reshape(3, 3).T
@@ -162,7 +162,7 @@ class LiberoRobot(Robot):
             self._seen, *_ = self._env.step(HOLD)
 
     def _scatter(self, rng: np.random.Generator) -> bool:
-        """Whether everything stays where it was put: what stands on something may fall off."""
+        """Whether a scene was found in which everything stays where it was put: what stands on something may fall."""
         data = self._env.env.sim.data
         joints = {name: thing.joints[0] for name, thing in self._env.env.objects_dict.items()}
         poses = {name: np.array(data.get_joint_qpos(joint)) for name, joint in joints.items()}
@@ -171,6 +171,8 @@ class LiberoRobot(Robot):
         else:
             between = self.task.number == 0
             places = exchanged_landmarks({name: pose[:3] for name, pose in poses.items()}, between, rng)
+        if not places:
+            return False
         for name, place in places.items():
             poses[name][:2] = place
             data.set_joint_qpos(joints[name], poses[name])

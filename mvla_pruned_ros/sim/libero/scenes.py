@@ -50,8 +50,8 @@ def exchanged_landmarks(
         places: (3,) position of each thing, metres. Names end in a number. between: whether the first bowl is the one
             between plate and ramekin.
 
-    Raises:
-        RuntimeError: no such scene was found.
+    Returns:
+        (2,) x and y of each; empty where the bowls of this scene leave no room for that.
     """
     marks = {name: place[:2] for name, place in places.items() if kind_of(name) in LANDMARKS}
     bowls = {name: place for name, place in places.items() if name not in marks}
@@ -86,7 +86,7 @@ def exchanged_landmarks(
         clear = all(_clear(new[name], new) for name in bowls if in_furniture[name])
         if _apart(new, on) and _inside(new, places) and clear and all(_reached(new[name]) for name in standing):
             return new
-    raise RuntimeError(f"no scattered scene was found in {TRIES} tries")
+    return {}
 
 
 def kind_of(name: str) -> str:
