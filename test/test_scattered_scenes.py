@@ -94,5 +94,5 @@ def test_things_exchange_their_slots() -> None:
 def test_a_scene_without_room_is_told() -> None:
     """A bowl in the drawer with no place for the plate but before it: the caller has to take another scene."""
     slots = {f"{name}_1": np.array([0.1 * i, 0.0, 0.9]) for i, name in enumerate(scenes.LANDMARKS)}
-    drawer = {"akita_black_bowl_1": np.array([0.1, -0.15, 1.2])}
+    drawer = {"akita_black_bowl_1": np.array([0.1, -0.1, 1.2])}
     assert exchanged_landmarks({**drawer, **slots}, False, np.random.default_rng(0)) == {}
