@@ -8,6 +8,7 @@ import numpy as np
 
 from ..messages.encode import Encoder
 from ..node.ros_messages import ENCODER, message_class
+from ..node.ros_releases import PublisherEventCallbacks
 from ..types import CameraModel
 from .metaworld.viewpoint import HAND_ORIENTATION
 from .robot import Robot
@@ -19,8 +20,12 @@ class SensorTopics:
 
     def __init__(self, node: Any, qos: Any, wiring: Wiring) -> None:
         """Args: node: a rclpy node. qos: of every topic. wiring: says which there are."""
-        create = node.create_publisher
-        self._out = {name: create(message_class(kind), f"~/{name}", qos) for name, kind in wiring.topics().items()}
+        # Silent on QoS: the policy node listens to camera_info twice, and one of the two never matches, as it should be.
+        silent = PublisherEventCallbacks(use_default_callbacks=False)
+        self._out = {
+            name: node.create_publisher(message_class(kind), f"~/{name}", qos, event_callbacks=silent)
+            for name, kind in wiring.topics().items()
+        }
 
     @property
     def image_subscribers(self) -> int:

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from ..engine.tokenizer_file import read_tokenizer
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
+PAD_ID = 0
 SPLITTER = pre_tokenizers.Whitespace()  # makes words of punctuation marks, too
 
 
@@ -37,8 +38,8 @@ class InstructionTokenizer:
     def load(cls, path: Path, length: int) -> InstructionTokenizer:
         """Raises ValueError naming the file when it is missing or not of this form."""
         tokenizer = read_tokenizer(path, "a policy folder needs its tokenizer")
-        if None in (tokenizer.token_to_id(PAD), tokenizer.token_to_id(UNKNOWN)):
-            raise ValueError(f"{path} has no {PAD} or no {UNKNOWN}: it is the tokenizer of something else")
+        if tokenizer.token_to_id(PAD) != PAD_ID or tokenizer.token_to_id(UNKNOWN) is None:
+            raise ValueError(f"{path} has no {PAD} as its first or no {UNKNOWN}: it is the tokenizer of something else")
         return cls(tokenizer, length)
 
     def save(self, path: Path) -> None:
@@ -70,8 +71,7 @@ class InstructionTokenizer:
         ids = [number for number, token in zip(encoding.ids, encoding.tokens) if token != UNKNOWN]
         if not 0 < len(ids) <= self.length:
             raise ValueError(f"instruction {text!r} has {len(ids)} words, this policy takes 1 to {self.length}")
-        pad = self._tokenizer.token_to_id(PAD)
-        return np.array(ids + [pad] * (self.length - len(ids)), np.int64)
+        return np.array(ids + [PAD_ID] * (self.length - len(ids)), np.int64)
 
 
 def words_of(text: str) -> list[str]:

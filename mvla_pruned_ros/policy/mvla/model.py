@@ -14,9 +14,9 @@ from ..engine.backbone import BackboneOutput, Prefix, llama_backbone, run_backbo
 from ..engine.diffusion import cosine_alphas, ddim_timesteps, timestep_features
 from ..engine.network import PolicyNetwork
 from .config import MVLAConfig
+from .instruction import PAD_ID
 from .tokenizers import Fourier, Grounding, ImageTokenizer, PointTokenizer, gather_tokens
 
-PAD_ID = 0  # of the instruction, see ``instruction.PAD``
 MEANT_M = 0.035  # a point token so near to the place of the next grasp or release, seen from above, shows what is meant
 MEANT_WEIGHT = 4.0  # of those, which are few
 
