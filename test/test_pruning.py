@@ -159,6 +159,27 @@ def test_robot_keeps_its_share_when_all_attention_goes_to_the_object() -> None:
     assert kept[0.3] >= round(0.3 * token_budget(layout, 0.25)) > kept[0.0]
 
 
+def test_the_higher_the_temperature_the_less_salience_decides() -> None:
+    layout, attended = scene(), {}
+    for temperature in (0.0, 1.0, 10.0):
+        config = TriStageConfig(stage_semantic=False, return_share=0.0, temperature=temperature)
+        counts = []
+        for seed in range(200):
+            pruner = TriStagePruner(0.1, config, seed)
+            full = pruner.select(layout)
+            evidence = attention_of(layout, full)
+            pruner.observe(layout, full, evidence)
+            kept = pruner.select(layout).kept
+            assert kept.sum() == token_budget(layout, 0.1)
+            counts.append(kept[evidence.attention > evidence.attention.mean()].sum() / kept.sum())
+        attended[temperature] = float(np.mean(counts))
+    # 28 of 88 tokens draw 20 times the attention of the others. The first that is drawn is one of them with probability
+    # 28 x 20 / (28 x 20 + 60) = 0.90, the last of nine a little less often; at 10 salience weighs 20 ** 0.1 = 1.35.
+    assert attended[0.0] == 1.0
+    assert 0.85 < attended[1.0] < 0.93
+    assert 0.34 < attended[10.0] < 0.42
+
+
 def test_dropped_tokens_keep_their_salience() -> None:
     layout = scene()
     memory = SalienceMemory.seen(layout, np.linspace(1, 2, 88))

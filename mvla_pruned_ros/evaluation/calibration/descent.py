@@ -21,6 +21,7 @@ Grid = dict[str, tuple[Any, ...]]
 # for. return_share, fitted like the others, came out at 0.05, and drawer-open at keep 0.125 fell from 12 to 6 of 20;
 # robot_share raised it from 12 to 20 (seeds from 5000 on).
 GRID: Grid = {
+    "temperature": (0.0, 0.5, 1.0, 2.0),
     "smoothing": (0.2, 0.35, 0.5, 0.75, 1.0),
     "protected_share": (0.0, 0.3, 0.5, 0.7, 0.9),
     "robot_radius_m": (),  # by the spacing of tokens, see ``grid_of``

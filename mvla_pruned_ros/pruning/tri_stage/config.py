@@ -88,6 +88,13 @@ class TriStageConfig:
     overlap_discount: float = described(
         0.5, "How much a point token's rank suffers when a well-attended patch shows its spot too (stage II).", 0.0, 1.0
     )
+    temperature: float = described(
+        0.0,
+        "0: of each set the tokens of greatest salience are kept. More: they are drawn, in proportion to salience to the "
+        "power of 1 / temperature, which leaves fewer gaps. For policies that were trained with token dropout.",
+        0.0,
+        10.0,
+    )
     smoothing: float = described(
         0.5, "Weight of the newest evidence in the moving average of salience (stage III).", 0.01, 1.0
     )

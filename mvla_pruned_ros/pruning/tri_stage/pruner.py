@@ -116,6 +116,8 @@ class TriStagePruner:
         if sets is not None:
             # Of equal salience, a point token that repeats what a kept patch tells is the one to miss least.
             rank[n2:][~unique_points(layout, predicted.salience)] *= 1 - config.overlap_discount
+        if config.temperature:
+            rank = _drawn(rank, config.temperature, self._rng)
         if config.stage_dynamics:
             count = round(config.return_share * budget)
             keep(longest_unseen(predicted.age, predicted.salience, count), Reason.RETURNED, count)
@@ -146,3 +148,12 @@ class TriStagePruner:
         candidates[top(rank[:n2], image)] = True
         candidates[n2 + top(rank[n2:], points)] = True
         return candidates
+
+
+def _drawn(salience: np.ndarray, temperature: float, rng: np.random.Generator) -> np.ndarray:
+    """Ranks whose k greatest are k tokens drawn without replacement in proportion to salience ** (1 / temperature).
+
+    The Gumbel top-k trick (Kool et al., 2019). Ours: a policy that learnt from random parts of its tokens expects
+    neighbours of a kept token to be missing; the most salient ones lie side by side and tell it the same.
+    """
+    return np.log(np.maximum(salience, 1e-12)) / temperature + rng.gumbel(size=len(salience))
