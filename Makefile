@@ -74,7 +74,7 @@ export MUJOCO_GL ?= osmesa
 # What the nodes of demo and tests say stays on this machine.
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 
-.PHONY: help install demo test lint test-numpy1 bench gpu base-gpu clean
+.PHONY: help install demo test lint test-numpy1 bench gpu clean
 
 help:
 	@echo 'make demo         set up, then run the simulated robot and the policy node, pruned beside unpruned, with two'
@@ -89,7 +89,6 @@ help:
 	@echo 'make test-numpy1  tests of the core with numpy 1.26, in an environment of its own'
 	@echo 'make bench        latency on this CPU into $(BENCH_OUT): THREADS=2'
 	@echo 'make gpu          on a GPU: its tests, latency, agreement with the CPU, success, into $(GPU_OUT): MINUTES=12'
-	@echo 'make base-gpu     train the policy `base` on a GPU, then ship and measure it; stopped, it goes on where it was'
 	@echo 'make install      only set up $(VENV) (done by the others when needed)'
 	@echo 'make clean        remove the environments, build outputs and caches'
 	@echo ''
@@ -148,26 +147,6 @@ bench: $(INSTALLED)
 # https://download.pytorch.org/whl/cu128". Stopped, it goes on where it was.
 gpu: $(INSTALLED)
 	$(BIN)/mvla gpu --minutes $(MINUTES) --out $(GPU_OUT)
-
-# One policy that is both right and fast. About 20 minutes of training on one H200 are meant for it; nothing of this was
-# run before the weights are in the tree. What is done is not done again.
-BASE_OUT ?= out/train/base
-BASE := mvla_pruned_ros/models/base
-BENCH_GPU = $(BIN)/mvla bench --device cuda --json $(BENCH_OUT)/gpu.json
-BASE_RESULT = --json $(BENCH_OUT)/success_base.json
-base-gpu: $(INSTALLED)
-	$(BIN)/mvla train --preset base --device cuda --out $(BASE_OUT)
-	cp mvla_pruned_ros/models/small/pruning.json $(BASE_OUT)/
-	test -d $(BASE) || $(BIN)/mvla convert $(BASE_OUT) $(BASE) --shard-mb 15
-	$(BIN)/mvla evaluate --policy base --device cuda --episodes 100 $(BASE_RESULT) --method none tri_stage --keep 0.5 0.35 0.25
-	$(BIN)/mvla evaluate --policy base --device cuda --episodes 50 $(BASE_RESULT) --keep 0.35 \
-	    --method random uniform fastv divprune dart vla_pruner vla_adp --tasks push pick-place coffee-push peg-unplug-side
-	$(BENCH_GPU) --policy base --keep 0.5 0.35 0.25
-	$(BENCH_GPU) --policy base --keep 0.35 --method tri_stage random uniform fastv divprune dart vla_pruner vla_adp
-	$(BENCH_CPU) --policy base --keep 0.5 0.35 0.25
-	$(BIN)/mvla demo --policy base --device cuda --keep 0.35 --real-time-factor 1 --out $(BENCH_OUT)/demo_base
-	$(BIN)/mvla tables $(BENCH_OUT)/success_base.json
-	$(BIN)/mvla bench --read $(BENCH_OUT)/gpu.json --plot $(BENCH_OUT)/gpu.html
 
 clean:
 	rm -rf .venv .venv-* build install log *.egg-info .pytest_cache .mypy_cache .ruff_cache

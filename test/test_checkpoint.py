@@ -21,7 +21,6 @@ from mvla_pruned_ros.policy.fingerprint import policy_fingerprint
 from mvla_pruned_ros.policy.mvla.checkpoint import load_policy_parts, save_policy
 from mvla_pruned_ros.policy.mvla.policy import MVLAPolicy
 from mvla_pruned_ros.policy.mvla.repack import is_policy_folder, repack
-from mvla_pruned_ros.policy.source import default_policy
 
 WEIGHTS = "model.safetensors"
 
@@ -281,11 +280,3 @@ def test_a_missing_shard_is_named(folder: Path, tmp_path: Path) -> None:
     shards[0].unlink()
     with pytest.raises(CheckpointError, match=f"lacks .*{shards[0].name}"):
         MVLAPolicy.load(tmp_path / "out")
-
-
-def test_who_names_no_policy_gets_base_on_a_gpu_where_it_is_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert default_policy("cpu") == "small"
-    monkeypatch.setattr("mvla_pruned_ros.policy.source.SHIPPED", ("base", "small"))
-    assert default_policy("cpu") == "small"
-    monkeypatch.setattr("mvla_pruned_ros.policy.source.resolve_device", torch.device)
-    assert default_policy("cuda") == "base"

@@ -43,8 +43,8 @@ EPILOG = """examples:
   mvla train --preset small --out out/train/quick --steps 200   (a look at how it goes)
   mvla train --bag bags/monday bags/tuesday --remap image:=/camera/color/image_raw --bag-config my_robot.yaml
       --workspace -0.3 0.2 0.0 0.3 0.8 0.5 --out out/train/mine
-  mvla train --preset base --device cuda --out out/train/base   (256 + 256 tokens: needs a GPU)
-  torchrun --nproc-per-node 4 --no-python mvla train --preset base --device cuda --out out/train/base
+  mvla train --preset panda --device cuda --out out/train/panda   (392 + 128 tokens, two cameras: hours on a CPU)
+  torchrun --nproc-per-node 4 --no-python mvla train --preset panda --device cuda --out out/train/panda
   mvla train --preset small-aware --out out/train/small-aware --data out/train/small/demonstrations
 """
 

@@ -15,11 +15,10 @@ from pathlib import Path
 
 from ..configuration.reader import read_json
 from ..control.action_spaces import ActionForm
-from ..models import SHIPPED, policy_folder
+from ..models import policy_folder
 from ..pruning.tri_stage.config import TriStageConfig
 from .base import Policy
 from .conformance import check_policy
-from .engine.device import resolve_device
 from .engine.weight_files import CheckpointError
 from .mla.config import ARCHITECTURE as MLA
 from .mla.config import MLAConfig
@@ -29,15 +28,6 @@ from .mvla.config import MVLAConfig
 from .mvla.policy import MVLAPolicy
 
 FACTORY = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
-
-
-def default_policy(device: str) -> str:
-    """Name of the shipped policy for who names none: ``base``, where it is shipped, on a GPU; else ``small``.
-
-    Args:
-        device: of ``resolve_device``, which raises ValueError for what there is not.
-    """
-    return "base" if "base" in SHIPPED and resolve_device(device).type == "cuda" else "small"
 
 
 @dataclass(frozen=True)

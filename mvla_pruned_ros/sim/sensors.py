@@ -20,7 +20,7 @@ class SensorTopics:
 
     def __init__(self, node: Any, qos: Any, wiring: Wiring) -> None:
         """Args: node: a rclpy node. qos: of every topic. wiring: says which there are."""
-        # Silent on QoS: the policy node listens to camera_info twice, and one of the two never matches, as it should be.
+        # Silent on QoS: the policy node listens to camera_info twice, and one of the two need not match.
         silent = PublisherEventCallbacks(use_default_callbacks=False)
         self._out = {
             name: node.create_publisher(message_class(kind), f"~/{name}", qos, event_callbacks=silent)

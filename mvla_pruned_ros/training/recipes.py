@@ -125,10 +125,4 @@ RECIPES: dict[str, Recipe] = {
             grounding_weight=0.1,
         ),
     ),
-    # The token counts of MLA, its head, all tasks, on all tokens. For a GPU.
-    "base": Recipe(
-        policy=preset("base"),
-        shards=_ELEVEN_TASKS,
-        training=replace(_ALL_TOKENS, steps=12000, batch_size=128, learning_rate=6e-4, noise_draws=4),
-    ),
 }

@@ -90,8 +90,8 @@ class TriStageConfig:
     )
     temperature: float = described(
         0.0,
-        "0: of each set the tokens of greatest salience are kept. More: they are drawn, in proportion to salience to the "
-        "power of 1 / temperature, which leaves fewer gaps. For policies that were trained with token dropout.",
+        "0: of each set the tokens of greatest salience are kept. More: they are drawn, in proportion to salience to "
+        "the power of 1 / temperature, which leaves fewer gaps. For policies that were trained with token dropout.",
         0.0,
         10.0,
     )

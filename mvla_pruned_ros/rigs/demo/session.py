@@ -15,7 +15,7 @@ from rclpy.parameter import Parameter
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from ...policy.source import PolicySource, default_policy
+from ...policy.source import PolicySource
 from ...pruning.base import check_keep_ratio
 from ...pruning.methods import check_method
 from ...sim.metaworld.tasks import DEMO_TASKS
@@ -87,7 +87,7 @@ class DemoOptions:
             tasks=tuple(map(task_named, tasks)),
             keep_ratio=args.keep,
             method=args.method,
-            policy=args.policy or ("panda" if is_libero(tasks[0]) else default_policy(args.device)),
+            policy=args.policy or ("panda" if is_libero(tasks[0]) else "small"),
             device=args.device,
             seed=args.seed,
             real_time_factor=DEFAULT_REAL_TIME_FACTOR if factor is None else factor,
