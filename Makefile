@@ -138,8 +138,9 @@ bench: $(INSTALLED)
 	$(BENCH_CPU) --preset base --keep 0.5 0.33
 	$(BENCH_CPU) --preset base --width 1024 --depth 16 --keep 0.33 --rounds 15
 	$(BENCH_CPU) --policy medium --keep 0.5 0.35 0.25 --rounds 66
+	$(BENCH_CPU) --policy panda --keep 0.5 0.35 0.25 0.125 --rounds 66
 	$(BENCH_CPU) --preset medium --image-size 160 --groups 30 --keep 0.75 0.5 0.35 --rounds 66
-	$(BENCH_CPU) --preset base --keep 0.33 --method tri_stage random fastv divprune dart vla_pruner vla_adp
+	$(BENCH_CPU) --preset base --keep 0.33 --method tri_stage random fastv divprune dart vla_pruner vla_adp specprune vla_cache
 	$(BENCH_CPU) --sensor-to-command --seconds 30
 	$(BIN)/mvla bench --read $(BENCH_OUT)/latency.json --plot $(BENCH_OUT)/latency.html
 

@@ -15,7 +15,7 @@ examples:
   mvla demo --keep 0.35 --tasks push             one task, about a third of the tokens
   mvla demo --compare                            each episode without pruning as well, both side by side
   mvla demo --compare --also medium --keep 0.35  and a larger policy: what `make demo` runs
-  mvla demo --tasks libero_object/3 libero_spatial --policy DIR     LIBERO's Panda: one task, and ten
+  mvla demo --tasks libero_object/3 libero_spatial      LIBERO's Panda: one task, and ten; its policy is panda
   mvla demo --view spawn                         watched in Rerun (pip install "mvla_pruned_ros[view]")
   mvla demo --real-time-factor 0.5               for a slow computer
 
