@@ -264,3 +264,18 @@ def test_command_prints_the_tables(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "no rows of task 'juggle': there are push" in capsys.readouterr().err
     assert main(["tables", str(tmp_path / "c.json")]) == 2
     assert "c.json is not a file of `mvla evaluate --json`" in capsys.readouterr().err
+
+
+def test_tasks_of_several_suites_have_means_of_each_as_well() -> None:
+    tasks = {
+        "libero_object/0": "1111",
+        "libero_object/1": "1100",
+        "libero_spatial/0": "1000",
+        "libero_spatial/1": "0000",
+    }
+    text = document([row(task, "none", 1.0, successes) for task, successes in tasks.items()])
+    means = [line for line in text.split("\n") if line.startswith(("### Mean", "| none"))]
+    assert means[::2] == [
+        f"### Mean of {n} tasks{of}" for n, of in ((4, ""), (2, " of libero_object"), (2, " of libero_spatial"))
+    ]
+    assert [line.split(" | ")[3] for line in means[1::2]] == ["43.8 %", "75 %", "12.5 %"]

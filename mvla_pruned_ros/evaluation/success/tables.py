@@ -69,6 +69,9 @@ def tables(rows: Sequence[Row], means: Sequence[MeanRow]) -> list[Table]:
     found = [_unpruned(plain, means)]
     found += [_curve(method, pruned, means) for method in _methods(pruned)]
     found.append(_mean(means))
+    suites = grouped(plain, lambda r: r.task.rpartition("/")[0])
+    if len(suites) > 1:
+        found += [_mean(mean_rows(of_suite), f" of {suite}") for suite, of_suite in suites.items() if suite]
     for method in _methods(pruned):
         for keep in sorted({r.keep_asked for r in pruned if r.method == method and r.pruning}, reverse=True):
             found.append(_ablation(method, keep, pruned, means))
@@ -162,7 +165,7 @@ def _by_task(title: str, columns: dict[str, list[Figures]], cell: Callable[[Figu
     return Table(title, ("task", *columns), (tuple(lines),) if tasks else ())
 
 
-def _mean(means: Sequence[MeanRow]) -> Table:
+def _mean(means: Sequence[MeanRow], of: str = "") -> Table:
     most = max((len(m.tasks) for m in means), default=0)
     ordered = sorted(means, key=lambda m: (-m.keep_asked, _order(m.method)))
     went = any(m.path_m is not None for m in means)  # not in older rows
@@ -185,7 +188,7 @@ def _mean(means: Sequence[MeanRow]) -> Table:
     header = ("method", "keep", "measured", "success", "interval", "minus none", "minus random",
               "minus tri_stage", "policy ms (p50)",
               "selection ms (p50)", *(("time, s", "path, m", "jerk, m/s^3") if went else ()))  # fmt: skip
-    return Table(f"Mean of {most} tasks", header, (tuple(lines),))
+    return Table(f"Mean of {most} tasks{of}", header, (tuple(lines),))
 
 
 def _exchanged(rows: Sequence[Row]) -> Table:
