@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,55 +12,23 @@ import pytest
 os.environ.setdefault("MUJOCO_GL", "osmesa")
 pytest.importorskip("metaworld", reason="the simulator extra is not installed: pip install .[sim]")
 
-from mvla_pruned_ros.evaluation.success.rows import row
-from mvla_pruned_ros.evaluation.success.sweep import Setting, run_sweep
+from published import PAGES, published_rows, run
+
+from mvla_pruned_ros.models import policy_folder
 from mvla_pruned_ros.policy.engine.machine import machine
 from mvla_pruned_ros.policy.fingerprint import policy_fingerprint
 from mvla_pruned_ros.pruning.tri_stage.config import TriStageConfig
 
-ROOT = Path(__file__).parents[1]
-SMALL = ROOT / "mvla_pruned_ros" / "models" / "small"
-PUBLISHED = ROOT / "docs" / "benchmarks" / "success.json"
+POLICY = "small"
+PUBLISHED = PAGES / "success.json"
 METHODS = (("none", 1.0), ("tri_stage", 0.25))
 TASKS, SEEDS = 2, 3
 # A closed loop makes the last bit of a sum on another CPU or with another torch grow until an outcome tips over.
 TOLERATED_ELSEWHERE = 3
 
 
-def run(task: str, seeds: list[int], methods: tuple[tuple[str, float], ...] = METHODS) -> list[dict[str, Any]]:
-    """Rows of the shipped policy, one for each method."""
-    own = TriStageConfig.of_policy(SMALL)
-    settings = [Setting(task, str(SMALL), policy_fingerprint(SMALL), method, keep, own) for method, keep in methods]
-    results = run_sweep(settings, seeds, 1, lambda *_: None)
-    return [row(setting, episodes, own).to_json() for setting, episodes in results.items()]
-
-
-def published_rows(text: str) -> dict[tuple[str, str], dict[str, Any]]:
-    """Rows of the slice by task and method. Fails where the file is not about the shipped policy."""
-    rows = json.loads(text)["rows"]
-    again = "make docs/benchmarks/success.json again: its commands are in success.md"
-    old = [r for r in rows if not isinstance(r.get("policy"), dict) or "fingerprint" not in r["policy"]]
-    if old:
-        pytest.fail(f"{len(old)} of {len(rows)} published rows do not name the weights of their policy; {again}")
-    shipped = policy_fingerprint(SMALL)
-    stale = {r["policy"]["fingerprint"] for r in rows if r["policy"]["name"] == SMALL.name} - {shipped}
-    if stale:
-        pytest.fail(f"published rows are of {', '.join(sorted(stale))}, the shipped policy is {shipped}; {again}")
-    found = {
-        (r["task"], r["method"]): r
-        for r in rows
-        if (r["method"], r["keep_asked"]) in METHODS
-        and (r["policy"]["fingerprint"], r["pruning"], r["delay"], r["instruction_of"]) == (shipped, {}, 0, None)
-    }
-    settings = dataclasses.asdict(TriStageConfig.of_policy(SMALL))
-    for r in found.values():
-        if r["tri_stage"] not in (None, settings):
-            pytest.fail(f"{r['task']} was published with other pruning settings than the policy has now; {again}")
-    return found
-
-
 def test_published_rows_come_out_again() -> None:
-    published = published_rows(PUBLISHED.read_text())
+    published = published_rows(PUBLISHED.read_text(), POLICY, METHODS)
     tasks = [task for task, method in published if method == "tri_stage" and (task, "none") in published]
     assert len(tasks) >= TASKS, f"{PUBLISHED.name} has no row of none and of tri_stage at 0.25 for {TASKS} tasks"
     # Where pruning fails now and then there is most to be seen.
@@ -72,7 +39,7 @@ def test_published_rows_come_out_again() -> None:
         by_seed = dict(enumerate(pruned["success_by_seed"], pruned["first_seed"]))
         failed, solved = ([seed for seed, success in by_seed.items() if success == s] for s in (0, 1))
         seeds = sorted((failed[:1] + solved[:SEEDS] + failed[1:])[:SEEDS])
-        for new in run(task, seeds):
+        for new in run(POLICY, task, seeds, METHODS):
             old = published[task, new["method"]]
             same_machine = same_machine and old["machine"] == machine()
             for seed, success in zip(seeds, new["success_by_seed"]):
@@ -85,7 +52,7 @@ def test_published_rows_come_out_again() -> None:
 
 def test_a_slice_run_twice_gives_the_same_rows() -> None:
     methods = (("none", 1.0), ("random", 0.125), ("tri_stage", 0.125))
-    first, second = (run("push", [0], methods) for _ in range(2))
+    first, second = (run(POLICY, "push", [0], methods) for _ in range(2))
     for a, b in zip(first, second):
         for timing in ("policy_ms_p50", "selection_ms_p50"):
             assert a.pop(timing) > 0 and b.pop(timing) > 0
@@ -102,24 +69,24 @@ def test_a_slice_run_twice_gives_the_same_rows() -> None:
 )
 def test_stale_file_is_named(policy: Any, message: str) -> None:
     with pytest.raises(pytest.fail.Exception, match=message):
-        published_rows(json.dumps({"rows": [{"task": "push", "method": "none", "policy": policy}]}))
+        published_rows(json.dumps({"rows": [{"task": "push", "method": "none", "policy": policy}]}), POLICY, METHODS)
 
 
 def test_rows_of_other_policies_conditions_and_ablations_are_left_alone() -> None:
     plain = {
-        "policy": {"name": "small", "fingerprint": policy_fingerprint(SMALL)},
+        "policy": {"name": "small", "fingerprint": policy_fingerprint(policy_folder(POLICY))},
         "task": "push",
         "method": "tri_stage",
         "keep_asked": 0.25,
         "pruning": {},
-        "tri_stage": dataclasses.asdict(TriStageConfig.of_policy(SMALL)),
+        "tri_stage": dataclasses.asdict(TriStageConfig.of_policy(policy_folder(POLICY))),
         "delay": 0,
         "instruction_of": None,
     }
     others = [{"delay": 4}, {"keep_asked": 0.5}, {"pruning": {"window": 2}}, {"instruction_of": "x"},
               {"policy": {"name": "other", "fingerprint": "0000"}}]  # fmt: skip
     text = json.dumps({"rows": [plain, *({**plain, **other} for other in others)]})
-    assert published_rows(text) == {("push", "tri_stage"): plain}
+    assert published_rows(text, POLICY, METHODS) == {("push", "tri_stage"): plain}
     changed = {**plain, "tri_stage": {**plain["tri_stage"], "window": 99}}
     with pytest.raises(pytest.fail.Exception, match="other pruning settings than the policy has now"):
-        published_rows(json.dumps({"rows": [changed]}))
+        published_rows(json.dumps({"rows": [changed]}), POLICY, METHODS)

@@ -159,6 +159,14 @@ def test_recorder_imports_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+def test_a_view_is_the_policy_nodes_own(tmp_path: Path) -> None:
+    pytest.importorskip("rclpy", reason="no ROS here: commands need a graph")
+    from mvla_pruned_ros.rigs.soak.runner import SoakOptions
+
+    given = SoakOptions(tmp_path / "soak.json", view="out/soak.rrd").node_parameters()
+    assert given["view"] == "out/soak.rrd" and SoakOptions(tmp_path / "soak.json").node_parameters()["view"] == ""
+
+
 def test_a_short_run_over_the_real_graph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("rclpy", reason="no ROS here: commands need a graph")
     from mvla_pruned_ros.cli.main import main

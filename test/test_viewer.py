@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def wait_for(condition: Any, timeout_s: float = 10.0) -> bool:
 def calls(tiny_policy_folder: Path) -> list[Call]:
     policy = load_policy(tiny_policy_folder)
     runtime = PolicyRuntime(policy, make_pruner("tri_stage", keep_ratio=0.4))
-    observations = [make_observation(seed=i, stamp_ns=10**9 + i * 50_000_000) for i in range(4)]
+    observations = [make_observation(seed=i, stamp_ns=10**9 + i * 100_000_000) for i in range(4)]
     return [Call(each, runtime.infer(each), 10.0 + i) for i, each in enumerate(observations)]
 
 
@@ -53,7 +54,7 @@ def slow_start(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Until it is set, the viewer does not come up; then it fails."""
     ready = threading.Event()
 
-    def open_recording(target: str) -> Any:
+    def open_recording(target: str, endless: bool) -> Any:
         assert ready.wait(20)
         raise RuntimeError("no display")
 
@@ -87,6 +88,28 @@ def test_file_has_every_entity_of_every_call(calls: list[Call], tmp_path: Path) 
         [sys.executable, "-m", "rerun_cli", "rrd", "verify", str(file)], env=program.environment(), capture_output=True
     )
     assert done.returncode == 0, done.stderr
+
+
+@rerun
+def test_of_a_fast_policy_ten_calls_a_second_are_drawn(calls: list[Call], tmp_path: Path) -> None:
+    """Each with its place among all calls and its distance from the one right before it."""
+    file = tmp_path / "run.rrd"
+    view = LiveView(str(file), ActionForm())
+    fast = [
+        replace(call, observation=replace(call.observation, stamp_ns=10**9 + 30_000_000 * (4 * i + k)))
+        for i, call in enumerate(calls)
+        for k in range(4)
+    ]
+    for call in fast:
+        view.put(call)
+        time.sleep(0.02)  # none is dropped
+    view.close()
+    assert (view.failure, view.dropped) == ("", 0)
+    rows = rows_of(file)
+    assert rows["/latency_ms/policy"] == rows["/world/cloud/set"] == 6
+    jumps = [jump for (jump,) in logged(file, "/splices/jump", "scalars")]
+    assert jumps[0] == 0.0, "the third call is as the second"
+    assert rows["/splices/jump"] == 5
 
 
 @rerun
@@ -196,7 +219,7 @@ def test_what_cannot_be_is_refused_with_the_remedy(
 @pytest.fixture(scope="module")
 def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("view") / "bag"
-    write_bag(folder, [PUSH, *(make_observation(seed=i, stamp_ns=10**9 + i * 50_000_000) for i in range(4))])
+    write_bag(folder, [PUSH, *(make_observation(seed=i, stamp_ns=10**9 + i * 100_000_000) for i in range(4))])
     return folder
 
 

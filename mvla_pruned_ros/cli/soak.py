@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import argparse
 
-from .options import add_policy_arguments, number, output_file
+from .options import add_policy_arguments, add_view_argument, number, output_file
 
 SUMMARY = "the policy node for hours: memory, deadlines, stops"
 EPILOG = """\
 examples:
   mvla soak                                       half an hour, into out/soak
   mvla soak --minutes 2 --keep 0.25               a short one
+  mvla soak --minutes 5 --view out/soak/soak.rrd  what a view costs the node
   mvla soak --minutes 600 --json night.json --policy out/train/mine --instruction "open the drawer"
 
 Beside FILE it writes the page (.html: memory and command intervals over time), the logs of the nodes, and stalls.txt
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--instruction", default="push the puck to the goal", metavar="WORDS", help="what to do (default: %(default)s)"
     )
+    add_view_argument(parser)
     add_policy_arguments(parser)
 
 
@@ -59,5 +61,6 @@ def run(args: argparse.Namespace) -> int:
             policy=args.policy or "small",
             device=args.device,
             instruction=args.instruction,
+            view=args.view or "",
         )
     )

@@ -45,7 +45,7 @@ class TrainingConfig:
     early_weight: float = 1.0
     emphasis: tuple[tuple[str, float], ...] = ()
     grounding_weight: float = 0.0
-    noise_draws: int = 1
+    noise_draws: int = 4
     precision: str = "fp32"
     compile: bool = False
     device: str = "cpu"

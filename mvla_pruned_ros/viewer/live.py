@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 WAITING = 8  # calls and statuses that wait to be drawn; a newer one drives the oldest out
 LOOK_S = 2.0  # between two looks whether the viewer is still there
 JOIN_S = 2.0
+PERIOD_NS = 90_000_000  # between two calls that are drawn: eyes need no more, and drawing takes from the policy's time
 
 
 class LiveView:
@@ -67,10 +68,10 @@ class LiveView:
             self._waiting.clear()
 
     def _draw(self) -> None:
-        recording = open_recording(self._target)
+        recording = open_recording(self._target, endless=True)
         from .scene import Scene
 
-        scene, looked_at = Scene(recording, self._form), time.monotonic()
+        scene, looked_at = Scene(recording, self._form, PERIOD_NS), time.monotonic()
         try:
             while (shown := self._next()) is not None:
                 if self._target == SPAWN and time.monotonic() - looked_at > LOOK_S:

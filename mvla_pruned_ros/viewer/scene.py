@@ -52,10 +52,11 @@ LEVELS = {"OK": rr.TextLogLevel.INFO, "WARN": rr.TextLogLevel.WARN}  # others ar
 class Scene:
     """Logs calls and statuses to a recording, in their order, from one thread."""
 
-    def __init__(self, recording: Any, form: ActionForm) -> None:
-        """Args: recording: a ``rerun.RecordingStream``. form: of the policy's actions."""
-        self._recording, self._form = recording, form
-        self._calls = 0
+    def __init__(self, recording: Any, form: ActionForm, period_ns: int = 0) -> None:
+        """Args: recording: a ``rerun.RecordingStream``. form: of the policy's actions. period_ns: between the stamps of
+        two calls that are drawn, at least; those in between are passed over."""
+        self._recording, self._form, self._period_ns = recording, form, period_ns
+        self._calls, self._drawn_ns = 0, -period_ns
         self._before: ActionChunk | None = None
         self._said: tuple[str, str] | None = None
 
@@ -85,11 +86,15 @@ class Scene:
     def _call(self, call: Call) -> None:
         inference, observation = call.inference, call.observation
         selection, layout, chunk = inference.selection, inference.layout, inference.chunk
-        if not self._calls:
+        (before, self._before), call_number = (self._before, chunk), self._calls
+        if not call_number:
             self._begin(layout)
-        self._at(observation.stamp_ns)
-        self._recording.set_time("call", sequence=self._calls)
         self._calls += 1
+        if 0 <= observation.stamp_ns - self._drawn_ns < self._period_ns:
+            return
+        self._drawn_ns = observation.stamp_ns
+        self._at(observation.stamp_ns)
+        self._recording.set_time("call", sequence=call_number)
         squares = view_squares(observation.chosen_views(layout.views), layout.grids, SQUARE_PX)
         for name, (image, camera), grid, view in zip(layout.views, squares, layout.grids, layout.view_slices):
             self._log(camera_entities(f"world/cameras/{name}", image, camera, selection.reason[view].reshape(grid)))
@@ -100,9 +105,8 @@ class Scene:
             self._log({"world/actions": rr.LineStrips3D([path], radii=0.003, colors=[(255, 60, 200)])})
         self._log(figures(call))
         at_ns = chunk.stamp_ns + round((call.latency_ms or 0) * 1e6)
-        if (jump := jump_of(self._before, chunk, at_ns)) is not None:
+        if (jump := jump_of(before, chunk, at_ns)) is not None:
             self._log({"splices/jump": jump})
-        self._before = chunk
 
     def _begin(self, layout: TokenLayout) -> None:
         """What holds for the whole recording: names and colours of classes, which views there are."""

@@ -35,8 +35,12 @@ def check_target(target: str) -> str:
     return target
 
 
-def open_recording(target: str) -> Any:
+def open_recording(target: str, *, endless: bool = False) -> Any:
     """A ``rerun.RecordingStream`` that writes to ``target``, see ``check_target``. A file that is there is replaced.
+
+    Args:
+        endless: for hours, perhaps. A file then gets no table of contents, which would grow in memory until the end
+            (measured: 1.2 GB an hour); viewers read it from front to back instead.
 
     Rerun's Python library sends nothing of itself anywhere; its viewer would, see ``program``.
 
@@ -56,7 +60,7 @@ def open_recording(target: str) -> Any:
     else:
         Path(target).absolute().parent.mkdir(parents=True, exist_ok=True)
         recording = rerun.RecordingStream(APPLICATION)
-        recording.save(target)
+        recording.save(target, write_footer=not endless)
     return recording
 
 

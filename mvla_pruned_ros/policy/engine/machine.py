@@ -11,7 +11,8 @@ from typing import Any
 
 
 def machine() -> dict[str, Any]:
-    """CPU model, cores this process may use, versions of Python and torch."""
+    """CPU model and the vector instructions that torch uses there, cores this process may use, versions of Python and
+    torch. Some clouds give processors with and without AVX-512 one name."""
     import torch
 
     model = platform.processor() or platform.machine()
@@ -22,6 +23,7 @@ def machine() -> dict[str, Any]:
                 model = line.split(":", 1)[1].strip()
                 break
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    model = f"{model} ({torch.backends.cpu.get_cpu_capability()})"
     return {"cpu": model, "cores": cores, "python": platform.python_version(), "torch": torch.__version__}
 
 

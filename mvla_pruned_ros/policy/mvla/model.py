@@ -184,7 +184,7 @@ class MVLAModel(PolicyNetwork):
         """
         prefix, meant = self._tokenize(batch)
         loss = self._action_loss(prefix, target, draws)
-        if grounding_weight and meant is not None:
+        if meant is not None:  # also unweighted: DistributedDataParallel wants a gradient of every parameter
             loss = loss + grounding_weight * _grounding_loss(batch, meant[:, prefix.num_image :])
         return loss
 

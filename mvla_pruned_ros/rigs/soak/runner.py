@@ -40,7 +40,7 @@ SAMPLE_S = 1.0
 LISTENER_QOS = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
 # Half a cloud period, and some for delays: every image has a cloud that is near enough.
 SYNC_TOLERANCE_MS = 500.0 / CLOUD_HZ + 20.0
-COUNTERS = ("commands_", "safe_", "dropped ", "frames_received", "late_shapes")
+COUNTERS = ("commands_", "safe_", "dropped ", "frames_received", "late_shapes", "view_dropped")
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class SoakOptions:
     policy: str = "small"
     device: str = "auto"
     instruction: str = "push the puck to the goal"
+    view: str = ""  # the policy node's parameter
 
     def __post_init__(self) -> None:
         check_keep_ratio(self.keep_ratio)
@@ -82,6 +83,7 @@ class SoakOptions:
             "method": self.method,
             "keep_ratio": float(self.keep_ratio),
             "instruction": self.instruction,
+            "view": self.view,
             "command_rate_hz": float(self.command_rate_hz),
             "cloud_source": "points",
             "sync_tolerance_ms": SYNC_TOLERANCE_MS,
@@ -131,6 +133,7 @@ def run_soak(options: SoakOptions, console: Console | None = None) -> int:
     numbers = figures(run)
     settings = {
         "policy": options.policy, "method": options.method, "keep_ratio": options.keep_ratio, "device": options.device,
+        "view": options.view,
         "image": f"{WIDTH}x{HEIGHT} rgb8 30 Hz", "cloud": f"{WIDTH * HEIGHT} points {CLOUD_HZ:g} Hz",
         "sync_tolerance_ms": SYNC_TOLERANCE_MS,
     }  # fmt: skip
@@ -212,6 +215,6 @@ def _table(numbers: dict[str, Any]) -> Table:
             f"{node['threads']['last_tenth']:.0f}, {node['files']['last_tenth']:.0f}",
         "stalls of the machine, longest":
             f"{numbers['machine_stalls']['count']}, {(numbers['machine_stalls']['ms'] or {'max': 0})['max']:.0f} ms",
-        **{name: str(count) for name, count in numbers["counters"].items() if name.startswith("dropped")},
+        **{name: str(count) for name, count in numbers["counters"].items() if name.startswith(("dropped", "view"))},
     }  # fmt: skip
     return table(f"{numbers['seconds'] / 60:.1f} minutes, {numbers['commands']} commands", ("", ""), rows.items())

@@ -22,6 +22,9 @@ RIM_M = 0.048  # from the middle of the bowl to its rim, where one finger goes i
 DRAWER_RIM_M = 0.04  # along -x, with the hand turned: only there the drawer leaves room for the fingers
 BOWL_HEIGHT_M = 0.052
 DEPTH_M = 0.024  # of the hand below the rim
+PALM_M = np.array([0.035, 0.105])  # along x and y, from the middle of the hand to the edge of its palm
+PALM_HEIGHT_M = 0.038  # of the palm above the point that is between the finger tips
+PAD_M = 0.015  # half the width of a finger
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,25 @@ def _into_the_basket(robot: LiberoRobot) -> Plan:
     # As deep as the middle, 1 cm below the top at least and 3 cm at most, the fingers clear of the floor.
     low = max(0.012, min(robot.place_of(thing)[2], top - 0.01), top - 0.03)
     place = robot.place_of(basket)
+    beside = [box for name in robot.things if name != thing for box in [robot.extent_of(name)]]
+    middle[0] += _shift(middle, upper[0] - middle[0] - PAD_M, [b for b in beside if b[1, 2] > low + PALM_HEIGHT_M])
     return Plan(thing, np.array([*middle, low]), top + 0.09, low + 0.22, place[:2], place[2] + 0.16)
+
+
+def _shift(middle: np.ndarray, most: float, obstacles: list[np.ndarray]) -> float:
+    """How far along x from the middle of a thing the hand grasps, that its palm comes down beside what is high.
+
+    Args:
+        middle: (2,) of the thing. most: as far as the thing reaches under the fingers. obstacles: (2, 3) corners.
+
+    Returns:
+        The shortest way, metres; 0 where none is free.
+    """
+    for shift in sorted(np.linspace(-most, most, 21) if most > 0 else (), key=abs):
+        at = middle + [shift, 0.0]
+        if not any((np.abs(at - np.clip(at, b[0, :2], b[1, :2])) < PALM_M).all() for b in obstacles):
+            return float(shift)
+    return 0.0
 
 
 def _onto_the_plate(robot: LiberoRobot) -> Plan:

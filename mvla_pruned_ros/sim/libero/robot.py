@@ -107,11 +107,16 @@ class LiberoRobot(Robot):
         return self._wanted or thing, place.removesuffix("_contain_region")
 
     @property
+    def things(self) -> tuple[str, ...]:
+        """Names of what can be moved in the scene."""
+        return tuple(self._env.env.objects_dict)
+
+    @property
     def errands(self) -> dict[str, str]:
         if self.task.suite != "libero_object":
             return super().errands
         things = {instruction: thing_of(instruction) for instruction in instructions_of(self.task.suite)}
-        return {instruction: thing for instruction, thing in things.items() if thing in self._env.env.objects_dict}
+        return {instruction: thing for instruction, thing in things.items() if thing in self.things}
 
     def send_for(self, thing: str) -> None:
         self._wanted = thing
