@@ -132,8 +132,9 @@ test-numpy1: $(INSTALLED_NUMPY1)
 	$(VENV_NUMPY1)/bin/python -c 'import numpy; print("numpy", numpy.__version__)'
 	$(VENV_NUMPY1)/bin/python -m pytest $(CORE_TESTS)
 
-# The figures of docs/benchmarks/latency.md; on a machine that does nothing else.
-BENCH_CPU = $(BIN)/mvla bench --threads $(THREADS) --json $(BENCH_OUT)/latency.json
+# The figures of docs/benchmarks/latency.md; on a machine that does nothing else, so that threads may spin between two
+# products: see docs/parameters.md#threads.
+BENCH_CPU = OMP_WAIT_POLICY=active $(BIN)/mvla bench --threads $(THREADS) --json $(BENCH_OUT)/latency.json
 bench: $(INSTALLED)
 	$(BENCH_CPU) --preset base --keep 0.5 0.33
 	$(BENCH_CPU) --preset base --width 1024 --depth 16 --keep 0.33 --rounds 15

@@ -28,36 +28,37 @@ def two_threads() -> Iterator[None]:
 @pytest.mark.parametrize("rows", [1, 17, 197])
 @pytest.mark.parametrize("bias", [True, False])
 def test_packed_layers_give_what_plain_ones_give(rows: int, bias: bool) -> None:
-    plain = nn.Linear(48, 64, bias=bias)
+    plain = nn.Linear(256, 320, bias=bias)
     packed = copy.deepcopy(plain)
     pack_linears(packed)
     assert type(packed) is PackedLinear
-    x = torch.randn(1, rows, 48, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(1, rows, 256, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         torch.testing.assert_close(packed(x), plain(x), rtol=1e-5, atol=1e-5)
     assert torch.equal(packed(x), plain(x)), "with gradients the plain way is taken"
 
 
-def test_one_thread_packs_nothing() -> None:
-    torch.set_num_threads(1)
-    layer = nn.Linear(8, 8)
+@pytest.mark.parametrize("threads, width", [(1, 256), (2, 255)])
+def test_one_thread_and_small_matrices_gain_nothing(threads: int, width: int) -> None:
+    torch.set_num_threads(threads)
+    layer = nn.Linear(width, 256)
     pack_linears(layer)
     assert type(layer) is nn.Linear
 
 
 @pytest.mark.parametrize("head", ["ddim", "l1"])
-def test_only_networks_of_several_passes_are_packed(head: str) -> None:
-    model = MVLAModel(MVLAConfig(width=32, heads=2, mlp_width=48, head=head), 10).requires_grad_(False).eval()
+def test_call_runs_on_packed_layers(head: str) -> None:
+    model = MVLAModel(MVLAConfig(width=128, heads=2, mlp_width=512, head=head), 10).requires_grad_(False).eval()
     Executor(model, torch.device("cpu"))
-    packed = [type(layer) for layer in model.modules() if isinstance(layer, nn.Linear)]
-    assert set(packed) == ({PackedLinear} if head == "ddim" else {nn.Linear})
+    layer = model.backbone.layers[0]
+    assert [type(each) for each in (layer.gate_up, layer.down, layer.out)] == [PackedLinear, PackedLinear, nn.Linear]
 
 
 def test_weights_are_saved_as_before() -> None:
-    layer = nn.Linear(8, 8)
+    layer = nn.Linear(256, 256)
     names = set(layer.state_dict())
     pack_linears(layer)
-    assert set(layer.state_dict()) == names
+    assert type(layer) is PackedLinear and set(layer.state_dict()) == names
 
 
 def gone(*_: Any) -> Tensor:
@@ -76,7 +77,7 @@ def test_without_the_private_operations_layers_stay_plain_and_one_line_says_so(
     product: Callable[..., Tensor], reason: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(packed_linear, "_packed_product", product)
-    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    model = nn.Sequential(nn.Linear(256, 256), nn.Linear(256, 256))
     pack_linears(model)
     assert [type(layer) for layer in model] == [nn.Linear, nn.Linear]
     (record,) = caplog.records

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import resource
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -154,7 +155,8 @@ class Lengths:
         config = subject.config
         prepared = policy.prepare(observation)
         batch = policy._batch(prepared, Selection.full(prepared.layout), observation.instruction)
-        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        # With gradients packed layers take the plain way, whose operations the counter knows.
+        with torch.enable_grad(), FlopCounterMode(display=False) as counter:
             prefix = policy.model.tokenize(batch)
         steps = config.ddim_steps if subject.denoises else 1
         return cls(
@@ -206,6 +208,7 @@ def bench_row(
         "device": subject.policy.device_name,
         **machine(),
         "threads": torch.get_num_threads(),
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "").lower(),
         "matmul_gflop_s": round(floor.matmul / 1e9, 1),
         "copy_gb_s": round(floor.copy / 1e9, 2),
     }

@@ -24,6 +24,7 @@ IDENTITY = (
     "device",
     "cpu",
     "threads",
+    "omp_wait_policy",
 )
 
 

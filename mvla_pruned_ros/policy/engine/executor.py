@@ -62,8 +62,7 @@ class Executor:
         self.accelerator = accelerator(device)
         record = device.type == "cuda" if record is None else record
         make_lean(model.backbone)
-        if model.noise_shape is not None:
-            pack_linears(model)
+        pack_linears(model)
         self.recorded = RecordedCall(self._replayed, self.accelerator) if record and not recompute else None
         self._noise = torch.Generator()
         self.reset()
