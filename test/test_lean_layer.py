@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaModel
 
-from mvla_pruned_ros.policy.engine.attention import NAME, AttentionRows, PrefixCache
+from mvla_pruned_ros.policy.engine.attention import NAME, AttentionRows, PrefixCache, attend
 from mvla_pruned_ros.policy.engine.backbone import Prefix, run_backbone, text_scores
 from mvla_pruned_ros.policy.engine.executor import Executor
 from mvla_pruned_ros.policy.engine.lean_layer import LeanLayer, make_lean
@@ -70,6 +70,18 @@ def test_lean_layers_give_what_plain_ones_give(kv_heads: int, rule: FixedChoice 
     plain, lean = models(kv_heads)
     for expected, got in zip(passes(plain, rule=rule), passes(lean, rule=rule), strict=True):
         assert (got - expected).norm() <= 1e-5 * expected.norm()
+
+
+@torch.inference_mode()
+def test_rows_that_look_back_on_a_prefix_get_what_the_fused_kernel_gives() -> None:
+    first, later = (torch.randn(3, 2, 6, n, 8, generator=torch.Generator().manual_seed(n)) for n in (BEFORE, ACTIONS))
+    cache, keys = PrefixCache(), BEFORE
+    attend(*first, 0, None, (), cache)
+    got = attend(*later, 0, None, (), cache, scaling=0.5)
+    key, value = (torch.cat([a[:, :, : keys - ACTIONS], b], 2) for a, b in zip(first[1:], later[1:]))
+    mask = torch.ones(ACTIONS, keys, dtype=torch.bool).tril(keys - ACTIONS)
+    expected = torch.nn.functional.scaled_dot_product_attention(later[0], key, value, attn_mask=mask, scale=0.5)
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
 
 
 @torch.inference_mode()

@@ -125,9 +125,12 @@ def attend(
     causal = mask is None and queries == keys
     if mask is None and not causal:
         mask = _mask_of_last(query, keys) if cache is None else cache.mask(query, keys)
-    out = nn.functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, is_causal=causal, scale=scaling, enable_gqa=grouped
-    )
+    if cache is not None and mask is not None and not grouped and _is_fp32_on_cpu(query):
+        out = _attend_in_steps(query, key, value, mask, scaling)
+    else:
+        out = nn.functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, is_causal=causal, scale=scaling, enable_gqa=grouped
+        )
     for reader in rows:
         if layer not in reader.layers:
             continue
@@ -140,6 +143,18 @@ def attend(
         mean_over = 1 if reader.per_row else (1, 2)
         reader.collected.append(scores.float().softmax(-1).mean(mean_over))
     return out
+
+
+def _is_fp32_on_cpu(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype == torch.float32
+
+
+def _attend_in_steps(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None) -> Tensor:
+    """What the fused kernel gives, (B, H, Q, D), where tokens look back on a cached prefix. On a CPU that takes
+    a third longer for the 17 rows of a denoising step."""
+    q, k, v = (x.flatten(0, 1) for x in (query, key, value))
+    scores = torch.baddbmm(mask, q, k.transpose(1, 2), alpha=scaling or query.shape[-1] ** -0.5)
+    return torch.bmm(scores.softmax(-1), v).view_as(query)
 
 
 def _causal_attention(

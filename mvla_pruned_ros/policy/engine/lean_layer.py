@@ -40,21 +40,26 @@ class LeanLayer(nn.Module):
     ) -> Tensor:  # fmt: skip
         """(B, T, width) -> (B, T, width), of the last ``rows`` only where that is not 0. position_embeddings: of
         ``lean_rope``. The others: see ``attend``."""
-        query, key, value = self.project(hidden)
+        turned, value = self._projected(hidden)
         cos, sin = position_embeddings
-        turned = torch.cat([query, key], 1)
         turned = torch.addcmul(turned * cos, turned.roll(self.head_dim // 2, -1), sin)
         query, key = turned.split([self.heads, self.kv_heads], 1)
         mixed = attend(query[:, :, -rows:], key, value, self.index, attention_mask, attention_rows, prefix_cache)
         hidden = hidden[:, -rows:] + self.out(mixed.transpose(1, 2).flatten(2))
         gate, up = self.gate_up(self._normed(hidden)).chunk(2, -1)
-        return hidden + self.down(nn.functional.silu(gate) * up)
+        return hidden + self.down(nn.functional.silu(gate).mul_(up))
 
     def project(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, T, width) -> query (B, H, T, D), key and value (B, KV, T, D), without rotary positions."""
-        heads = self.qkv(self._normed(hidden)).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-        query, key, value = heads.split([self.heads, self.kv_heads, self.kv_heads], 1)
+        both, value = self._projected(hidden)
+        query, key = both.split([self.heads, self.kv_heads], 1)
         return query, key, value
+
+    def _projected(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, width) -> (B, H + KV, T, D) query and key side by side, (B, KV, T, D) value."""
+        heads = self.qkv(self._normed(hidden)).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        both, value = heads.split([self.heads + self.kv_heads, self.kv_heads], 1)
+        return both, value
 
     def _normed(self, hidden: Tensor) -> Tensor:
         return nn.functional.rms_norm(hidden, hidden.shape[-1:], eps=self.eps)
