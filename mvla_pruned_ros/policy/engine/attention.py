@@ -150,8 +150,8 @@ def _is_fp32_on_cpu(x: Tensor) -> bool:
 
 
 def _attend_in_steps(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None) -> Tensor:
-    """What the fused kernel gives, (B, H, Q, D), where tokens look back on a cached prefix. On a CPU that takes
-    a third longer for the 17 rows of a denoising step."""
+    """What the fused kernel gives, (B, H, Q, D), where tokens look back on a cached prefix. The kernel takes a third
+    longer on a CPU for the 17 rows of a denoising step."""
     q, k, v = (x.flatten(0, 1) for x in (query, key, value))
     scores = torch.baddbmm(mask, q, k.transpose(1, 2), alpha=scaling or query.shape[-1] ** -0.5)
     return torch.bmm(scores.softmax(-1), v).view_as(query)
