@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from bags import write_bag
 from conftest import make_observation
 from scipy.spatial.transform import Rotation
@@ -37,6 +38,15 @@ def sensors(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def records(sensors: Path, tiny_policy_folder: Path) -> list[CallRecord]:
     """What the node's worker says of these frames, with settings, instruction and method changed on the way."""
     return recorded(sensors, tiny_policy_folder)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """As the records say."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def recorded(sensors: Path, tiny_policy_folder: Path, **given: Any) -> list[CallRecord]:
@@ -238,9 +248,10 @@ def test_actions_that_differ_are_measured(
 ) -> None:
     other = records[4].actions.copy()
     other[3, 1] += 0.25
-    node = {**records[0].node, "torch_threads": 2}
-    wrong = [dataclasses.replace(r, node=node, **({"actions": other} if i == 4 else {})) for i, r in enumerate(records)]
+    wrong = [dataclasses.replace(r, **({"actions": other} if i == 4 else {})) for i, r in enumerate(records)]
+    torch.set_num_threads(2)  # with which layers are packed and round otherwise
     code, numbers = followed(wrong)
+    assert torch.get_num_threads() == records[0].node["torch_threads"] == 1
     assert code == 1 and numbers["actions_exact"] == 8 and numbers["selections_same"] == 9
     assert numbers["largest_difference"] == {"x_m_s": 0, "y_m_s": 0.25, "z_m_s": 0, "gripper": 0}
     assert numbers["causes"] == ["none is known: device, threads, torch and CPU are the same"]

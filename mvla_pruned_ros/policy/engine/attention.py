@@ -119,13 +119,14 @@ def attend(
     Returns:
         (B, H, Q, D).
     """
+    brought = key.shape[2]
     if cache is not None:
         key, value = cache.update(key, value, layer)
     queries, keys, grouped = query.shape[2], key.shape[2], query.shape[1] != key.shape[1]
     causal = mask is None and queries == keys
     if mask is None and not causal:
         mask = _mask_of_last(query, keys) if cache is None else cache.mask(query, keys)
-    if cache is not None and mask is not None and not grouped and _is_fp32_on_cpu(query):
+    if mask is not None and brought < keys and not grouped and _is_fp32_on_cpu(query):
         out = _attend_in_steps(query, key, value, mask, scaling)
     else:
         out = nn.functional.scaled_dot_product_attention(
