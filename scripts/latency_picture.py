@@ -13,7 +13,7 @@ from typing import Any
 from mvla_pruned_ros.evaluation.latency.results_file import read_rows
 
 HERE = Path(__file__).parents[1] / "docs" / "benchmarks"
-# Title, subject and width; variants without and with pruning.
+# Title; subject, width and visual tokens; variants without and with pruning.
 GROUPS = (
     ("medium: width 192, 260 visual tokens, one pass", ("medium", 192, 260), "cached", "pruned_cached"),
     ("panda: width 256, 520 visual tokens, one pass", ("panda", 256, 520), "cached", "pruned_cached"),

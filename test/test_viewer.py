@@ -219,7 +219,7 @@ def test_what_cannot_be_is_refused_with_the_remedy(
 @pytest.fixture(scope="module")
 def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("view") / "bag"
-    write_bag(folder, [PUSH, *(make_observation(seed=i, stamp_ns=10**9 + i * 100_000_000) for i in range(4))])
+    write_bag(folder, [PUSH, *(make_observation(seed=i, stamp_ns=10**9 + i * 50_000_000) for i in range(4))])
     return folder
 
 

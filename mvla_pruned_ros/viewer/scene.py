@@ -86,15 +86,15 @@ class Scene:
     def _call(self, call: Call) -> None:
         inference, observation = call.inference, call.observation
         selection, layout, chunk = inference.selection, inference.layout, inference.chunk
-        (before, self._before), call_number = (self._before, chunk), self._calls
-        if not call_number:
+        before, self._before = self._before, chunk
+        number, self._calls = self._calls, self._calls + 1
+        if not number:
             self._begin(layout)
-        self._calls += 1
         if 0 <= observation.stamp_ns - self._drawn_ns < self._period_ns:
             return
         self._drawn_ns = observation.stamp_ns
         self._at(observation.stamp_ns)
-        self._recording.set_time("call", sequence=call_number)
+        self._recording.set_time("call", sequence=number)
         squares = view_squares(observation.chosen_views(layout.views), layout.grids, SQUARE_PX)
         for name, (image, camera), grid, view in zip(layout.views, squares, layout.grids, layout.view_slices):
             self._log(camera_entities(f"world/cameras/{name}", image, camera, selection.reason[view].reshape(grid)))

@@ -110,7 +110,7 @@ def _into_the_basket(robot: LiberoRobot) -> Plan:
     # As deep as the middle, 1 cm below the top at least and 3 cm at most, the fingers clear of the floor.
     low = max(0.012, min(robot.place_of(thing)[2], top - 0.01), top - 0.03)
     place = robot.place_of(basket)
-    beside = [box for name in robot.things if name != thing for box in [robot.extent_of(name)]]
+    beside = [robot.extent_of(name) for name in robot.things if name != thing]
     middle[0] += _shift(middle, upper[0] - middle[0] - PAD_M, [b for b in beside if b[1, 2] > low + PALM_HEIGHT_M])
     return Plan(thing, np.array([*middle, low]), top + 0.09, low + 0.22, place[:2], place[2] + 0.16)
 
