@@ -88,7 +88,7 @@ def test_neighbours_differ_in_one_parameter_and_are_all_allowed() -> None:
 def test_parameters_of_a_stage_that_is_off_are_not_tried() -> None:
     tried = {name for name, _ in neighbours(TriStageConfig(stage_semantic=False), grid_of(0.05, BAG_GRID))}
     assert "stage_semantic" in tried and "smoothing" in tried
-    assert tried.isdisjoint({"robot_share", "object_threshold", "window"})
+    assert tried.isdisjoint({"robot_reserve", "object_threshold", "window"})
 
 
 def test_radii_that_are_tried_follow_the_spacing_of_tokens() -> None:

@@ -144,10 +144,11 @@ def test_member_of_an_attended_object_is_protected_although_its_own_salience_is_
     assert selection.kept[12]
 
 
-def test_robot_keeps_its_share_when_all_attention_goes_to_the_object() -> None:
+@pytest.mark.parametrize("keep", [0.15, 0.25])
+def test_robot_keeps_its_reserve_when_all_attention_goes_to_the_object(keep: float) -> None:
     kept = {}
-    for share in (0.0, 0.3):
-        pruner = TriStagePruner(0.25, TriStageConfig(robot_share=share, return_share=0.0, background_share=0.0))
+    for reserve in (0.0, 0.075):
+        pruner = TriStagePruner(keep, TriStageConfig(robot_reserve=reserve, return_share=0.0, background_share=0.0))
         for call in range(2):
             layout = scene(rng=np.random.default_rng(call))
             selection = pruner.select(layout)
@@ -155,8 +156,8 @@ def test_robot_keeps_its_share_when_all_attention_goes_to_the_object() -> None:
             attention = np.where(near_object, 1.0, 0.001)[selection.kept]
             pruner.observe(layout, selection, Evidence(np.ones_like(attention), attention / attention.sum()))
         assert selection.sets is not None
-        kept[share] = int((selection.kept & (selection.sets == SemanticSet.ROBOT)).sum())
-    assert kept[0.3] >= round(0.3 * token_budget(layout, 0.25)) > kept[0.0]
+        kept[reserve] = int((selection.kept & (selection.sets == SemanticSet.ROBOT)).sum())
+    assert kept[0.075] >= round(0.075 * layout.num_visual) > kept[0.0]
 
 
 def test_the_higher_the_temperature_the_less_salience_decides() -> None:

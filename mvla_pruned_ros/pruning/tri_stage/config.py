@@ -75,10 +75,10 @@ class TriStageConfig:
     protected_share: float = described(
         0.7, "Largest share of the budget that protected robot and object tokens may take (stage II).", 0.0, 1.0
     )
-    robot_share: float = described(
-        0.4,
-        "Share of the budget that is set aside for robot tokens before objects, which draw more attention, take it "
-        "all (stage II).",
+    robot_reserve: float = described(
+        0.03,
+        "Tokens set aside for the robot before objects, which draw more attention, take them all, as a share of all "
+        "visual tokens of an unpruned call: a handful shows the gripper at any keep ratio (stage II).",
         0.0,
         1.0,
     )

@@ -95,7 +95,7 @@ class TriStagePruner:
     ) -> np.ndarray:
         """Reasons of all tokens, exactly the budget of them kept.
 
-        Order of claims on the budget: returning tokens, a random sample of the background, the share of the robot,
+        Order of claims on the budget: returning tokens, a random sample of the background, the reserve of the robot,
         protected tokens that stage I would keep as well, other protected tokens, then stage I's candidates by
         salience. Where the two candidate sets do not meet, the protected ones stay (the paper falls back to one of
         them).
@@ -133,7 +133,7 @@ class TriStagePruner:
             limit = round(config.protected_share * budget)
             # Objects draw more attention than the arm: at small budgets no token of the gripper would be left.
             robot = order[sets[order] == int(SemanticSet.ROBOT)]
-            count = keep(robot, Reason.PROTECTED, min(limit, round(config.robot_share * budget)))
+            count = keep(robot, Reason.PROTECTED, min(limit, round(config.robot_reserve * layout.num_visual)))
             keep(order[protected[order]], Reason.PROTECTED, limit - count)
         keep(order, Reason.SALIENT, budget)
         return reason

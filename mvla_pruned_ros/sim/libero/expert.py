@@ -22,6 +22,7 @@ RIM_M = 0.048  # from the middle of the bowl to its rim, where one finger goes i
 DRAWER_RIM_M = 0.04  # along -x, with the hand turned: only there the drawer leaves room for the fingers
 BOWL_HEIGHT_M = 0.052
 DEPTH_M = 0.024  # of the hand below the rim
+LEANING, LEANING_DEPTH_M = np.cos(0.2), 0.03  # a bowl that leans on what it stands on slips, or takes that along
 PALM_M = np.array([0.035, 0.105])  # along x and y, from the middle of the hand to the edge of its palm
 PALM_HEIGHT_M = 0.038  # of the palm above the point that is between the finger tips
 PAD_M = 0.015  # half the width of a finger
@@ -105,30 +106,42 @@ def _aside(hand: np.ndarray, goal: np.ndarray) -> float:
 
 def _into_the_basket(robot: LiberoRobot) -> Plan:
     thing, basket = robot.goal[:2]
-    lower, upper = robot.extent_of(thing)
-    middle, top = (lower + upper)[:2] / 2, upper[2]
-    # As deep as the middle, 1 cm below the top at least and 3 cm at most, the fingers clear of the floor.
-    low = max(0.012, min(robot.place_of(thing)[2], top - 0.01), top - 0.03)
+    middle, top, shift = _grasp_of(robot, thing)
     place = robot.place_of(basket)
+    grasp = middle + [shift or 0.0, 0.0, 0.0]
+    return Plan(thing, grasp, top + 0.09, grasp[2] + 0.22, place[:2], place[2] + 0.16)
+
+
+def has_room(robot: LiberoRobot) -> bool:
+    """Whether the palm gets at what a task of libero_object means beside what stands around it."""
+    return _grasp_of(robot, robot.goal[0])[2] is not None
+
+
+def _grasp_of(robot: LiberoRobot, thing: str) -> tuple[np.ndarray, float, float | None]:
+    """Where the hand would grasp a thing, (3,), the thing's top, and how far beside that along x; see ``_shift``."""
+    lower, upper = robot.extent_of(thing)
+    middle, top = (lower + upper)[:2] / 2, float(upper[2])
+    # As deep as the middle, 1 cm below the top at least and 3 cm at most, the fingers clear of the floor.
+    low = max(0.012, min(float(robot.place_of(thing)[2]), top - 0.01), top - 0.03)
     beside = [robot.extent_of(name) for name in robot.things if name != thing]
-    middle[0] += _shift(middle, upper[0] - middle[0] - PAD_M, [b for b in beside if b[1, 2] > low + PALM_HEIGHT_M])
-    return Plan(thing, np.array([*middle, low]), top + 0.09, low + 0.22, place[:2], place[2] + 0.16)
+    high = [box for box in beside if box[1, 2] > low + PALM_HEIGHT_M]
+    return np.array([*middle, low]), top, _shift(middle, upper[0] - middle[0] - PAD_M, high)
 
 
-def _shift(middle: np.ndarray, most: float, obstacles: list[np.ndarray]) -> float:
+def _shift(middle: np.ndarray, most: float, obstacles: list[np.ndarray]) -> float | None:
     """How far along x from the middle of a thing the hand grasps, that its palm comes down beside what is high.
 
     Args:
         middle: (2,) of the thing. most: as far as the thing reaches under the fingers. obstacles: (2, 3) corners.
 
     Returns:
-        The shortest way, metres; 0 where none is free.
+        The shortest way, metres; None where none is free.
     """
-    for shift in sorted(np.linspace(-most, most, 21) if most > 0 else (), key=abs):
+    for shift in sorted(np.linspace(-most, most, 21) if most > 0 else [0.0], key=abs):
         at = middle + [shift, 0.0]
         if not any((np.abs(at - np.clip(at, b[0, :2], b[1, :2])) < PALM_M).all() for b in obstacles):
             return float(shift)
-    return 0.0
+    return None
 
 
 def _onto_the_plate(robot: LiberoRobot) -> Plan:
@@ -138,6 +151,7 @@ def _onto_the_plate(robot: LiberoRobot) -> Plan:
     turn, aside = (np.pi / 2, np.array([-1.0, 0.0, 0.0])) if in_drawer else (0.0, np.array([0.0, 1.0, 0.0]))
     aside -= (aside @ up) * up
     rim = robot.place_of(bowl) + BOWL_HEIGHT_M * up + (DRAWER_RIM_M if in_drawer else RIM_M) * aside
-    place, low = robot.place_of(plate), rim[2] - DEPTH_M
-    release = place[2] + BOWL_HEIGHT_M - DEPTH_M + 0.012
+    depth = LEANING_DEPTH_M if up[2] < LEANING else DEPTH_M
+    place, low = robot.place_of(plate), rim[2] - depth
+    release = place[2] + BOWL_HEIGHT_M - depth + 0.012
     return Plan(bowl, np.array([*rim[:2], low]), rim[2] + 0.09, max(low + 0.1, 0.2), place[:2], release, turn)

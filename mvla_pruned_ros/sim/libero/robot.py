@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 from ...types import ArmState
 from ..camera import RgbdCamera, Shot
 from ..robot import Robot
-from .expert import Expert
+from .expert import Expert, has_room
 from .scenes import exchanged_landmarks, exchanged_slots
 from .tasks import LIBERO_TASKS, LiberoTask, instructions_of, thing_of
 
@@ -145,11 +145,7 @@ class LiberoRobot(Robot):
             raise RuntimeError(
                 f"{self.task.name}, seed {seed}: in none of {SCENES} scenes is there room for all things, and they stay"
             )
-        body = self._model.body("robot0_base").id
-        turn = self._data.xmat[body].reshape(3, 3).T
-        self._base[:3, :3], self._base[:3, 3] = turn, -turn @ self._data.xpos[body]
         self.steps, self.success = 0, False
-        self._wanted = None
         self._expert = Expert(self)
 
     def _begin(self, seed: int, index: int) -> None:
@@ -159,6 +155,10 @@ class LiberoRobot(Robot):
         gripper = self._env.env.robots[0].gripper
         gripper.current_action = np.zeros(gripper.dof)  # where its fingers were on their way to
         self._seen = self._env.set_init_state(self._states[index])
+        body = self._model.body("robot0_base").id
+        turn = self._data.xmat[body].reshape(3, 3).T
+        self._base[:3, :3], self._base[:3, 3] = turn, -turn @ self._data.xpos[body]
+        self._wanted = None
         if not self.task.scattered:
             self._settle(SETTLING_STEPS)
 
@@ -167,7 +167,8 @@ class LiberoRobot(Robot):
             self._seen, *_ = self._env.step(HOLD)
 
     def _scatter(self, rng: np.random.Generator) -> bool:
-        """Whether a scene was found in which everything stays where it was put: what stands on something may fall."""
+        """Whether a scene was found in which everything stays where it was put, as what stands on something may fall,
+        and the hand gets at what is meant."""
         data = self._env.env.sim.data
         joints = {name: thing.joints[0] for name, thing in self._env.env.objects_dict.items()}
         poses = {name: np.array(data.get_joint_qpos(joint)) for name, joint in joints.items()}
@@ -183,7 +184,8 @@ class LiberoRobot(Robot):
             data.set_joint_qpos(joints[name], poses[name])
         self._env.env.sim.forward()
         self._settle(SLIDING_STEPS)
-        return all(float(np.linalg.norm(self._seen[f"{n}_pos"][:2] - p)) < SLID_M for n, p in places.items())
+        stays = all(float(np.linalg.norm(self._seen[f"{n}_pos"][:2] - p)) < SLID_M for n, p in places.items())
+        return stays and (self.task.suite != "libero_object" or has_room(self))
 
     def step(self, command: np.ndarray) -> None:
         # Commands are in the base frame, as LIBERO's actions are.

@@ -20,6 +20,8 @@ BASE = np.array([-0.66, 0.0])  # of the robot in libero_spatial
 REACH_M = 0.775  # of a hand that points down, to the far rim of a bowl: farther, its elbow is straight and stays so
 CABINET_Y = -0.09
 DRAWER_M = 0.19
+HIGH = ("glazed_rim_porcelain_ramekin", "akita_black_bowl")  # reach up to a hand that grasps a bowl
+FINGER_M = np.array([0.02, 0.025])  # half of the room that an open finger takes, along x and y
 GAP_M = 0.008  # at least, between things that do not stand on one another
 
 
@@ -44,7 +46,8 @@ def exchanged_landmarks(
 
     A bowl that stood on a landmark stands on it again; one next to a landmark, next to it in a direction that is
     drawn; one between two of them, in the middle; one that stands alone is moved only, and one on or in a piece of
-    furniture stays. Drawn again until nothing stands in another's way and the arm reaches every bowl.
+    furniture stays. Drawn again until nothing stands in another's way, the arm reaches every bowl, and there is room
+    for a finger beside the first one.
 
     Args:
         places: (3,) position of each thing, metres. Names end in a number. between: whether the first bowl is the one
@@ -84,7 +87,8 @@ def exchanged_landmarks(
             else:
                 new[name] = place[:2] + rng.uniform(-JITTER_M, JITTER_M, 2)
         clear = all(_clear(new[name], new) for name in bowls if in_furniture[name])
-        if _apart(new, on) and _inside(new, places) and clear and all(_reached(new[name]) for name in standing):
+        reached = all(_reached(new[name]) for name in standing)
+        if _apart(new, on) and _inside(new, places) and clear and reached and _finger_fits(next(iter(bowls)), new):
             return new
     return {}
 
@@ -113,6 +117,16 @@ def _reached(place: np.ndarray) -> bool:
     """Whether the hand gets at a bowl on the table: near enough to the arm, not before the front of the cabinet."""
     rim = place + [0.0, RADII["akita_black_bowl"]]
     return float(np.linalg.norm(rim - BASE)) < REACH_M and float(place[1]) > CABINET_Y
+
+
+def _finger_fits(bowl: str, places: dict[str, np.ndarray]) -> bool:
+    """Whether a finger has room outside the rim of a bowl, where along y it is grasped, beside what is high."""
+    finger = places[bowl] + [0.0, RADII["akita_black_bowl"] + FINGER_M[1]]
+    return all(
+        bool((np.abs(places[name] - finger) > RADII[kind_of(name)] + FINGER_M).any())
+        for name in places
+        if kind_of(name) in HIGH and np.linalg.norm(places[name] - places[bowl]) > ON_M
+    )
 
 
 def _clear(place: np.ndarray, places: dict[str, np.ndarray]) -> bool:
