@@ -65,6 +65,11 @@ def test_nothing_overlaps_and_bowls_keep_their_relation(task: int) -> None:
         assert all(distance(after, bowl, "plate_1") > scenes.DRAWER_M for bowl in furniture)
         rims = [after[bowl] + [0, RADII["akita_black_bowl"]] for bowl in bowls if bowl not in furniture]
         assert all(np.linalg.norm(rim - scenes.BASE) < scenes.REACH_M for rim in rims)
+        finger = after[bowls[0]] + [0, RADII["akita_black_bowl"] + scenes.FINGER_M[1]]
+        for high in (name for name in before if kind_of(name) in scenes.HIGH):
+            if distance(after, high, bowls[0]) < scenes.ON_M:
+                continue
+            assert (np.abs(after[high] - finger) > RADII[kind_of(high)] + scenes.FINGER_M).any(), (seed, high)
         for a in before:
             for b in before:
                 if a < b and frozenset((a, b)) not in on:

@@ -25,6 +25,7 @@ DEPTH_M = 0.024  # of the hand below the rim
 LEANING, LEANING_DEPTH_M = np.cos(0.2), 0.03  # a bowl that leans on what it stands on slips, or takes that along
 PALM_M = np.array([0.035, 0.105])  # along x and y, from the middle of the hand to the edge of its palm
 PALM_HEIGHT_M = 0.038  # of the palm above the point that is between the finger tips
+OVER_M, BESIDE_M = 0.03, np.array([0.025, 0.07])  # what open fingers need below and beside them on their way
 PAD_M = 0.015  # half the width of a finger
 
 
@@ -109,7 +110,17 @@ def _into_the_basket(robot: LiberoRobot) -> Plan:
     middle, top, shift = _grasp_of(robot, thing)
     place = robot.place_of(basket)
     grasp = middle + [shift or 0.0, 0.0, 0.0]
-    return Plan(thing, grasp, top + 0.09, grasp[2] + 0.22, place[:2], place[2] + 0.16)
+    hover = top + 0.09
+    for box in (robot.extent_of(name) for name in robot.things if name != thing):
+        if box[1, 2] > hover - OVER_M and _passes(robot.state.position[:2], grasp[:2], box):
+            hover = box[1, 2] + OVER_M
+    return Plan(thing, grasp, hover, grasp[2] + 0.22, place[:2], place[2] + 0.16)
+
+
+def _passes(start: np.ndarray, end: np.ndarray, box: np.ndarray) -> bool:
+    """Whether fingers on the straight way from (2,) ``start`` to ``end`` come near a box, (2, 3) corners."""
+    way = start + np.linspace(0, 1, 50)[:, None] * (end - start)
+    return bool((np.abs(way - np.clip(way, box[0, :2], box[1, :2])) < BESIDE_M).all(1).any())
 
 
 def has_room(robot: LiberoRobot) -> bool:
