@@ -184,6 +184,10 @@ def test_policy_of_poses_is_followed_within_the_speed_limits(
     assert all(len(one["action"]) == 7 for one in arm.sent if not one["safe"])
 
 
+@pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+    reason="this processor has no products in bf16, the precision of the file: a call takes seconds, the arm is held",
+)
 def test_upstream_policy_moves_the_arm(graph: LiveGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes the pose that was last commanded, and answers with one step and where the hand shall point then.
 

@@ -14,6 +14,7 @@ pytest.importorskip("rclpy", reason="no ROS here: the node needs a graph")
 
 from geometry_msgs.msg import TwistStamped
 from live_graph import SUCCESS, LiveGraph, graph, refusal, ros, wait_for  # noqa: F401
+from machine_speed import slower
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -132,7 +133,7 @@ def test_commands_move_and_turn_within_the_limits(run: Run) -> None:
 
 
 def test_sensor_to_command_takes_no_longer_than_it_may(run: Run) -> None:
-    assert 0 < run.figures["outside_ms_p50"] < OUTSIDE_MS_P50, run.figures
+    assert 0 < run.figures["outside_ms_p50"] < OUTSIDE_MS_P50 * slower(), run.figures
 
 
 @pytest.mark.parametrize(
