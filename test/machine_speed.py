@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import time
 
 LOOPS, SECONDS = 5_000_000, 0.25  # of additions in the interpreter; what they take on a processor of about 3.7 GHz
 
 
+@functools.cache
 def slower() -> float:
     """By how much a limit has to grow here, at least 1: the best of three."""
     return max(1.0, min(_seconds() for _ in range(3)) / SECONDS)

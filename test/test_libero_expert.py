@@ -20,11 +20,7 @@ def box(x: tuple[float, float], y: tuple[float, float]) -> np.ndarray:
     [
         (0.03, [], 0.0),
         (-0.01, [], 0.0),  # thinner than a finger: only its middle
-        (
-            0.06,
-            [box((-0.01, 0.03), (0.05, 0.1))],
-            -0.048,
-        ),  # its palm reaches 3.5 cm along x: away from the farther side
+        (0.06, [box((-0.01, 0.03), (0.05, 0.1))], -0.048),  # its palm reaches 3.5 cm along x
         (0.03, [box((-0.01, 0.03), (0.05, 0.1))], None),
         (0.06, [box((-0.1, 0.1), (0.11, 0.2))], 0.0),  # beyond the edge of the palm
         (0.06, [box((-0.1, 0.1), (0.05, 0.2))], None),

@@ -107,11 +107,12 @@ def _aside(hand: np.ndarray, goal: np.ndarray) -> float:
 
 def _into_the_basket(robot: LiberoRobot) -> Plan:
     thing, basket = robot.goal[:2]
-    middle, top, shift = _grasp_of(robot, thing)
+    beside = _beside(robot, thing)
+    middle, top, shift = _grasp_of(robot, thing, beside)
     place = robot.place_of(basket)
     grasp = middle + [shift or 0.0, 0.0, 0.0]
     hover = top + 0.09
-    for box in (robot.extent_of(name) for name in robot.things if name != thing):
+    for box in beside:
         if box[1, 2] > hover - OVER_M and _passes(robot.state.position[:2], grasp[:2], box):
             hover = box[1, 2] + OVER_M
     return Plan(thing, grasp, hover, grasp[2] + 0.22, place[:2], place[2] + 0.16)
@@ -125,16 +126,21 @@ def _passes(start: np.ndarray, end: np.ndarray, box: np.ndarray) -> bool:
 
 def has_room(robot: LiberoRobot) -> bool:
     """Whether the palm gets at what a task of libero_object means beside what stands around it."""
-    return _grasp_of(robot, robot.goal[0])[2] is not None
+    thing = robot.goal[0]
+    return _grasp_of(robot, thing, _beside(robot, thing))[2] is not None
 
 
-def _grasp_of(robot: LiberoRobot, thing: str) -> tuple[np.ndarray, float, float | None]:
+def _beside(robot: LiberoRobot, thing: str) -> list[np.ndarray]:
+    """(2, 3) corners of everything else."""
+    return [robot.extent_of(name) for name in robot.things if name != thing]
+
+
+def _grasp_of(robot: LiberoRobot, thing: str, beside: list[np.ndarray]) -> tuple[np.ndarray, float, float | None]:
     """Where the hand would grasp a thing, (3,), the thing's top, and how far beside that along x; see ``_shift``."""
     lower, upper = robot.extent_of(thing)
     middle, top = (lower + upper)[:2] / 2, float(upper[2])
     # As deep as the middle, 1 cm below the top at least and 3 cm at most, the fingers clear of the floor.
     low = max(0.012, min(float(robot.place_of(thing)[2]), top - 0.01), top - 0.03)
-    beside = [robot.extent_of(name) for name in robot.things if name != thing]
     high = [box for box in beside if box[1, 2] > low + PALM_HEIGHT_M]
     return np.array([*middle, low]), top, _shift(middle, upper[0] - middle[0] - PAD_M, high)
 
