@@ -68,11 +68,20 @@ def test_command_makes_a_folder_that_needs_nothing_else(run: Path, tmp_path: Pat
     assert json.loads((out / "config.json").read_text())["architecture"] == "mla"
     policy = load_policy(out)
     assert isinstance(policy, MLAPolicy) and policy.action_dim == 7 and policy.chunk_size == 1
-    assert policy.model.dtype == torch.bfloat16
     assert not policy.model.training and not any(p.requires_grad for p in policy.model.parameters())
     assert all(p.device.type == "cpu" for p in policy.model.parameters())
     assert {file.suffix for file in out.iterdir()} == {".json", ".safetensors"}
     assert len({file.stat().st_mode for file in out.iterdir()}) == 1, "whoever can read one file can read all"
+
+
+@pytest.mark.parametrize("multiplies", [True, False])
+def test_precision_is_that_on_disk_where_the_device_multiplies_in_it(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, multiplies: bool
+) -> None:
+    convert(run, folder := tmp_path / "mla", overrides=run / "sizes.json")
+    monkeypatch.setattr("mvla_pruned_ros.policy.mla.policy.has_products", lambda *_: multiplies)
+    assert MLAPolicy.load(folder).model.dtype == (torch.bfloat16 if multiplies else torch.float32)
+    assert MLAPolicy.load(folder, precision="bf16").model.dtype == torch.bfloat16
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -18,15 +19,22 @@ from mvla_pruned_ros.viewer import live
 
 
 @rerun
-def test_file_holds_calls_commands_and_faults(graph: LiveGraph, tmp_path: Path) -> None:
-    file = tmp_path / "node.rrd"
+def test_file_holds_calls_commands_and_faults(
+    graph: LiveGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mvla_pruned_ros.viewer.scene import Scene
+
+    file, drawn = tmp_path / "node.rrd", Counter[str]()
+    log = Scene._log
+    monkeypatch.setattr(Scene, "_log", lambda self, entities: (drawn.update(list(entities)), log(self, entities))[1])
     node, robot = graph.active(view=str(file), method="tri_stage"), graph.robot
-    assert robot.drive(lambda: len(robot.calls) > 30)  # while Rerun is imported, some are dropped
+    # How many calls that takes depends on the machine: some are dropped while Rerun is imported, late ones splice none.
+    assert robot.drive(lambda: min(drawn["world/actions"], 2 * drawn["splices/jump"]) > 11, timeout_s=40.0), drawn
     assert wait_for(lambda: robot.status and "no data for more than" in robot.status.message)
     assert node.trigger_deactivate() == SUCCESS and node.trigger_cleanup() == SUCCESS
     rows, messages = rows_of(file), [words for (words,) in logged(file, "/diagnostics", "text")]
     assert rows["/world/actions"] == rows["/latency_ms/image_to_actions"] >= 12
-    assert rows["/splices/jump"] > 5 and rows["/commands/commands_spliced"] > 5
+    assert rows["/splices/jump"] == drawn["splices/jump"] and rows["/commands/commands_spliced"] > 5
     assert "running" in messages and any("the arm is stopped" in words for words in messages)
 
 

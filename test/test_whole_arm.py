@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,20 @@ pytest.importorskip("rclpy", reason="no ROS here: the node needs a graph")
 
 from geometry_msgs.msg import TwistStamped
 from live_graph import SUCCESS, LiveGraph, graph, refusal, ros, wait_for  # noqa: F401
-from machine_speed import slower
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from scipy.spatial.transform import Rotation
+from sensor_msgs.msg import Image
 
 from mvla_pruned_ros.geometry.clouds import depth_to_points
+from mvla_pruned_ros.messages.decode import stamp_ns
 from mvla_pruned_ros.node import policy_node
 from mvla_pruned_ros.node.diagnostics import lost_images
 from mvla_pruned_ros.node.ros_messages import ENCODER
 from mvla_pruned_ros.node.worker import Result
 from mvla_pruned_ros.observation.synchronizer import Synchronizer
-from mvla_pruned_ros.rigs import whole_arm
+from mvla_pruned_ros.rigs import qos, whole_arm
 from mvla_pruned_ros.rigs.child_process import ChildNode
 from mvla_pruned_ros.rigs.latency import INSTRUCTION, summarise
 from mvla_pruned_ros.rigs.listener import PolicyListener
@@ -35,7 +37,7 @@ from mvla_pruned_ros.rigs.whole_arm_policy import save_whole_arm_policy
 
 CALLS = 60
 APART_M, APART_RAD = 1e-3, 1e-3
-OUTSIDE_MS_P50 = 3 * 15.0  # three times what an idle machine keeps to: this one runs other tests
+OUTSIDE_TRANSITS = 8.0  # times what a bare subscription waits for one of the pictures, in the same run; 3.6 to 4.9 here
 
 
 class Run:
@@ -44,6 +46,7 @@ class Run:
     def __init__(self) -> None:
         self.results: list[Result] = []
         self.twists: list[TwistStamped] = []
+        self.transits_ms: list[float] = []
         self.figures: dict[str, Any] = {}
         self.parameters: dict[str, Any] = {}
 
@@ -58,6 +61,11 @@ def run(ros: None, tmp_path_factory: pytest.TempPathFactory) -> Run:
     node, ears = policy_node.PolicyNode(parameter_overrides=overrides), Node("ears")
     listener = PolicyListener(ears, command_depth=1)
     ears.create_subscription(TwistStamped, "/policy/command/twist", run.twists.append, 100)
+
+    def transit(image: Image) -> None:
+        run.transits_ms.append((time.time_ns() - stamp_ns(image.header)) / 1e6)
+
+    ears.create_subscription(Image, "/policy/image", transit, qos.SENSOR)
     run.parameters = {name: node.get_parameter(name).value for name in ("max_speed_m_s", "max_angular_speed_rad_s")}
 
     def publish(result: Result, before: Any = node._publish) -> None:
@@ -133,7 +141,8 @@ def test_commands_move_and_turn_within_the_limits(run: Run) -> None:
 
 
 def test_sensor_to_command_takes_no_longer_than_it_may(run: Run) -> None:
-    assert 0 < run.figures["outside_ms_p50"] < OUTSIDE_MS_P50 * slower(), run.figures
+    transit_ms = float(np.median(run.transits_ms))
+    assert 0 < run.figures["outside_ms_p50"] < OUTSIDE_TRANSITS * transit_ms, (transit_ms, run.figures)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,8 @@ SPECS: dict[str, Field] = {
     "device": Field("auto", "Where the policy runs: cpu, cuda, cuda:N, or auto (cuda where there is one).", fixed=True),
     "precision": Field(
         "auto", "Numbers of the network: fp32, bf16, fp16, int8 (weights of MLA policies, torchao needed), or "
-        "auto (bf16 on a GPU, fp32 on the CPU).", fixed=True,
+        "auto (bf16 on a GPU, fp32 on the CPU; MLA policies as on disk, or fp32 on a CPU that does not multiply in "
+        "that).", fixed=True,
         choices=PRECISIONS,
     ),
     "prune": Field(

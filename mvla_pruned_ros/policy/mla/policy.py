@@ -8,7 +8,7 @@ import numpy as np
 
 from ...pruning.types import Selection
 from ...types import Observation
-from ..engine.device import cast_parameters, resolve_device, resolve_precision
+from ..engine.device import cast_parameters, has_products, resolve_device, resolve_precision
 from ..engine.int8 import check_torchao
 from ..engine.torch_policy import TorchPolicy
 from ..example import example_observation
@@ -51,15 +51,17 @@ class MLAPolicy(TorchPolicy):
         """Read a folder of ``mvla convert``; raises CheckpointError or ValueError with the remedy.
 
         Args:
-            precision: see ``resolve_precision``, but ``auto`` leaves the weights in the precision they have on disk;
-                ``int8`` holds the backbone's in 8 bits, half the memory of bf16.
+            precision: see ``resolve_precision``, but ``auto`` leaves the weights in the precision they have on disk,
+                or takes fp32 on a CPU that does not multiply in that; ``int8`` holds the backbone's in 8 bits, half
+                the memory of bf16.
         """
         target = resolve_device(device)
         dtype, int8 = resolve_precision(precision, target), precision == "int8"
         if int8:
             check_torchao()
         model, tokenizer, normalization = load_mla_parts(Path(folder), target, int8)
-        if precision != "auto" and not int8:
+        as_on_disk = precision == "auto" and has_products(target, model.dtype)
+        if not int8 and not as_on_disk:
             cast_parameters(model, dtype)
         return cls(model, tokenizer, normalization, device=device)
 
