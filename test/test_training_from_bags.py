@@ -16,8 +16,10 @@ from mvla_pruned_ros.geometry.poses import look_at
 from mvla_pruned_ros.policy.mvla.config import MVLAConfig
 from mvla_pruned_ros.sim.metaworld.viewpoint import POSITION, TARGET
 from mvla_pruned_ros.sim.robot import robot_of
+from mvla_pruned_ros.training.collect import collect
 from mvla_pruned_ros.training.demonstrations import Demonstrations
 from mvla_pruned_ros.training.expert import record_episode
+from mvla_pruned_ros.training.recipes import Shard
 
 TASK, SEEDS = "button-press-topdown", (1_000_000, 1_000_001)  # the second is pushed about
 TOPICS = {
@@ -63,6 +65,19 @@ def test_bag_gives_the_same_demonstrations_as_the_simulator(trained: Path) -> No
     same = np.isclose(got.centres, expected.centres, atol=1e-4).all((1, 2))
     assert same.mean() > 0.9
     np.testing.assert_allclose(got.groups[same], expected.groups[same], atol=2e-3)
+
+
+def test_expert_is_recorded_through_the_sensors_of_a_shard(tmp_path: Path) -> None:
+    shards, config = [Shard(TASK, SEEDS[0], 1, sensors=s) for s in ("", "realsense+calibration1")], MVLAConfig()
+    told: list[int] = []
+    files = collect(tuple(shards), config, tmp_path, 1, lambda *args: told.append(args[1]))
+    assert [file.name for file in files] == [f"{TASK}-{SEEDS[0]}-1{s}.npz" for s in ("", "-realsense+calibration1")]
+    plain, real = (Demonstrations.load([file]) for file in files)
+    assert told == [1, 1] and len(plain) == len(real)
+    np.testing.assert_array_equal(plain.actions, real.actions)  # the expert knows the true state
+    np.testing.assert_array_equal(plain.image, real.image)
+    off = np.linalg.norm(plain.centres.mean(1) - real.centres.mean(1), axis=-1)
+    assert off.min() > 0.002 and off.max() < 0.05
 
 
 def test_training_on_it_leaves_a_policy(trained: Path) -> None:

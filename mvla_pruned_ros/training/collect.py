@@ -22,7 +22,7 @@ def _record(job: tuple[Shard, MVLAConfig, Path]) -> tuple[Shard, int, int]:
             record_beginnings(robot, seed, config, shard.beginnings) for seed in seeds
         )
     else:
-        recorded = (record_episode(robot, seed, config, noisy=seed % 2 == 1) for seed in seeds)
+        recorded = (record_episode(robot, seed, config, noisy=seed % 2 == 1, sensors=shard.sensors) for seed in seeds)
     episodes = [episode for episode in recorded if episode is not None]
     if not episodes:
         raise RuntimeError(f"the expert solved none of the {shard.episodes} episodes of {shard.name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import numpy as np
 from ..bags.setup import TOPICS, types_of
 from ..bags.writer import BagWriter
 from ..policy.mvla.config import MVLAConfig
-from ..policy.mvla.preprocess import prepare
+from ..policy.mvla.preprocess import NotReadyError, prepare
+from ..sim.degradation import Senses
 from ..sim.robot import Robot, require_simulator, robot_of
 from ..sim.sensors import sensor_messages
 from ..sim.wiring import BASE_FRAME, common_wiring
@@ -73,15 +75,24 @@ def expert_steps(robot: Robot, seed: int, after: int, *, noisy: bool) -> Iterato
             solved_at = robot.steps
 
 
-def record_episode(robot: Robot, seed: int, config: MVLAConfig, *, noisy: bool) -> Demonstrations | None:
-    """The frames of one episode with the expert's actions, or None when it did not succeed; see ``expert_steps``."""
-    labels, frames = [], []
+def record_episode(
+    robot: Robot, seed: int, config: MVLAConfig, *, noisy: bool, sensors: str = ""
+) -> Demonstrations | None:
+    """The frames of one episode with the expert's actions, or None when it did not succeed or the policy could not have
+    acted on any of them; see ``expert_steps``.
+
+    sensors: through which the robot is seen, see ``parts_named``. The expert always knows the true state.
+    """
+    labels, frames, senses = [], [], Senses(robot, sensors, seed)
     try:
         for seen, command in expert_steps(robot, seed, config.chunk_size + 4, noisy=noisy):
-            if seen:
-                frames.append((robot.steps, prepare(robot.observe(), config)))
+            if seen and (observation := senses.observe()) is not None:
+                with suppress(NotReadyError):  # too few points are left for the policy: no sample
+                    frames.append((robot.steps, prepare(observation, config)))
             labels.append(command)
     except NotSolvedError:
+        return None
+    if not frames:
         return None
     actions = np.stack(labels)
     return Demonstrations.of(
