@@ -76,8 +76,8 @@ def test_expert_is_recorded_through_the_sensors_of_a_shard(tmp_path: Path) -> No
     assert told == [1, 1] and len(plain) == len(real)
     np.testing.assert_array_equal(plain.actions, real.actions)  # the expert knows the true state
     np.testing.assert_array_equal(plain.image, real.image)
-    off = np.linalg.norm(plain.centres.mean(1) - real.centres.mean(1), axis=-1)
-    assert off.min() > 0.002 and off.max() < 0.05
+    apart = np.linalg.norm(plain.centres.mean(1) - real.centres.mean(1), axis=-1)
+    assert apart.min() > 0.005, "each frame shows other points"
 
 
 def test_training_on_it_leaves_a_policy(trained: Path) -> None:
