@@ -83,7 +83,7 @@ def run(ros: None, tmp_path_factory: pytest.TempPathFactory) -> Run:
         "robot", "mvla_pruned_ros.rigs.synthetic_robot", folder / "robot.log", {"streams": "whole_arm"}, {}, os.environ
     )
     try:
-        assert wait_for(lambda: len(run.results) == CALLS and len(listener.calls) >= CALLS, 40.0), robot.tail()
+        assert wait_for(lambda: len(run.results) == CALLS and len(listener.calls) >= CALLS, 120.0), robot.tail()
         run.figures = summarise(listener.calls[10:], listener.commands)
     finally:
         robot.end()
