@@ -68,6 +68,7 @@ def test_command_makes_a_folder_that_needs_nothing_else(run: Path, tmp_path: Pat
     assert json.loads((out / "config.json").read_text())["architecture"] == "mla"
     policy = load_policy(out)
     assert isinstance(policy, MLAPolicy) and policy.action_dim == 7 and policy.chunk_size == 1
+    assert load_mla_parts(out, torch.device("cpu"))[0].dtype == torch.bfloat16  # loaded it may be another, see below
     assert not policy.model.training and not any(p.requires_grad for p in policy.model.parameters())
     assert all(p.device.type == "cpu" for p in policy.model.parameters())
     assert {file.suffix for file in out.iterdir()} == {".json", ".safetensors"}

@@ -29,12 +29,12 @@ def test_file_holds_calls_commands_and_faults(
     monkeypatch.setattr(Scene, "_log", lambda self, entities: (drawn.update(list(entities)), log(self, entities))[1])
     node, robot = graph.active(view=str(file), method="tri_stage"), graph.robot
     # How many calls that takes depends on the machine: some are dropped while Rerun is imported, late ones splice none.
-    assert robot.drive(lambda: min(drawn["world/actions"], 2 * drawn["splices/jump"]) > 11, timeout_s=40.0), drawn
+    assert robot.drive(lambda: drawn["world/actions"] >= 12 and drawn["splices/jump"] > 5, timeout_s=40.0), drawn
     assert wait_for(lambda: robot.status and "no data for more than" in robot.status.message)
     assert node.trigger_deactivate() == SUCCESS and node.trigger_cleanup() == SUCCESS
     rows, messages = rows_of(file), [words for (words,) in logged(file, "/diagnostics", "text")]
     assert rows["/world/actions"] == rows["/latency_ms/image_to_actions"] >= 12
-    assert rows["/splices/jump"] == drawn["splices/jump"] and rows["/commands/commands_spliced"] > 5
+    assert rows["/splices/jump"] == drawn["splices/jump"] > 5 and rows["/commands/commands_spliced"] > 5
     assert "running" in messages and any("the arm is stopped" in words for words in messages)
 
 
