@@ -99,7 +99,7 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, capsys: pytest.Cap
     out = ["--out", str(tmp_path / "out")]
     assert main(["train", *out, "--workspace", *["0", "0", "0", "1", "1", "1"]]) == 2
     assert "--workspace is for --bag" in capsys.readouterr().err
-    assert main(["train", *out, "--bag", str(tmp_path), "--preset", "small-aware"]) == 2
+    assert main(["train", *out, "--bag", str(tmp_path), "--preset", "small-robust"]) == 2
     assert "begins anew" in capsys.readouterr().err.replace("\n", " ")
     assert main(["record", *out, "--episodes", "3"]) == 2
     assert "are for --expert" in capsys.readouterr().err

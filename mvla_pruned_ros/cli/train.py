@@ -45,7 +45,7 @@ EPILOG = """examples:
       --workspace -0.3 0.2 0.0 0.3 0.8 0.5 --out out/train/mine
   mvla train --preset panda --device cuda --out out/train/panda   (392 + 128 tokens, two cameras: hours on a CPU)
   torchrun --nproc-per-node 4 --no-python mvla train --preset panda --device cuda --out out/train/panda
-  mvla train --preset small-aware --out out/train/small-aware --data out/train/small/demonstrations
+  mvla train --preset small-robust-aware --out out/train/aware --data out/train/small-robust/demonstrations
 """
 
 
