@@ -19,17 +19,20 @@ PAGES = Path(__file__).parents[1] / "docs" / "benchmarks"
 Methods = tuple[tuple[str, float], ...]  # name and keep ratio asked for
 
 
-def run(policy: str, task: str, seeds: list[int], methods: Methods) -> list[dict[str, Any]]:
+def run(policy: str, task: str, seeds: list[int], methods: Methods, sensors: str = "") -> list[dict[str, Any]]:
     """Rows of a shipped policy as it is, one for each method."""
     folder = policy_folder(policy)
     own = TriStageConfig.of_policy(folder)
-    settings = [Setting(task, str(folder), policy_fingerprint(folder), method, keep, own) for method, keep in methods]
+    settings = [
+        Setting(task, str(folder), policy_fingerprint(folder), method, keep, own, sensors=sensors)
+        for method, keep in methods
+    ]
     return [
         row(setting, episodes, own).to_json() for setting, episodes in run_sweep(settings, seeds, 1, _quiet).items()
     ]
 
 
-def published_rows(text: str, policy: str, methods: Methods) -> dict[tuple[str, str], dict[str, Any]]:
+def published_rows(text: str, policy: str, methods: Methods, sensors: str = "") -> dict[tuple[str, str], dict[str, Any]]:
     """Rows of a shipped policy as it is, by task and method. Fails where the text of the file is not about it."""
     rows = json.loads(text)["rows"]
     again = "make the file again: its commands stand on the page beside it"
@@ -44,7 +47,8 @@ def published_rows(text: str, policy: str, methods: Methods) -> dict[tuple[str, 
         (r["task"], r["method"]): r
         for r in rows
         if (r["method"], r["keep_asked"]) in methods
-        and (r["policy"]["fingerprint"], r["pruning"], r["delay"], r["instruction_of"]) == (shipped, {}, 0, None)
+        and (r["policy"]["fingerprint"], r["pruning"], r["delay"], r["instruction_of"], r.get("sensors", ""))
+        == (shipped, {}, 0, None, sensors)
     }
     settings = dataclasses.asdict(TriStageConfig.of_policy(policy_folder(policy)))
     for r in found.values():

@@ -21,26 +21,33 @@ from mvla_pruned_ros.pruning.tri_stage.config import TriStageConfig
 
 POLICY = "small"
 METHODS = (("none", 1.0), ("tri_stage", 0.25))
-TASKS, SEEDS = 2, 3
+SEEDS = 3
 # A closed loop makes the last bit of a sum on another CPU or with another torch grow until an outcome tips over.
 TOLERATED_ELSEWHERE = 3
 
 
-@pytest.mark.parametrize("name, keep", [("success", 0.25), ("matched", 0.15)])
-def test_published_rows_come_out_again(name: str, keep: float) -> None:
+@pytest.mark.parametrize(
+    "name, policy, keep, sensors, count",
+    [
+        ("success", POLICY, 0.25, "", 2),
+        ("matched", POLICY, 0.15, "", 2),
+        ("success_robust", "small-robust-aware", 0.25, "realsense+calibration1", 1),
+    ],
+)
+def test_published_rows_come_out_again(name: str, policy: str, keep: float, sensors: str, count: int) -> None:
     methods = (("none", 1.0), ("tri_stage", keep))
-    published = published_rows((PAGES / f"{name}.json").read_text(), POLICY, methods)
+    published = published_rows((PAGES / f"{name}.json").read_text(), policy, methods, sensors)
     tasks = [task for task, method in published if method == "tri_stage" and (task, "none") in published]
-    assert len(tasks) >= TASKS, f"{name}.json has no row of none and of tri_stage at {keep} for {TASKS} tasks"
+    assert len(tasks) >= count, f"{name}.json has no row of none and of tri_stage at {keep} for {count} tasks"
     # Where pruning fails now and then there is most to be seen.
     tasks.sort(key=lambda task: published[task, "tri_stage"]["successes"] / published[task, "tri_stage"]["episodes"])
     differences, same_machine = [], True
-    for task in tasks[:TASKS]:
+    for task in tasks[:count]:
         pruned = published[task, "tri_stage"]
         by_seed = dict(enumerate(pruned["success_by_seed"], pruned["first_seed"]))
         failed, solved = ([seed for seed, success in by_seed.items() if success == s] for s in (0, 1))
         seeds = sorted((failed[:1] + solved[:SEEDS] + failed[1:])[:SEEDS])
-        for new in run(POLICY, task, seeds, methods):
+        for new in run(policy, task, seeds, methods, sensors):
             old = published[task, new["method"]]
             same_machine = same_machine and old["machine"] == machine()
             for seed, success in zip(seeds, new["success_by_seed"]):
