@@ -32,7 +32,9 @@ def run(policy: str, task: str, seeds: list[int], methods: Methods, sensors: str
     ]
 
 
-def published_rows(text: str, policy: str, methods: Methods, sensors: str = "") -> dict[tuple[str, str], dict[str, Any]]:
+def published_rows(
+    text: str, policy: str, methods: Methods, sensors: str = ""
+) -> dict[tuple[str, str], dict[str, Any]]:
     """Rows of a shipped policy as it is, by task and method. Fails where the text of the file is not about it."""
     rows = json.loads(text)["rows"]
     again = "make the file again: its commands stand on the page beside it"

@@ -213,6 +213,14 @@ def test_two_processes_learn_what_one_learns(data: Demonstrations, tmp_path: Pat
         torch.testing.assert_close(two[key], one[key], atol=2e-5, rtol=1e-3)
 
 
+def test_a_batch_in_parts_teaches_what_the_whole_one_does(data: Demonstrations, tmp_path: Path) -> None:
+    train(data, SMALL, FAST, tmp_path / "whole")
+    train(data, SMALL, dataclasses.replace(FAST, micro_batch=3), tmp_path / "parts")  # of 4: three and one
+    whole, parts = weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")
+    for key in whole:
+        torch.testing.assert_close(parts[key], whole[key], atol=2e-5, rtol=1e-3)
+
+
 @pytest.mark.filterwarnings("ignore:.*pin_memory.*")  # where there is no GPU nothing is pinned
 def test_batches_gathered_ahead_for_a_gpu_are_the_same(data: Demonstrations) -> None:
     batches = batches_of(data, dataclasses.replace(FAST, device="cuda"))
@@ -336,6 +344,7 @@ def test_last_steps_see_all_tokens(data: Demonstrations) -> None:
         ({"all_tokens_from": 1.1}, r"all_tokens_from must lie in \[0, 1\], got 1.1"),
         ({"keep_ratios": (1.0,)}, "1 keep_ratios but 3 keep_weights"),
         ({"keep_ratios": (1.0, 0.0, 0.5)}, r"keep_ratios must lie in \(0, 1\]"),
+        ({"micro_batch": -1}, "micro_batch must not be negative, got -1"),
         ({"noise_draws": 0}, "noise_draws must be at least 1, got 0"),
         ({"precision": "fp16"}, "precision must be bf16 or fp32, got 'fp16'"),
     ],

@@ -12,6 +12,8 @@ class TrainingConfig:
 
     Attributes:
         steps, batch_size, learning_rate, weight_decay, warmup_steps: cosine decay to zero.
+        micro_batch: samples that pass the network at once, while the gradients of a batch add up; 0: the whole batch.
+            Fewer take less memory, and a CPU is faster while what a layer leaves fits its cache.
         matrix_rate: learning rate of the backbone's matrices, which Muon trains, as a multiple of that of all other
             weights, which AdamW trains.
         ema_decay: of the averaged weights, which are the ones that are saved.
@@ -32,6 +34,7 @@ class TrainingConfig:
 
     steps: int = 20000
     batch_size: int = 64
+    micro_batch: int = 0
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
     matrix_rate: float = 2.0
@@ -69,6 +72,8 @@ class TrainingConfig:
             )
         if not 0 <= self.grounding_weight < math.inf:
             raise ValueError(f"grounding_weight must not be negative, got {self.grounding_weight}")
+        if self.micro_batch < 0:
+            raise ValueError(f"micro_batch must not be negative, got {self.micro_batch}")
         if self.noise_draws < 1:
             raise ValueError(f"noise_draws must be at least 1, got {self.noise_draws}")
         if self.precision not in ("bf16", "fp32"):

@@ -160,7 +160,6 @@ class _Run:
         training, wrapped = self._training, _Loss(self._model, self._training)
         loss_of: Any = DistributedDataParallel(wrapped) if self._ranks.world > 1 else wrapped
         loss_of = torch.compile(loss_of) if training.compile else loss_of
-        autocast = torch.autocast(self._device.type, torch.bfloat16, enabled=training.precision == "bf16")
         recent: list[Tensor] = []
         resumed = self._seconds
         began = saved = time.monotonic()
@@ -168,14 +167,12 @@ class _Run:
         with ProgressBar("training", training.steps, self._step, disable=not self._ranks.first) as bar:
             for batch, target in self._batches.loader(self._step):
                 self._seed()
-                with autocast:
-                    loss = loss_of(batch.to(self._device), target.to(self._device, non_blocking=True))
-                loss.backward()
+                loss = self._add_gradients(loss_of, batch.to(self._device), target.to(self._device, non_blocking=True))
                 torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
                 self._optimizers.step(training.rate_at(self._step))
                 self._step += 1
                 self._update_average()
-                recent.append(loss.detach())
+                recent.append(loss)
                 now = time.monotonic()
                 self._seconds = resumed + now - began
                 if self._step % LOG_EVERY == 0:
@@ -186,6 +183,17 @@ class _Run:
                 if now - saved >= CHECKPOINT_S or self._step == training.steps:
                     self._save()
                     saved = time.monotonic()
+
+    def _add_gradients(self, loss_of: Any, batch: Batch, target: Tensor) -> Tensor:
+        """Part by part; returns the loss of the batch."""
+        size = self._training.micro_batch or len(target)
+        whole = torch.zeros((), device=self._device)
+        for part, wanted in zip(batch.split(size), target.split(size)):
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._training.precision == "bf16"):
+                loss = loss_of(part, wanted) * (len(wanted) / len(target))
+            loss.backward()
+            whole += loss.detach()
+        return whole
 
     def _seed(self) -> None:
         """The noise of a step, too, depends on seed, step and process alone."""

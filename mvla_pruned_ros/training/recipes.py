@@ -140,6 +140,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         training=TrainingConfig(
             steps=3000,
+            micro_batch=16,
             warmup_steps=150,
             ema_decay=0.997,
             keep_ratios=(0.4, 0.25),

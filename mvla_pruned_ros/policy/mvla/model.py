@@ -53,6 +53,11 @@ class Batch:
         """The same in pinned memory. By this name a DataLoader asks for it."""
         return self._each(Tensor.pin_memory)
 
+    def split(self, size: int) -> list[Batch]:
+        """Parts of so many samples; the last one takes what is left."""
+        starts = range(0, len(self.proprio), size)
+        return [self._each(lambda tensor, at=start: tensor[at : at + size]) for start in starts]  # type: ignore[misc]
+
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         values = (getattr(self, f.name) for f in fields(self))
         return Batch(*(None if value is None else change(value) for value in values))  # type: ignore[arg-type]
