@@ -130,6 +130,8 @@ def run(args: argparse.Namespace) -> int:
 def _training(args: argparse.Namespace, recipe: Recipe, device: str) -> TrainingConfig:
     """The training of a recipe with what the words of the command change."""
     changes: dict[str, Any] = {"device": device}
+    if device != "cpu":
+        changes["micro_batch"] = 0  # recipes have it for the cache of a CPU; a GPU is slower with small parts
     if args.no_compile:
         changes["compile"] = False
     if args.steps:

@@ -188,9 +188,11 @@ class _Run:
         """Part by part; returns the loss of the batch."""
         size = self._training.micro_batch or len(target)
         whole = torch.zeros((), device=self._device)
-        for part, wanted in zip(batch.split(size), target.split(size)):
+        for start in range(0, len(target), size):
+            samples = slice(start, start + size)
+            wanted = target[samples]
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._training.precision == "bf16"):
-                loss = loss_of(part, wanted) * (len(wanted) / len(target))
+                loss = loss_of(batch.part(samples), wanted) * (len(wanted) / len(target))
             loss.backward()
             whole += loss.detach()
         return whole

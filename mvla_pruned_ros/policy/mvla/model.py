@@ -53,10 +53,9 @@ class Batch:
         """The same in pinned memory. By this name a DataLoader asks for it."""
         return self._each(Tensor.pin_memory)
 
-    def split(self, size: int) -> list[Batch]:
-        """Parts of so many samples; the last one takes what is left."""
-        starts = range(0, len(self.proprio), size)
-        return [self._each(lambda tensor, at=start: tensor[at : at + size]) for start in starts]  # type: ignore[misc]
+    def part(self, samples: slice) -> Batch:
+        """Some of the samples."""
+        return self._each(lambda tensor: tensor[samples])
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         values = (getattr(self, f.name) for f in fields(self))
