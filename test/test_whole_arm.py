@@ -56,7 +56,9 @@ def run(ros: None, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The node in this process, so that its observations can be looked at; the robot in one of its own."""
     folder, run = tmp_path_factory.mktemp("whole_arm"), Run()
     policy = save_whole_arm_policy(folder / "policy", INSTRUCTION)
-    parameters = {"policy": str(policy), "device": "cpu", "instruction": INSTRUCTION, "discovery_wait_ms": 0.0}
+    # Old observations may move the arm: how fast this computer is says nothing about the commands.
+    parameters = {"policy": str(policy), "device": "cpu", "instruction": INSTRUCTION, "discovery_wait_ms": 0.0,
+                  "max_observation_age_ms": 10_000.0}  # fmt: skip
     overrides = [Parameter(name, value=value) for name, value in (parameters | whole_arm.PARAMETERS).items()]
     node, ears = policy_node.PolicyNode(parameter_overrides=overrides), Node("ears")
     listener = PolicyListener(ears, command_depth=1)
