@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +39,41 @@ def test_killed_worker_ends_the_work_with_a_reason_and_what_came_before_is_kept(
         for result in getattr(pool, way)(square_or_die, range(6)):
             found.append(result)
     assert sorted(found) == [0, 1, 4]
+
+
+def report_and_sleep(path: Path) -> None:
+    path.write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    files = [tmp_path / "0", tmp_path / "1"]
+    code = (
+        "from pathlib import Path\n"
+        "from mvla_pruned_ros.evaluation.success.workers import WorkerPool\n"
+        f"from {Path(__file__).stem} import report_and_sleep\n"
+        f"with WorkerPool(2) as pool: list(pool.imap(report_and_sleep, [Path(f) for f in {[str(f) for f in files]}]))\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent)
+    wait_until(lambda: all(file.is_file() and file.read_text() for file in files), 60)
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not any(is_alive(int(file.read_text())) for file in files), 20)
+
+
+def wait_until(so: Callable[[], bool], limit_s: float) -> None:
+    end = time.monotonic() + limit_s
+    while not so():
+        assert time.monotonic() < end, f"not within {limit_s:g} s"
+        time.sleep(0.05)
+
+
+def is_alive(process: int) -> bool:
+    """Whether it runs; an orphan that has ended may stay listed where nobody waits for it."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_results_come_whole_and_in_order() -> None:

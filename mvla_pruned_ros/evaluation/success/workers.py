@@ -7,6 +7,7 @@ import functools
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -22,13 +23,13 @@ class WorkerDiedError(OSError):
 
 
 class WorkerPool:
-    """Spawned processes. Use as a context manager. Ctrl-C is the parent's, which ends them.
+    """Spawned processes. Use as a context manager. Ctrl-C is the parent's, which ends them; they end with it.
 
     ``multiprocessing.Pool`` waits for ever for a process that was killed; this one raises.
     """
 
     def __init__(self, workers: int) -> None:
-        self._executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), use_one_thread)
+        self._executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin)
 
     def imap(self, function: Callable[[Any], Any], jobs: Iterable[Any], chunksize: int = 1) -> Iterator[Any]:
         """Results in the order of the jobs. chunksize: jobs that one process takes together."""
@@ -62,6 +63,20 @@ class WorkerPool:
 
     def __exit__(self, *error: object) -> None:
         self.end()
+
+
+def _begin() -> None:
+    """Make a process ready for work."""
+    use_one_thread()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot end its processes, which would go through all jobs that are queued."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def use_one_thread() -> None:
