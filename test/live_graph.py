@@ -26,6 +26,7 @@ from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Float64, String
 from std_srvs.srv import Trigger
+from waiting import wait_for
 
 from mvla_pruned_ros.node import executable, policy_node
 from mvla_pruned_ros.node.environment import prepare_environment
@@ -38,15 +39,6 @@ CAMERA = "camera_color_optical_frame"
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 STREAMS = ("camera_info", "ee_pose", "gripper", "depth", "image")
-
-
-def wait_for(condition: Callable[[], Any], timeout_s: float = 5.0) -> bool:
-    until = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 class Robot(Node):

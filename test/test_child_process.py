@@ -16,6 +16,8 @@ pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as whe
 if sys.platform != "linux":
     pytest.skip("the signal of a parent's death is Linux's", allow_module_level=True)
 
+from waiting import alive, wait_for
+
 from mvla_pruned_ros.rigs.child_process import ChildNode
 
 # A parent that starts a node, says its number and sleeps.
@@ -29,13 +31,6 @@ time.sleep(60)
 """
 
 
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM], ids=lambda n: n.name)
 def test_child_ends_with_its_parent(tmp_path: Path, number: int) -> None:
     command = [sys.executable, "-c", PARENT, str(tmp_path / "log")]
@@ -46,10 +41,7 @@ def test_child_ends_with_its_parent(tmp_path: Path, number: int) -> None:
         time.sleep(0.5)
         parent.send_signal(number)
         parent.wait(10)
-    until = time.monotonic() + 10
-    while alive(child) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not alive(child)
+    assert wait_for(lambda: not alive(child), 10)
 
 
 def test_child_outlives_other_threads_and_is_started_by_none_of_them(tmp_path: Path) -> None:

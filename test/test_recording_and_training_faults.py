@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from waiting import alive, wait_for
 
 from mvla_pruned_ros.evaluation.success.workers import WorkerDiedError, WorkerPool
 from mvla_pruned_ros.training.demonstrations import Demonstrations
@@ -55,25 +56,10 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
         f"with WorkerPool(2) as pool: list(pool.imap(report_and_sleep, [Path(f) for f in {[str(f) for f in files]}]))\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent)
-    wait_until(lambda: all(file.is_file() and file.read_text() for file in files), 60)
+    assert wait_for(lambda: all(file.is_file() and file.read_text() for file in files), 60)
     parent.kill()
     parent.wait()
-    wait_until(lambda: not any(is_alive(int(file.read_text())) for file in files), 20)
-
-
-def wait_until(so: Callable[[], bool], limit_s: float) -> None:
-    end = time.monotonic() + limit_s
-    while not so():
-        assert time.monotonic() < end, f"not within {limit_s:g} s"
-        time.sleep(0.05)
-
-
-def is_alive(process: int) -> bool:
-    """Whether it runs; an orphan that has ended may stay listed where nobody waits for it."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    assert wait_for(lambda: not any(alive(int(file.read_text())) for file in files), 20)
 
 
 def test_results_come_whole_and_in_order() -> None:
