@@ -20,6 +20,7 @@ import pytest
 from bags import write_bag
 from conftest import make_observation
 from rerun_files import logged, rerun, rows_of
+from waiting import wait_for
 
 from mvla_pruned_ros import PolicyRuntime, load_policy, make_pruner
 from mvla_pruned_ros.cli.main import main
@@ -32,13 +33,7 @@ from mvla_pruned_ros.viewer.live import LiveView
 
 ROOT = Path(__file__).parent.parent
 PUSH = "push the puck to the goal"
-
-
-def wait_for(condition: Any, timeout_s: float = 10.0) -> bool:
-    until = time.monotonic() + timeout_s
-    while not condition() and time.monotonic() < until:
-        time.sleep(0.01)
-    return bool(condition())
+PATIENCE_S = 10.0  # Rerun is imported meanwhile
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +62,7 @@ def slow_start(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 def test_file_has_every_entity_of_every_call(calls: list[Call], tmp_path: Path) -> None:
     file = tmp_path / "new" / "run.rrd"
     view = LiveView(str(file), ActionForm())
-    assert wait_for(file.exists)
+    assert wait_for(file.exists, PATIENCE_S)
     for call in calls:
         view.put(call)
     for message in ("no instruction", "no instruction", "running"):
@@ -177,9 +172,9 @@ def test_nobody_waits_for_a_view_and_the_newest_is_drawn(
     view.close()
     assert time.monotonic() - start < 1.0, "a viewer that does not come up holds nobody up"
     slow_start.set()
-    assert wait_for(lambda: view.failure == "RuntimeError: no display")
+    assert wait_for(lambda: view.failure == "RuntimeError: no display", PATIENCE_S)
     view.put(statuses[0])
-    assert wait_for(lambda: view.dropped == 1001), "all that waited, and what came after"
+    assert wait_for(lambda: view.dropped == 1001, PATIENCE_S), "all that waited, and what came after"
 
 
 @rerun
@@ -197,7 +192,7 @@ def test_one_call_that_cannot_be_drawn_does_not_end_the_view(calls: list[Call], 
 def test_a_file_that_cannot_be_written_is_a_failure_of_the_view_alone(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     view = LiveView(str(tmp_path / "file" / "run.rrd"), ActionForm())
-    assert wait_for(lambda: view.failure)
+    assert wait_for(lambda: view.failure, PATIENCE_S)
     assert "file" in view.failure
     view.close()
 
@@ -311,14 +306,14 @@ def test_viewer_listens_on_this_computer_alone_and_its_end_is_noticed(
             for call in calls:
                 view.put(call)
                 seen |= sockets_of_session(viewer.pid)
-            assert wait_for(lambda: not view._waiting)
+            assert wait_for(lambda: not view._waiting, PATIENCE_S)
         assert view.failure == "" and view.dropped == 0
         assert seen and {address.split(":")[0] for address in seen} <= {"0100007F", "00000000"}
         assert f"0100007F:{port:04X}" in seen and f"00000000:{port:04X}" not in seen
     finally:
         os.killpg(viewer.pid, 9)
         viewer.wait()
-    assert wait_for(lambda: view.put(calls[0]) or "the viewer was closed" in view.failure)
+    assert wait_for(lambda: view.put(calls[0]) or "the viewer was closed" in view.failure, PATIENCE_S)
     start = time.monotonic()
     view.close()
     assert time.monotonic() - start < live.JOIN_S + 0.5

@@ -21,6 +21,7 @@ LOST_M = 0.15  # a thing that is carried and so far from the hand was lost
 RIM_M = 0.048  # from the middle of the bowl to its rim, where one finger goes in and one stays out
 DRAWER_RIM_M = 0.04  # along -x, with the hand turned: only there the drawer leaves room for the fingers
 BOWL_HEIGHT_M = 0.052
+REACH_M = 0.74  # of a grasp from the base: beyond it the arm comes down nearly straight, and its elbow locks
 DEPTH_M = 0.024  # of the hand below the rim
 LEANING, LEANING_DEPTH_M = np.cos(0.2), 0.03  # a bowl that leans on what it stands on slips, or takes that along
 PALM_M = np.array([0.035, 0.105])  # along x and y, from the middle of the hand to the edge of its palm
@@ -164,10 +165,16 @@ def _shift(middle: np.ndarray, most: float, obstacles: list[np.ndarray]) -> floa
 def _onto_the_plate(robot: LiberoRobot) -> Plan:
     bowl, plate = robot.goal[:2]
     up = robot.turn_of(bowl).apply([0.0, 0.0, 1.0])  # it may lean
-    in_drawer = "drawer" in robot.task.instruction
-    turn, aside = (np.pi / 2, np.array([-1.0, 0.0, 0.0])) if in_drawer else (0.0, np.array([0.0, 1.0, 0.0]))
-    aside -= (aside @ up) * up
-    rim = robot.place_of(bowl) + BOWL_HEIGHT_M * up + (DRAWER_RIM_M if in_drawer else RIM_M) * aside
+
+    def rim_at(aside: np.ndarray, distance: float) -> np.ndarray:
+        return robot.place_of(bowl) + BOWL_HEIGHT_M * up + distance * (aside - (aside @ up) * up)
+
+    nearest = np.array([-1.0, 0.0, 0.0])  # there the hand has to turn
+    turn, rim = 0.0, rim_at(np.array([0.0, 1.0, 0.0]), RIM_M)
+    if "drawer" in robot.task.instruction:
+        turn, rim = np.pi / 2, rim_at(nearest, DRAWER_RIM_M)
+    elif np.linalg.norm(rim[:2]) > REACH_M:
+        turn, rim = np.pi / 2, rim_at(nearest, RIM_M)
     depth = LEANING_DEPTH_M if up[2] < LEANING else DEPTH_M
     place, low = robot.place_of(plate), rim[2] - depth
     release = place[2] + BOWL_HEIGHT_M - depth + 0.012
