@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+import scipy.stats
 
 from mvla_pruned_ros.cli.main import main
 from mvla_pruned_ros.evaluation.success.intervals import (
@@ -184,6 +185,31 @@ def test_means_show_time_way_and_jerk_where_they_are_known() -> None:
     (line,) = [line for line in document(known).splitlines() if line.startswith("| tri_stage | 0.25 |")]
     assert line.endswith("| 10.0 | 1.25 | 1.50 | 0.25 | 30.0 |")
     assert "jerk" not in document(ROWS)
+
+
+def test_times_are_compared_where_both_solved_an_episode() -> None:
+    def timed(task: str, method: str, keep: float, *times: float | None) -> Row:
+        solved = "".join("0" if time is None else "1" for time in times)
+        return replace(row(task, method, keep, solved), completion_by_seed=list(times), path_m=0.25)
+
+    rows = [
+        timed("push", "none", 1.0, 9.0, 4.0, 5.0, None),
+        timed("reach", "none", 1.0, 9.0, None, 5.0),
+        replace(timed("push", "tri_stage", 0.25, 3.0, 4.5, 2.0), first_seed=1),
+        timed("reach", "tri_stage", 0.25, 8.0, 1.0, None),
+    ]
+    compared = with_differences(rows)
+    half = 12.7062 * 0.25  # Student's t of one degree of freedom; standard error of -1 and -0.5 s
+    assert compared[2].differences["completion_minus_none"] == pytest.approx(
+        [-0.75, -0.75 - half, -0.75 + half], abs=1e-3
+    )
+    assert all("completion_minus_none" not in compared[one].differences for one in (0, 3)), "one pair has no interval"
+    assert Row.from_json(compared[2].to_json()) == compared[2]
+    same_seeds = [*rows[:2], timed("push", "tri_stage", 0.25, 9.0, 3.0, 4.5), rows[3]]
+    (mean,) = [m for m in mean_rows(same_seeds) if m.method == "tri_stage"]
+    low, high = scipy.stats.t.interval(0.95, 3, -0.625, scipy.stats.sem([0.0, -1.0, -0.5, -1.0]))
+    assert mean.differences["completion_minus_none"] == pytest.approx([-0.625, low, high], abs=1e-4)
+    assert f"| -0.62 [{low:+.2f}, {high:+.2f}] |" in document(same_seeds)
 
 
 def test_markdown_is_githubs() -> None:

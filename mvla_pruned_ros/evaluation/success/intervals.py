@@ -1,11 +1,12 @@
-"""Intervals for success rates: of one task, of paired differences, and of means over tasks."""
+"""Intervals for success rates: of one task, of paired differences, and of means over tasks; and for paired times."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from scipy.stats import binomtest
+import numpy as np
+from scipy.stats import binomtest, t
 
 Z95 = 1.959963984540054
 
@@ -114,6 +115,16 @@ def mean_paired_interval(
         variance += (p + q - (p - q) ** 2) / total / tasks**2
     half = Z95 * math.sqrt(variance)
     return difference, max(-1.0, centres - half), min(1.0, centres + half)
+
+
+def paired_mean_interval(differences: Sequence[float]) -> tuple[float, float, float] | None:
+    """Mean of differences of paired measurements and its 95 % interval by Student's t; None of fewer than two."""
+    n = len(differences)
+    if n < 2:
+        return None
+    mean = float(np.mean(differences))
+    half = float(t.ppf(0.975, n - 1) * np.std(differences, ddof=1) / math.sqrt(n))
+    return mean, mean - half, mean + half
 
 
 def _paired_lengths(first: Sequence, second: Sequence) -> int:

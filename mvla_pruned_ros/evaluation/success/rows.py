@@ -18,7 +18,7 @@ from .sweep import Setting
 
 # Rows that agree in these, in policy, device and circumstances are of one setting and the same first seed.
 IDENTITY = ("task", "method", "aim", "pruning", "instruction_of", "first_seed")
-DIFFERENCE = "minus_"  # how the names of differences begin
+DIFFERENCE = "minus_"  # in the names of differences
 NEWER = (
     "keep_steady",
     "match_steady",
@@ -29,6 +29,7 @@ NEWER = (
     "completion_s",
     "path_m",
     "jerk_m_s3",
+    "completion_by_seed",
 )  # left out where they are not known
 OLD_REPLAN = 4  # of rows that name none
 
@@ -51,7 +52,8 @@ class Figures:
         completion_s, path_m, jerk_m_s3: means over the episodes that succeeded, see ``Episode``; None where none did,
         and in rows of older versions.
         differences: by names like ``minus_none``: difference of success rates, low and high end of its 95 % interval;
-            None where there is nothing to compare with. See ``with_differences``.
+            None where there is nothing to compare with. ``completion_minus_none``: of ``completion_s``, over the
+            episodes that both solved; missing where that is not known. See ``with_differences``.
     """
 
     # The entries of a file in their order; differences follow.
@@ -124,7 +126,8 @@ class Row(Figures):
 
     Attributes:
         successes: of the episodes. partner_successes: reached the goal that the exchanged instruction asks for.
-        steps_median: of the successful episodes. success_by_seed: 0 or 1, from the first seed.
+        steps_median: of the successful episodes. success_by_seed: 0 or 1, from the first seed. completion_by_seed:
+            simulated seconds until success, None without; None in rows of older versions.
         command, machine: that made the row.
     """
 
@@ -132,7 +135,7 @@ class Row(Figures):
         "policy", "task", "method", "keep_asked", "keep_measured", "keep_steady", "match_steady", "pruning",
         "tri_stage", "delay", "latency", "replan", "sensors", "device", "instruction_of", "first_seed", "episodes",
         "successes", "interval", "partner_successes", "steps_median", "completion_s", "path_m", "jerk_m_s3",
-        "policy_ms_p50", "selection_ms_p50", "success_by_seed", "command", "machine",
+        "policy_ms_p50", "selection_ms_p50", "success_by_seed", "completion_by_seed", "command", "machine",
     )  # fmt: skip
 
     task: str
@@ -140,6 +143,7 @@ class Row(Figures):
     partner_successes: int | None
     steps_median: float | None
     success_by_seed: list[int]
+    completion_by_seed: list[float | None] | None = None
     command: str = ""
     machine: dict[str, Any] = field(default_factory=dict)
 
@@ -164,7 +168,7 @@ class Row(Figures):
         Raises:
             TypeError: entries are missing, or there are others.
         """
-        differences = {name: value for name, value in entries.items() if name.startswith(DIFFERENCE)}
+        differences = {name: value for name, value in entries.items() if DIFFERENCE in name}
         return cls(**{name: entries[name] for name in entries if name not in differences}, differences=differences)
 
 
@@ -201,6 +205,7 @@ def row(setting: Setting, episodes: Sequence[Episode], own: TriStageConfig) -> R
     calls = [len(e.policy_ms) for e in episodes]
     kept = [e.keep_ratio or 0.0 for e in episodes]
     asked = setting.tri_stage
+    known = all(e.completion_s is not None for e in episodes if e.success)  # not in older logs
     return Row(
         policy={"name": Path(setting.policy).name, "fingerprint": setting.fingerprint},
         task=setting.task,
@@ -229,6 +234,7 @@ def row(setting: Setting, episodes: Sequence[Episode], own: TriStageConfig) -> R
         policy_ms_p50=_median(t for e in episodes for t in e.policy_ms),
         selection_ms_p50=_median(t for e in episodes for t in e.select_ms),
         success_by_seed=[int(e.success) for e in episodes],
+        completion_by_seed=[e.completion_s for e in episodes] if known else None,
     )
 
 

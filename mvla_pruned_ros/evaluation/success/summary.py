@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..grouping import grouped
-from .intervals import mean_interval, mean_paired_interval, paired_interval
+from .intervals import mean_interval, mean_paired_interval, paired_interval, paired_mean_interval
 from .rows import MeanRow, Row
 
 # What a row is compared with, by the name of the difference. The other row has to be of the same task, policy,
@@ -28,6 +28,8 @@ BASELINES: dict[str, Callable[[Row, Row], bool]] = {
 }
 
 
+COMPLETION = "completion_minus_none"
+
 # What the rows of one mean agree in.
 SHARED = (
     "policy", "method", "match_steady", "pruning", "tri_stage", "delay", "latency", "replan", "sensors",
@@ -37,15 +39,16 @@ SHARED = (
 
 def with_differences(rows: Sequence[Row]) -> list[Row]:
     """Each row with ``minus_none``, ``minus_random``, ``minus_tri_stage`` and ``minus_default``: [difference, low,
-    high], or None where there is nothing to compare with. See ``paired_interval``."""
+    high], or None where there is nothing to compare with. See ``paired_interval``. Where both solved two episodes or
+    more, ``completion_minus_none`` as well, seconds; see ``paired_mean_interval``."""
     result = []
     for row in rows:
         differences = {}
         for name in BASELINES:
             other = _baseline(rows, row, name)
-            differences[name] = _rounded(paired_interval(row.solved, other)) if other else None
+            differences[name] = _rounded(paired_interval(row.solved, other.solved)) if other else None
         # A file that is made again keeps the order of its entries.
-        result.append(dataclasses.replace(row, differences=row.differences | differences))
+        result.append(dataclasses.replace(row, differences=row.differences | differences | _completion(rows, [row])))
     return result
 
 
@@ -54,9 +57,9 @@ def mean_rows(rows: Sequence[Row]) -> list[MeanRow]:
 
     Returns:
         ``success`` and ``interval``: see ``mean_interval``. The differences of ``with_differences`` over the tasks, see
-        ``mean_paired_interval``: None unless every task has one. ``keep_asked``, ``keep_measured``,
-        ``keep_steady``, ``policy_ms_p50``, ``selection_ms_p50``, ``completion_s``, ``path_m`` and ``jerk_m_s3``: means
-        of the tasks' values.
+        ``mean_paired_interval``: None unless every task has one; in ``completion_minus_none`` each episode weighs
+        alike. ``keep_asked``, ``keep_measured``, ``keep_steady``, ``policy_ms_p50``, ``selection_ms_p50``,
+        ``completion_s``, ``path_m`` and ``jerk_m_s3``: means of the tasks' values.
     """
     # With exchanged instructions success is not what is wanted.
     groups = grouped((row for row in rows if row.instruction_of is None), lambda row: row.setting)
@@ -67,7 +70,7 @@ def _mean_row(rows: Sequence[Row], group: list[Row]) -> MeanRow:
     mean, low, high = mean_interval([row.successes for row in group], [row.episodes for row in group])
     differences: dict[str, list[float] | None] = {}
     for name in BASELINES:
-        found = [other for row in group if (other := _baseline(rows, row, name)) is not None]
+        found = [other.solved for row in group if (other := _baseline(rows, row, name)) is not None]
         complete = len(found) == len(group)
         differences[name] = _rounded(mean_paired_interval([r.solved for r in group], found)) if complete else None
     return MeanRow(
@@ -84,12 +87,24 @@ def _mean_row(rows: Sequence[Row], group: list[Row]) -> MeanRow:
         completion_s=_mean(row.completion_s for row in group),
         path_m=_mean(row.path_m for row in group),
         jerk_m_s3=_mean(row.jerk_m_s3 for row in group),
-        differences=differences,
+        differences=differences | _completion(rows, group),
     )
 
 
-def _baseline(rows: Sequence[Row], row: Row, name: str) -> list[bool] | None:
-    """Success of the row to compare with, on the seeds of ``row``."""
+def _completion(rows: Sequence[Row], group: Iterable[Row]) -> dict[str, list[float] | None]:
+    """``completion_minus_none`` over all episodes of a group that both solved; empty where that is not known."""
+    pairs = [
+        (mine, others)
+        for row in group
+        if (other := _baseline(rows, row, "minus_none")) is not None
+        for mine, others in zip(row.completion_by_seed or (), other.completion_by_seed or ())
+    ]
+    found = paired_mean_interval([a - b for a, b in pairs if a is not None and b is not None])
+    return {} if found is None else {COMPLETION: _rounded(found)}
+
+
+def _baseline(rows: Sequence[Row], row: Row, name: str) -> Row | None:
+    """The row to compare with, cut to the seeds of ``row``."""
 
     def of(row: Row) -> tuple[Any, ...]:
         return row.task, row.instruction_of, row.circumstances, row.policy["fingerprint"], row.ran_on
@@ -98,7 +113,12 @@ def _baseline(rows: Sequence[Row], row: Row, name: str) -> list[bool] | None:
         start = row.first_seed - other.first_seed
         covered = 0 <= start <= other.episodes - row.episodes
         if of(other) == of(row) and covered and BASELINES[name](row, other):
-            return other.solved[start : start + row.episodes]
+            seeds, times = slice(start, start + row.episodes), other.completion_by_seed
+            return dataclasses.replace(
+                other,
+                success_by_seed=other.success_by_seed[seeds],
+                completion_by_seed=None if times is None else times[seeds],
+            )
     return None
 
 

@@ -1,6 +1,7 @@
 """Tables of rows: rows in, text out.
 
 Rates are in per cent and differences in points, each with its 95 % interval in brackets: ``97 (-2 [-6.9, +2.1])``.
+Times are simulated ones; their differences are of the episodes that both methods solved.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from ...pruning.methods import METHODS
 from ..grouping import grouped
 from .rows import OLD_REPLAN, Figures, MeanRow, Row
-from .summary import BASELINES, mean_rows, with_differences
+from .summary import BASELINES, COMPLETION, mean_rows, with_differences
 
 MEAN = "mean"
 
@@ -169,6 +170,7 @@ def _mean(means: Sequence[MeanRow], of: str = "") -> Table:
     most = max((len(m.tasks) for m in means), default=0)
     ordered = sorted(means, key=lambda m: (-m.keep_asked, _order(m.method)))
     went = any(m.path_m is not None for m in means)  # not in older rows
+    timed = any(COMPLETION in m.differences for m in means)
     lines = [
         (
             _label(m) + ("" if len(m.tasks) == most else f" ({len(m.tasks)} tasks)"),
@@ -182,12 +184,14 @@ def _mean(means: Sequence[MeanRow], of: str = "") -> Table:
             _number(m.policy_ms_p50, 1),
             _number(m.selection_ms_p50, 2),
             *((_number(m.completion_s, 2), _number(m.path_m, 2), _number(m.jerk_m_s3, 1)) if went else ()),
+            *((_seconds(m.differences.get(COMPLETION)),) if timed else ()),
         )
         for m in ordered
     ]
     header = ("method", "keep", "measured", "success", "interval", "minus none", "minus random",
               "minus tri_stage", "policy ms (p50)",
-              "selection ms (p50)", *(("time, s", "path, m", "jerk, m/s^3") if went else ()))  # fmt: skip
+              "selection ms (p50)", *(("time, s", "path, m", "jerk, m/s^3") if went else ()),
+              *(("time minus none, s",) if timed else ()))  # fmt: skip
     return Table(f"Mean of {most} tasks{of}", header, (tuple(lines),))
 
 
@@ -275,6 +279,10 @@ def _difference(values: Sequence[float] | None) -> str:
         return ""
     points = [f"{round(100 * x, 1):+g}" if round(100 * x, 1) else "0" for x in values]
     return f"{points[0]} [{points[1]}, {points[2]}]"
+
+
+def _seconds(values: Sequence[float] | None) -> str:
+    return "" if values is None else "{:+.2f} [{:+.2f}, {:+.2f}]".format(*values)
 
 
 def _percent(rate: float) -> str:
