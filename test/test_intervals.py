@@ -34,6 +34,15 @@ def test_paired_interval_matches_the_textbook() -> None:
     assert (low, high) == pytest.approx((0.0569, 0.3404), abs=1e-4)
 
 
+@pytest.mark.parametrize("episodes", [2, 3, 10, 50])
+def test_two_that_solve_the_same_episodes_do_not_differ(episodes: int) -> None:
+    """Rounding leaves the squared half width of some a little below nothing."""
+    for solved in range(1, episodes):
+        same = [True] * solved + [False] * (episodes - solved)
+        difference, low, high = paired_interval(same, same)
+        assert difference == 0 and low <= 0 and high == pytest.approx(-low)
+
+
 def test_paired_lists_must_match() -> None:
     with pytest.raises(ValueError, match="one length"):
         paired_interval([True], [True, False])

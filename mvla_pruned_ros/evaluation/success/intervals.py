@@ -45,9 +45,13 @@ def paired_interval(with_change: Sequence[bool], without: Sequence[bool]) -> tup
     lb, ub = wilson_interval(both + only_b, n)
     product = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
     phi = (both * neither - only_a * only_b) / math.sqrt(product) if product else 0.0
-    low = math.sqrt((pa - la) ** 2 - 2 * phi * (pa - la) * (ub - pb) + (ub - pb) ** 2)
-    high = math.sqrt((ua - pa) ** 2 - 2 * phi * (ua - pa) * (pb - lb) + (pb - lb) ** 2)
+    low, high = _correlated(pa - la, ub - pb, phi), _correlated(ua - pa, pb - lb, phi)
     return pa - pb, pa - pb - low, pa - pb + high
+
+
+def _correlated(a: float, b: float, phi: float) -> float:
+    """Length of the difference of two half widths; rounding may leave less than nothing of equal ones."""
+    return math.sqrt(max(0.0, a**2 - 2 * phi * a * b + b**2))
 
 
 def mean_interval(successes: Sequence[int], episodes: Sequence[int]) -> tuple[float, float, float]:
