@@ -21,7 +21,9 @@ LOST_M = 0.15  # a thing that is carried and so far from the hand was lost
 RIM_M = 0.048  # from the middle of the bowl to its rim, where one finger goes in and one stays out
 DRAWER_RIM_M = 0.04  # along -x, with the hand turned: only there the drawer leaves room for the fingers
 BOWL_HEIGHT_M = 0.052
-REACH_M = 0.74  # of a grasp from the base: beyond it the arm comes down nearly straight, and its elbow locks
+# So far from the base and so high above it the arm comes down to a grasp nearly straight, and its elbow locks. On the
+# table, as far away, it does not.
+REACH_M, HIGH_M = 0.74, 0.2
 DEPTH_M = 0.024  # of the hand below the rim
 LEANING, LEANING_DEPTH_M = np.cos(0.2), 0.03  # a bowl that leans on what it stands on slips, or takes that along
 PALM_M = np.array([0.035, 0.105])  # along x and y, from the middle of the hand to the edge of its palm
@@ -173,7 +175,7 @@ def _onto_the_plate(robot: LiberoRobot) -> Plan:
     turn, rim = 0.0, rim_at(np.array([0.0, 1.0, 0.0]), RIM_M)
     if "drawer" in robot.task.instruction:
         turn, rim = np.pi / 2, rim_at(nearest, DRAWER_RIM_M)
-    elif np.linalg.norm(rim[:2]) > REACH_M:
+    elif np.linalg.norm(rim[:2]) > REACH_M and rim[2] > HIGH_M:
         turn, rim = np.pi / 2, rim_at(nearest, RIM_M)
     depth = LEANING_DEPTH_M if up[2] < LEANING else DEPTH_M
     place, low = robot.place_of(plate), rim[2] - depth
