@@ -7,7 +7,7 @@ name says otherwise; camera frames are optical frames of REP-103 (x right, y dow
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -170,18 +170,34 @@ class ActionChunk:
 
     Attributes:
         stamp_ns: stamp of the observation it answers; action k is meant for
-            [stamp + k * step, stamp + (k + 1) * step).
+            [stamp + k * step, stamp + (k + 1) * step), counted from ``begins_ns`` where that is given.
         step_s: time between two actions, seconds.
         actions: (K, A) float32: in the action space ``cartesian_velocity``, end-effector velocity x, y, z in m/s (base
             frame), then the gripper command, -1 (open) to 1 (close). The other spaces: see ``control.action_spaces``.
         origin: (3,) where the end effector was at the stamp, metres, base frame: steps of the position begin there.
+        begins_ns: when action 0 is due, if that is not the stamp, see ``from_rest``.
     """
 
     stamp_ns: int
     step_s: float
     actions: np.ndarray
     origin: np.ndarray | None = None
+    begins_ns: int | None = None
+
+    @property
+    def start_ns(self) -> int:
+        """When action 0 is due."""
+        return self.stamp_ns if self.begins_ns is None else self.begins_ns
 
     def index_at(self, time_ns: int) -> int:
         """Which action is due at ``time_ns``; below 0 or from K on when the chunk does not cover it."""
-        return int((time_ns - self.stamp_ns) // round(self.step_s * 1e9))
+        return int((time_ns - self.start_ns) // round(self.step_s * 1e9))
+
+    def from_rest(self, time_ns: int) -> ActionChunk:
+        """The chunk for a robot that has stood still since its observation: all of it, from ``time_ns`` on.
+
+        Skipping what is past is right for a robot that moved meanwhile. One that stood still is where it was seen, and
+        what is skipped then is a part of its way. A chunk that is over before it begins stays so, and one begins once.
+        """
+        late = self.begins_ns is None and 0 < self.index_at(time_ns) < len(self.actions)
+        return replace(self, begins_ns=time_ns) if late else self

@@ -42,6 +42,20 @@ def test_late_chunk_joins_where_it_belongs() -> None:
     assert due(buffer, 135) == 52
 
 
+def test_late_chunk_of_a_robot_at_rest_begins_once_unless_it_is_over() -> None:
+    buffer = ChunkBuffer()
+    buffer.from_rest(100 * MS)
+    buffer.put(chunk(100), buffer.generation)
+    for time_ms in (125, 130):
+        buffer.from_rest(time_ms * MS)
+        assert [due(buffer, t) for t in (120, 125, 134.999, 135, 155, 165)] == [None, 0, 0, 1, 3, None]
+    assert not buffer.put(chunk(100), buffer.generation), "it is the same observation"
+    buffer.put(chunk(130, first=50), buffer.generation)
+    assert due(buffer, 145) == 51
+    buffer.from_rest(170 * MS)
+    assert due(buffer, 170) is None, "over before it begins"
+
+
 def test_older_chunk_never_replaces_a_newer_one() -> None:
     buffer = ChunkBuffer()
     buffer.put(chunk(120, first=50), buffer.generation)

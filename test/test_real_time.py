@@ -88,16 +88,27 @@ def drive(
 def test_chunk_arrives_after_what_its_call_took_and_no_observation_is_taken_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # 40 ms: one step. 290 ms: six, so the next observation waits for it, and so does the robot after eight actions.
+    # 40 ms: one step, at rest, so the chunk begins late. 290 ms: six, so the next observation waits for it, and so does
+    # the robot after eight actions; the one that comes then was seen on the way, and joins at the action that is due.
     arm, control = drive([40.0, 290.0, 50.0, 50.001, 0.0, 0.0, 0.0], monkeypatch, 20, latency=Latency(factor=1))
     assert arm.seen_at == [0, 4, 10, 14, 18]
     assert control.latency_ms[:4] == [40.0, 290.0, 50.0, 50.001]
     sent = [round(float(command[0])) for command in arm.sent]
-    assert sent == [0, 1, 2, 3, 4, 5, 6, 7, 0, 0, *range(10, 20)]
+    assert sent == [0, *range(8), 0, *range(10, 20)]
     gripper = [float(command[6]) for command in arm.sent]
     assert gripper == [0.0] + [1.0] * 19, "kept while the robot holds"
     assert [whole_steps(ms, STEP_S) for ms in control.latency_ms[:4]] == [1, 6, 1, 2]
-    assert not arm.sent[8][:6].any()
+    assert not arm.sent[9][:6].any()
+
+
+def test_chunk_for_a_robot_that_has_stood_still_since_begins_with_its_first_action(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The second call takes nine steps: its chunk was seen on the way, and is over before it is there.
+    arm, _ = drive([40.0, 440.0, 100.0, 0.0, 0.0], monkeypatch, 20, latency=Latency(factor=1))
+    assert arm.seen_at == [0, 4, 13, 17]
+    sent = [round(float(command[0])) for command in arm.sent]
+    assert sent == [0, *range(8), *[0] * 6, 13, 14, *range(17, 20)]
 
 
 @pytest.mark.parametrize("took", [[30.0] * 40, [90.0, 260.0] * 20])

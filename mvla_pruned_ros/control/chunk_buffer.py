@@ -11,9 +11,9 @@ class ChunkBuffer:
     """Holds the newest chunk and says which of its actions is due.
 
     Actions are indexed by the stamp of their observation: a chunk that arrives late joins at the action that is due
-    now, and what lies in the past is skipped. A chunk belongs to the episode, the generation, in which its observation
-    was made: one of an older generation cannot be put. Written by several threads under a lock and read by others
-    without one: the pair of chunks is replaced by one assignment.
+    now, and what lies in the past is skipped, unless the robot stood still meanwhile. A chunk belongs to the episode,
+    the generation, in which its observation was made: one of an older generation cannot be put. Written by several
+    threads under a lock and read by others without one: the pair of chunks is replaced by one assignment.
 
     Attributes:
         generation: of the episode now.
@@ -52,6 +52,13 @@ class ChunkBuffer:
         chunk = newest if time_ns >= newest.stamp_ns or before is None else before
         index = chunk.index_at(time_ns)
         return (chunk, index) if 0 <= index < len(chunk.actions) else None
+
+    def from_rest(self, time_ns: int) -> None:
+        """Begin the newest chunk now; see ``ActionChunk.from_rest``."""
+        with self._lock:
+            newest = self._chunks[0]
+            if newest is not None:
+                self._chunks = (newest.from_rest(time_ns), None)
 
     def clear(self) -> None:
         """Drop the chunks; the episode goes on."""

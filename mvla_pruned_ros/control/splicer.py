@@ -72,7 +72,7 @@ class Splicer:
         if self._way is None:
             wanted, reach = self._motions[index], 1.0
         else:
-            wanted = self._way.at((at_ns - chunk.stamp_ns) * 1e-9)
+            wanted = self._way.at((at_ns - chunk.start_ns) * 1e-9)
             steps = (at_ns - self._last_ns) * 1e-9 / chunk.step_s
             reach = min(CATCH_UP * steps, max(1.0, steps))
         motion = wanted
@@ -93,7 +93,7 @@ class Splicer:
         if self._form.of_poses:
             start, start_ns = (pose, at_ns) if self._last is None else (self._last, self._last_ns)
             start = motions[0] if start is None else start
-            self._way = Way(motions, chunk.step_s, start, (start_ns - chunk.stamp_ns) * 1e-9)
+            self._way = Way(motions, chunk.step_s, start, (start_ns - chunk.start_ns) * 1e-9)
             # A chunk of one pose has no steps to go by; the way to it, over its step, is all there is.
             self._behind = self._behind and len(motions) > 1
 

@@ -69,6 +69,7 @@ class Commander:
         self._gripper: float | None = None  # none sent yet, hence none to hold
         self._held: np.ndarray | None = None  # what the safe command holds since the last motion
         self._stopped = True  # the last command was a safe one
+        self._rest_ns = 0  # since when, on the node's clock, and nobody else may have moved the arm
         self._parked = False  # motion is not allowed, and the one safe command for it was sent
         self._ticked_at = 0.0
         self._stopped_at = 0.0  # steady seconds of the first of them
@@ -89,6 +90,7 @@ class Commander:
             self.gate.restart()
             self._ticked_at = self._stopped_at = time.monotonic()
             self._stopped, self._parked, self.active = True, False, True
+            self._rest_ns = self._now_ns()
             self._held, self.refused = None, None
             self._claim = self._node.create_publisher(Empty, f"~/{CLAIM}", 1)
             clock = self._node.get_clock()
@@ -179,7 +181,11 @@ class Commander:
         settings = self._settings()
         self._ticked_at = time.monotonic()
         with self.lock:
-            if self.active and not self._park():
+            if not self.active:
+                return
+            if self._park():
+                self._rest_ns = self._now_ns()  # others may move the arm
+            else:
                 self._command(settings)
 
     def _park(self) -> bool:
@@ -197,12 +203,16 @@ class Commander:
             self._safe_command("no instruction")
             return
         if self._stopped and self.rivals():
+            self._rest_ns = now_ns
             self._safe_command(f"another policy node, {self._rivals[0]}, sends commands to the same topic")
             return
         if self._looks_around_s() > 0:
             self._safe_command("looks for other policy nodes first")
             return
+        self._rest_ns = min(self._rest_ns, now_ns)  # time may have gone back
         chunk, worker = self._chunks.chunk, self._worker
+        if self._stopped and chunk is not None and chunk.stamp_ns >= self._rest_ns:
+            self._chunks.from_rest(now_ns)
         due = self._chunks.due(now_ns)
         if chunk is None or due is None or worker is None:
             self._safe_command("no chunk yet" if chunk is None else "the chunk is exhausted")
@@ -239,7 +249,7 @@ class Commander:
         self.counts["safe_commands"] += 1
         if not self._stopped:
             self.counts["safe_stops"] += 1
-            self._stopped, self._stopped_at = True, time.monotonic()
+            self._stopped, self._stopped_at, self._rest_ns = True, time.monotonic(), self._now_ns()
         try:
             self._held = hold_target(self._held, self._form, self._settings().limits, self._state.current)
             command = Command(self._held, self._gripper)

@@ -95,7 +95,7 @@ def check_fit(policy: Policy, robot: Robot) -> None:
 
 class DelayedControl:
     """Drives a robot as the node does: chunks are indexed by the time of their observation, so one that arrives
-    late joins where it belongs.
+    late joins where it belongs, unless the robot has stood still since (``ActionChunk.from_rest``).
 
     Simulated time goes on while the policy computes. One call at a time: no observation is taken while one is under
     way, and then at once, if ``replan`` steps have passed since the last. Where a chunk ends before the next is there,
@@ -141,6 +141,7 @@ class DelayedControl:
         self.chunk: ActionChunk | None = None
         self._splicer, self._blend = Splicer(), blend
         self._gripper = 0.0
+        self._rest_ns: int | None = robot.time_ns  # since when the robot stands still; None while it moves
         self.keep_ratios: list[float] = []
         self.policy_ms: list[float] = []
         self.select_ms: list[float] = []
@@ -161,9 +162,10 @@ class DelayedControl:
         if self.chunk is not None:
             index = self.chunk.index_at(robot.time_ns)
             if 0 <= index < len(self.chunk.actions):
-                command = self._splicer.follow(self.chunk, index, self._blend)[0]
+                command, self._rest_ns = self._splicer.follow(self.chunk, index, self._blend)[0], None
             else:
                 self._splicer.rest()
+                self._rest_ns = robot.time_ns if self._rest_ns is None else self._rest_ns
         self._gripper = float(command[-1])
         robot.step(command)
         return command
@@ -184,6 +186,8 @@ class DelayedControl:
     def _take_arrived(self) -> None:
         if self._pending is not None and self._pending[0] <= self._robot.steps:
             self.chunk, self._pending = self._pending[1], None
+            if self._rest_ns is not None and self.chunk.stamp_ns >= self._rest_ns:
+                self.chunk = self.chunk.from_rest(self._robot.time_ns)
 
 
 def run_episode(
