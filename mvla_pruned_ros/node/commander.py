@@ -211,7 +211,8 @@ class Commander:
             return
         self._rest_ns = min(self._rest_ns, now_ns)  # time may have gone back
         chunk, worker = self._chunks.chunk, self._worker
-        if self._stopped and chunk is not None and chunk.stamp_ns >= self._rest_ns:
+        # A new episode's first image may have been taken up to a step before the arm was told to stop.
+        if self._stopped and chunk is not None and chunk.stamp_ns + round(chunk.step_s * 1e9) >= self._rest_ns:
             self._chunks.from_rest(now_ns)
         due = self._chunks.due(now_ns)
         if chunk is None or due is None or worker is None:
