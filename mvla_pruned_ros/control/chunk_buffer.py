@@ -56,9 +56,9 @@ class ChunkBuffer:
     def from_rest(self, time_ns: int) -> None:
         """Begin the newest chunk now; see ``ActionChunk.from_rest``."""
         with self._lock:
-            newest = self._chunks[0]
+            newest, before = self._chunks
             if newest is not None:
-                self._chunks = (newest.from_rest(time_ns), None)
+                self._chunks = (newest.from_rest(time_ns), before)
 
     def clear(self) -> None:
         """Drop the chunks; the episode goes on."""
