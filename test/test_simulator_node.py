@@ -6,6 +6,8 @@ import math
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from mvla_pruned_ros.rigs.child_process import ChildNode, end_all
 from mvla_pruned_ros.rigs.graph import Graph
 from mvla_pruned_ros.sim.metaworld.viewpoint import CAMERA_FRAME, WIRING
 from mvla_pruned_ros.sim.node import PARAMETERS
+from mvla_pruned_ros.sim.pacing import Pacer
 from mvla_pruned_ros.sim.sensors import organised_points
 from mvla_pruned_ros.sim.wiring import BASE_FRAME
 from mvla_pruned_ros.types import CameraModel
@@ -49,6 +52,17 @@ def parameters_of(file: str, node: str) -> dict[str, Any]:
         return out
 
     return flat(yaml.safe_load((ROOT / "config" / file).read_text())[f"/**/{node}"]["ros__parameters"])
+
+
+def test_time_that_is_spent_on_drawing_is_not_made_up_for() -> None:
+    pacer = Pacer(60.0, 0)
+    pacer.restart()
+    time.sleep(0.06)  # less than what a simulation that is late makes up for
+    pacer.stood_still(0.06)
+    pacer.stepped(True)
+    began = time.monotonic()
+    pacer.wait(0.05, 1.0, threading.Event())
+    assert time.monotonic() - began > 0.03
 
 
 def test_depth_and_cloud_messages_show_the_same_points(camera: Callable[..., CameraModel]) -> None:

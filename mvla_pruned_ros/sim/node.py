@@ -57,7 +57,12 @@ PARAMETERS = {
         "with the robot, Meta-World's or LIBERO's, that the node was started with.",
     ),
     "seed": Field(0, "Seed of the next episode's scene; with auto_reset it counts up.", 0, 2**31 - 1),
-    "real_time_factor": Field(1.0, "Simulated over wall time; 0 runs as fast as possible.", 0.0, 100.0),
+    "real_time_factor": Field(
+        1.0,
+        "Simulated over wall time, not counting what it takes to draw pictures; 0: as fast as possible.",
+        0.0,
+        100.0,
+    ),
     "camera_rate_hz": Field(20.0, "Sensor messages per simulated second, at most one a step.", 0.1, 80.0),
     "image_size": Field(192, "Edge of the picture, pixels.", 16, 2048, fixed=True),
     "auto_reset": Field(
@@ -248,7 +253,11 @@ class SimulatorNode(ParameterCallbacks, Node):
         assert robot is not None
         every = max(1, round(1 / (values["camera_rate_hz"] * robot.step_s)))
         if self._steps % every == 0:
+            began = time.monotonic()
             self._sensors.publish(robot, self._time_ns)
+            # A camera takes none of its robot's time. If the steps after it made up for what drawing takes, the picture
+            # would reach the policy by so much older, and the commands would come too late for those steps.
+            self._pacer.stood_still(time.monotonic() - began)
             self._frames_sent += 1
         with self._lock:
             timeout_ns = values["command_timeout_s"] * 1e9

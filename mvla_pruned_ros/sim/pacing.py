@@ -26,6 +26,10 @@ class Pacer:
         """What has passed since the last step was spent on loading, and is no simulated time."""
         self._now = self._due = time.monotonic()
 
+    def stood_still(self, seconds: float) -> None:
+        """So much wall time was spent while simulated time stood still: it is not made up for."""
+        self._due += seconds
+
     def stepped(self, running: bool) -> None:
         """A step is done. running: whether simulated time went on in it."""
         before, self._now = self._now, time.monotonic()

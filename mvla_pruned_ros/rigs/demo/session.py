@@ -31,6 +31,7 @@ from ..qos import LATCHED, RELIABLE
 # 170 ms (simulated) old when their chunk of 200 ms was ready; at 0.5 none was lost and the age stayed below 135 ms.
 DEFAULT_REAL_TIME_FACTOR = 0.5
 FRAMES_OLD = 3  # periods of the camera after which the arm stops, at least the node's default
+MOST_AGE_MS = 60_000.0  # the bound of the node's parameter
 
 COMMAND_REMAPS = {f"~/command/{name}": f"/policy/command/{name}" for name in ("twist", "gripper")}
 
@@ -147,6 +148,7 @@ def start_policy(
     """
     wiring = wiring or common_wiring([task.name for task in options.tasks])
     robot = robot_class(wiring.task)
+    frame_ms = 1e3 / camera_rate_hz(robot) / min(1.0, options.real_time_factor or 1.0)  # the watchdog counts wall time
     parameters: dict[str, Any] = {
         **wiring.parameters(),
         "use_sim_time": True,
@@ -156,7 +158,7 @@ def start_policy(
         "command_rate_hz": 1 / robot.step_s,
         "discovery_wait_ms": 0.0,  # nobody else is there: the first episode would go on without commands meanwhile
         "max_speed_m_s": robot.max_speed,
-        "max_observation_age_ms": max(500.0, FRAMES_OLD * 1e3 / camera_rate_hz(robot)),
+        "max_observation_age_ms": min(max(500.0, FRAMES_OLD * frame_ms), MOST_AGE_MS),
     }
     if robot.max_turn:
         parameters["max_angular_speed_rad_s"] = robot.max_turn
