@@ -193,11 +193,14 @@ class ActionChunk:
         """Which action is due at ``time_ns``; below 0 or from K on when the chunk does not cover it."""
         return int((time_ns - self.start_ns) // round(self.step_s * 1e9))
 
-    def from_rest(self, time_ns: int) -> ActionChunk:
-        """The chunk for a robot that has stood still since its observation: all of it, from ``time_ns`` on.
+    def from_rest(self, time_ns: int, rest_ns: int) -> ActionChunk:
+        """The chunk for a robot that stands still since ``rest_ns``: all of it from ``time_ns`` on, if it was seen so.
+
+        It was seen so from a step before: the first image of an episode may precede the command to stop by as much.
 
         Skipping what is past is right for a robot that moved meanwhile. One that stood still is where it was seen, and
         what is skipped then is a part of its way. A chunk that is over before it begins stays so, and one begins once.
         """
+        seen_so = self.stamp_ns + round(self.step_s * 1e9) >= rest_ns
         late = self.begins_ns is None and 0 < self.index_at(time_ns) < len(self.actions)
-        return replace(self, begins_ns=time_ns) if late else self
+        return replace(self, begins_ns=time_ns) if seen_so and late else self

@@ -44,16 +44,23 @@ def test_late_chunk_joins_where_it_belongs() -> None:
 
 def test_late_chunk_of_a_robot_at_rest_begins_once_unless_it_is_over() -> None:
     buffer = ChunkBuffer()
-    buffer.from_rest(100 * MS)
+    buffer.from_rest(100 * MS, 0)
     buffer.put(chunk(100), buffer.generation)
     for time_ms in (125, 130):
-        buffer.from_rest(time_ms * MS)
+        buffer.from_rest(time_ms * MS, 110 * MS)
         assert [due(buffer, t) for t in (120, 125, 134.999, 135, 155, 165)] == [None, 0, 0, 1, 3, None]
     assert not buffer.put(chunk(100), buffer.generation), "it is the same observation"
     buffer.put(chunk(130, first=50), buffer.generation)
     assert due(buffer, 145) == 51
-    buffer.from_rest(170 * MS)
+    buffer.from_rest(170 * MS, 110 * MS)
     assert due(buffer, 170) is None, "over before it begins"
+
+
+def test_late_chunk_that_was_seen_on_the_way_joins_where_it_belongs_though_the_robot_stands_still_by_now() -> None:
+    buffer = ChunkBuffer()
+    buffer.put(chunk(100), buffer.generation)
+    buffer.from_rest(125 * MS, 111 * MS)  # more than the step of 10 ms later
+    assert due(buffer, 125) == 2
 
 
 def test_older_chunk_never_replaces_a_newer_one() -> None:

@@ -53,12 +53,12 @@ class ChunkBuffer:
         index = chunk.index_at(time_ns)
         return (chunk, index) if 0 <= index < len(chunk.actions) else None
 
-    def from_rest(self, time_ns: int) -> None:
-        """Begin the newest chunk now; see ``ActionChunk.from_rest``."""
+    def from_rest(self, time_ns: int, rest_ns: int) -> None:
+        """Begin the newest chunk now, if the robot was seen at rest; see ``ActionChunk.from_rest``."""
         with self._lock:
             newest, before = self._chunks
             if newest is not None:
-                self._chunks = (newest.from_rest(time_ns), before)
+                self._chunks = (newest.from_rest(time_ns, rest_ns), before)
 
     def clear(self) -> None:
         """Drop the chunks; the episode goes on."""

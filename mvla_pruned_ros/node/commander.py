@@ -211,9 +211,8 @@ class Commander:
             return
         self._rest_ns = min(self._rest_ns, now_ns)  # time may have gone back
         chunk, worker = self._chunks.chunk, self._worker
-        # A new episode's first image may have been taken up to a step before the arm was told to stop.
-        if self._stopped and chunk is not None and chunk.stamp_ns + round(chunk.step_s * 1e9) >= self._rest_ns:
-            self._chunks.from_rest(now_ns)
+        if self._stopped:
+            self._chunks.from_rest(now_ns, self._rest_ns)
         due = self._chunks.due(now_ns)
         if chunk is None or due is None or worker is None:
             self._safe_command("no chunk yet" if chunk is None else "the chunk is exhausted")

@@ -186,8 +186,8 @@ class DelayedControl:
     def _take_arrived(self) -> None:
         if self._pending is not None and self._pending[0] <= self._robot.steps:
             self.chunk, self._pending = self._pending[1], None
-            if self._rest_ns is not None and self.chunk.stamp_ns >= self._rest_ns:
-                self.chunk = self.chunk.from_rest(self._robot.time_ns)
+            if self._rest_ns is not None:
+                self.chunk = self.chunk.from_rest(self._robot.time_ns, self._rest_ns)
 
 
 def run_episode(
