@@ -141,8 +141,8 @@ def verdict(runs: Sequence[Played]) -> str:
 
 # What else a reader of the table has to know.
 NOTE = (
-    "The first call of an episode keeps all tokens. The camera sets how many calls are made here; simulated time stands "
-    "still while its pictures are drawn."
+    "The first call of an episode keeps all tokens. The camera sets how many calls are made here; simulated time "
+    "stands still while its pictures are drawn."
 )
 
 
