@@ -226,6 +226,25 @@ def test_upstream_policy_moves_the_arm(graph: LiveGraph, tmp_path: Path, monkeyp
         np.testing.assert_array_equal(again.selection.kept, live.selection.kept)
 
 
+def test_late_chunk_of_an_arm_at_rest_begins_with_its_first_action(
+    graph: LiveGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arm, infer = Arm(graph, TwistStamped, "twist"), PolicyRuntime.infer
+
+    def slow(self: PolicyRuntime, observation: Any) -> Any:
+        inference = infer(self, observation)
+        time.sleep(0.25)  # two and a half actions
+        return inference
+
+    monkeypatch.setattr(PolicyRuntime, "infer", slow)
+    graph.active()
+    assert arm.drive(lambda: len({one["chunk_stamp_ns"] for one in arm.sent if not one["safe"]}) > 1)
+    moving = [one for one in arm.sent if not one["safe"]]
+    first = moving[0]["chunk_stamp_ns"]
+    assert moving[0]["action_index"] == 0, "it was seen at rest"
+    assert next(one["action_index"] for one in moving if one["chunk_stamp_ns"] != first) > 1, "it was seen on the way"
+
+
 def test_action_that_is_no_rotation_stops_the_arm(
     graph: LiveGraph, policies: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
