@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -10,7 +12,7 @@ pytest.importorskip("rclpy", reason="ROS is neither sourced nor installed as whe
 pytest.importorskip("metaworld", reason="the simulator (Meta-World) is not installed")
 
 from mvla_pruned_ros.rigs.demo.report import Played, compared, verdict
-from mvla_pruned_ros.rigs.demo.session import UNPRUNED, DemoOptions, EpisodeLog, Way, tasks_of
+from mvla_pruned_ros.rigs.demo.session import UNPRUNED, DemoOptions, EpisodeLog, Way, patience_ms, tasks_of
 from mvla_pruned_ros.sim.metaworld.tasks import DEMO_TASKS
 
 
@@ -43,6 +45,14 @@ def played(policy: str, *columns: tuple[float, float, str]) -> Played:
 )
 def test_sentence_says_what_the_figures_say(columns: list[tuple[float, float, str]], sentence: str) -> None:
     assert verdict([played("small", *columns)]) == (sentence and f"small: {sentence}")
+
+
+@pytest.mark.parametrize(
+    ("factor", "expected_ms"), [(1.0, 1200.0), (0.25, 4800.0), (0.0, 1200.0), (10.0, 1200.0), (0.001, 60_000.0)]
+)
+def test_a_slow_simulation_gets_so_much_more_patience(factor: float, expected_ms: float) -> None:
+    robot: Any = SimpleNamespace(replan_steps=8, step_s=0.05)  # as LIBERO's, which need not be installed
+    assert patience_ms(robot, factor) == pytest.approx(expected_ms)
 
 
 def test_a_policy_is_shown_on_tasks_that_it_learned() -> None:

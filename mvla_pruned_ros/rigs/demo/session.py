@@ -148,7 +148,6 @@ def start_policy(
     """
     wiring = wiring or common_wiring([task.name for task in options.tasks])
     robot = robot_class(wiring.task)
-    frame_ms = 1e3 / camera_rate_hz(robot) / min(1.0, options.real_time_factor or 1.0)  # the watchdog counts wall time
     parameters: dict[str, Any] = {
         **wiring.parameters(),
         "use_sim_time": True,
@@ -158,7 +157,7 @@ def start_policy(
         "command_rate_hz": 1 / robot.step_s,
         "discovery_wait_ms": 0.0,  # nobody else is there: the first episode would go on without commands meanwhile
         "max_speed_m_s": robot.max_speed,
-        "max_observation_age_ms": min(max(500.0, FRAMES_OLD * frame_ms), MOST_AGE_MS),
+        "max_observation_age_ms": patience_ms(robot, options.real_time_factor),
     }
     if robot.max_turn:
         parameters["max_angular_speed_rad_s"] = robot.max_turn
@@ -167,6 +166,12 @@ def start_policy(
     if options.view:
         parameters["view"] = options.view
     return graph.start("policy node", "node.executable", options.out / log, parameters, sensor_remaps(wiring))
+
+
+def patience_ms(robot: type[Robot], real_time_factor: float) -> float:
+    """For how long the arm goes on without an image; the node's watchdog counts wall time."""
+    frame_ms = 1e3 / camera_rate_hz(robot) / min(1.0, real_time_factor or 1.0)
+    return min(max(500.0, FRAMES_OLD * frame_ms), MOST_AGE_MS)
 
 
 def camera_rate_hz(robot: type[Robot]) -> float:
