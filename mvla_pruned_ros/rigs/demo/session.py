@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
+from ...node.parameters import SPECS
 from ...policy.source import PolicySource
 from ...pruning.base import check_keep_ratio
 from ...pruning.methods import check_method
@@ -31,7 +33,6 @@ from ..qos import LATCHED, RELIABLE
 # 170 ms (simulated) old when their chunk of 200 ms was ready; at 0.5 none was lost and the age stayed below 135 ms.
 DEFAULT_REAL_TIME_FACTOR = 0.5
 FRAMES_OLD = 3  # periods of the camera after which the arm stops, at least the node's default
-MOST_AGE_MS = 60_000.0  # the bound of the node's parameter
 
 COMMAND_REMAPS = {f"~/command/{name}": f"/policy/command/{name}" for name in ("twist", "gripper")}
 
@@ -171,7 +172,8 @@ def start_policy(
 def patience_ms(robot: type[Robot], real_time_factor: float) -> float:
     """For how long the arm goes on without an image; the node's watchdog counts wall time."""
     frame_ms = 1e3 / camera_rate_hz(robot) / min(1.0, real_time_factor or 1.0)
-    return min(max(500.0, FRAMES_OLD * frame_ms), MOST_AGE_MS)
+    allowed = SPECS["max_observation_age_ms"]
+    return float(np.clip(FRAMES_OLD * frame_ms, allowed.default, allowed.high))
 
 
 def camera_rate_hz(robot: type[Robot]) -> float:
